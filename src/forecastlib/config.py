@@ -1,0 +1,317 @@
+"""Configuration: frozen models that travel whole, from a notebook's parameters to the saved bundle.
+
+One :class:`RunConfig` says everything that determines a training run. It is built from the flat parameters of
+a notebook or of ``make`` (:meth:`RunConfig.from_parameters`), logged to MLflow flat (:meth:`RunConfig.flat`) and
+saved as JSON in the model's bundle, so that loading a model never depends on today's defaults.
+
+Examples
+--------
+>>> config = RunConfig.from_parameters(symbol="^GSPC", epochs=5, horizons=[5, 10])
+>>> config.data.symbol, config.train.epochs, config.window.horizons
+('^GSPC', 5, (5, 10))
+>>> config.train.weights_for(config.window.horizons)
+(0.5, 0.5)
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from forecastlib.errors import ConfigError
+
+FeatureForm = Literal["relative", "level"]
+Target = Literal["log_return", "vol_scaled", "price"]
+Scaler = Literal["minmax", "standard", "robust"]
+ConfidenceMethod = Literal["calibrated", "mc_dropout"]
+
+Share = Annotated[float, Field(gt=0.0, lt=1.0)]
+Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
+Units = Annotated[int, Field(gt=0, le=4096)]
+
+
+def _split_text(value: object) -> object:
+    """Read ``"7,14,30"`` as a list: a command line has only text."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    if isinstance(value, (int, float)):
+        return [value]
+    return value
+
+
+Many = BeforeValidator(_split_text)
+
+
+class _Frozen(BaseModel):
+    """A frozen model that refuses unknown names and reports every failure as a :class:`ConfigError`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise _config_error(type(self), error) from None
+
+
+class DataConfig(_Frozen):
+    """Which prices are read, and from where."""
+
+    symbol: str = Field(default="^IXIC", min_length=1, max_length=32, description="Symbol as the source knows it.")
+    source: str = Field(default="bundled", min_length=1, description="Source, or comma-separated chain tried in order.")
+    start: dt.date | None = Field(default=None, description="First session wanted; None: as far back as there is.")
+    end: dt.date | None = Field(default=None, description="Last session wanted; None: the newest there is.")
+    calendar: str = Field(default="auto", description="Trading calendar; auto: by the symbol, else from the data.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.start and self.end and self.start >= self.end:
+            raise ValueError(f"start must be before end; got start={self.start}, end={self.end}")
+        return self
+
+
+class FeatureConfig(_Frozen):
+    """Which features are computed, and in which form."""
+
+    form: FeatureForm = Field(
+        default="relative", description="relative: free of the price level; level: prices as they are."
+    )
+    groups: Annotated[tuple[str, ...], Many] = Field(default=(), description="Groups to keep; empty: all.")
+    names: Annotated[tuple[str, ...], Many] = Field(default=(), description="Features to keep; empty: all.")
+
+
+class WindowConfig(_Frozen):
+    """What one sample is: a window of features and the labels ahead of it."""
+
+    lookback: int = Field(default=60, ge=1, le=2000, description="Sessions in a window, the origin being the last one.")
+    horizons: Annotated[tuple[Annotated[int, Field(gt=0, le=1000)], ...], Many] = Field(
+        default=(7, 14, 30), min_length=1, description="Trading sessions ahead of the origin, increasing."
+    )
+    target: Target = Field(
+        default="log_return", description="What the network learns; all are turned back into prices."
+    )
+    volatility_window: int = Field(
+        default=20, ge=2, le=500, description="Sessions behind the volatility of vol_scaled."
+    )
+
+    @model_validator(mode="after")
+    def _increasing(self) -> Self:
+        if any(a >= b for a, b in zip(self.horizons, self.horizons[1:], strict=False)):
+            raise ValueError(f"horizons must increase; got horizons={self.horizons}")
+        return self
+
+
+class SplitConfig(_Frozen):
+    """How samples are divided by time; what is left after training and validation is the test set."""
+
+    train_share: Share = Field(default=0.70, description="Share of the labelled origins, oldest first, before purging.")
+    validation_share: Share = Field(default=0.15, description="Share that follows.")
+    embargo: int = Field(
+        default=0, ge=0, le=1000, description="Sessions left out before each later set, beyond the purge."
+    )
+
+    @model_validator(mode="after")
+    def _leaves_a_test_set(self) -> Self:
+        if self.train_share + self.validation_share >= 1.0:
+            raise ValueError(
+                "train_share + validation_share must leave something for the test set; "
+                f"got {self.train_share} + {self.validation_share}"
+            )
+        return self
+
+
+class ModelConfig(_Frozen):
+    """The network, the scalers in front of it, and how its forecasts are worded."""
+
+    lstm_units: Annotated[tuple[Units, ...], Many] = Field(
+        default=(50, 50), min_length=1, description="Units of each LSTM."
+    )
+    dense_units: Annotated[tuple[Units, ...], Many] = Field(
+        default=(25,), description="Units of each shared dense layer."
+    )
+    branch_units: Units = Field(default=16, description="Units of the dense layer in front of each horizon's output.")
+    dropout: Rate = Field(default=0.2, description="Dropout of inputs and of dense layers.")
+    recurrent_dropout: Rate = Field(default=0.2, description="Dropout of the recurrent state, one mask for all steps.")
+    feature_scaler: Scaler = Field(
+        default="standard", description="Scaling of features, fitted on training rows alone."
+    )
+    target_scaler: Scaler = Field(default="standard", description="Scaling of each horizon's target, likewise.")
+    confidence_method: ConfidenceMethod = Field(
+        default="calibrated", description="Where a forecast's confidence comes from."
+    )
+    mc_samples: int = Field(default=100, ge=2, le=10_000, description="Stochastic passes of MC dropout.")
+    direction_threshold: float = Field(
+        default=0.005, ge=0.0, lt=1.0, description="Change beyond which a call is up or down."
+    )
+
+
+class TrainConfig(_Frozen):
+    """How the network is trained."""
+
+    epochs: int = Field(default=100, ge=1, le=10_000, description="Most passes over the training set.")
+    batch_size: int = Field(default=32, ge=1, le=65_536, description="Windows in a step.")
+    learning_rate: float = Field(default=1e-3, gt=0.0, le=1.0, description="Adam's first learning rate.")
+    loss_weights: Annotated[tuple[Annotated[float, Field(ge=0.0)], ...], Many] | None = Field(
+        default=None, description="Weight of each horizon's loss; None: 0.5, 0.3, 0.2 for three horizons, else equal."
+    )
+    patience: int = Field(default=10, ge=1, description="Epochs without a better validation loss before stopping.")
+    reduce_patience: int = Field(default=5, ge=1, description="Epochs without a better one before the rate is reduced.")
+    reduce_factor: Share = Field(default=0.5, description="What the learning rate is multiplied by then.")
+    seed: int = Field(default=0, ge=0, lt=2**31, description="Seed of weights, dropout and order of windows.")
+
+    def weights_for(self, horizons: tuple[int, ...]) -> tuple[float, ...]:
+        """Return the weight of each horizon's loss.
+
+        Parameters
+        ----------
+        horizons
+            The horizons of the run, in order.
+
+        Returns
+        -------
+        tuple of float
+            One weight a horizon, in the same order.
+        """
+        if self.loss_weights is not None:
+            return self.loss_weights
+        if len(horizons) == 3:
+            return (0.5, 0.3, 0.2)
+        return (1.0 / len(horizons),) * len(horizons)
+
+
+class RunConfig(_Frozen):
+    """Everything that determines a run."""
+
+    data: DataConfig = DataConfig()
+    features: FeatureConfig = FeatureConfig()
+    window: WindowConfig = WindowConfig()
+    split: SplitConfig = SplitConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="after")
+    def _one_weight_a_horizon(self) -> Self:
+        weights = self.train.loss_weights
+        if weights is not None and len(weights) != len(self.window.horizons):
+            raise ValueError(
+                f"loss_weights must have one weight for each of the horizons {self.window.horizons}; got {weights}"
+            )
+        return self
+
+    @classmethod
+    def from_parameters(cls, **parameters: Any) -> Self:
+        """Build a configuration from flat parameters, as a notebook or a command line gives them.
+
+        Parameters
+        ----------
+        **parameters
+            Any field of any section by its own name, for instance ``symbol="^GSPC"`` or ``epochs=5``; what is
+            not given keeps its default.
+
+        Returns
+        -------
+        RunConfig
+
+        Raises
+        ------
+        ConfigError
+            If a name is unknown (the nearest known one is named) or a value is out of range.
+
+        Examples
+        --------
+        >>> RunConfig.from_parameters(lookback=90).window.lookback
+        90
+        """
+        home = {field: section for section, model in SECTIONS.items() for field in model.model_fields}
+        sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+        for name, value in parameters.items():
+            if name not in home:
+                raise ConfigError(unknown_name("parameter", name, home))
+            sections[home[name]][name] = value
+        built: dict[str, Any] = {section: model(**sections[section]) for section, model in SECTIONS.items()}
+        return cls(**built)
+
+    def flat(self) -> dict[str, Any]:
+        """Return every setting under its own name, in JSON's types; :meth:`from_parameters` takes it back."""
+        sections = self.model_dump(mode="json")
+        return {name: value for section in SECTIONS for name, value in sections[section].items()}
+
+    def replace(self, **parameters: Any) -> Self:
+        """Return a copy in which some flat parameters have other values.
+
+        Examples
+        --------
+        >>> RunConfig().replace(target="price", form="level").window.target
+        'price'
+        """
+        return self.from_parameters(**(self.flat() | parameters))
+
+
+SECTIONS: dict[str, type[_Frozen]] = {
+    "data": DataConfig,
+    "features": FeatureConfig,
+    "window": WindowConfig,
+    "split": SplitConfig,
+    "model": ModelConfig,
+    "train": TrainConfig,
+}
+"""The sections of :class:`RunConfig`. No two sections share a field's name, so flat parameters are unambiguous."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """Word the message for a name that does not exist, with the nearest one that does.
+
+    Examples
+    --------
+    >>> unknown_name("parameter", "epoch", ["epochs", "symbol"])
+    "unknown parameter 'epoch'; did you mean 'epochs'? Known: epochs, symbol"
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"unknown {kind} {name!r}; {hint}Known: {', '.join(names)}"
+
+
+def _config_error(model: type[_Frozen], error: ValidationError) -> ConfigError:
+    """Word pydantic's findings in the project's manner: what was expected, what came, what to do."""
+    lines = []
+    for finding in error.errors():
+        name = ".".join(str(part) for part in finding["loc"])
+        if finding["type"] == "extra_forbidden":
+            lines.append(unknown_name("setting", name, model.model_fields))
+        elif not name:  # a rule across several settings, worded by its validator
+            lines.append(str(finding["msg"]).removeprefix("Value error, "))
+        else:
+            lines.append(f"{name}: {finding['msg']}; got {finding['input']!r}")
+    return ConfigError(f"{model.__name__}: " + "; ".join(lines))
+
+
+def load_config(saved: Mapping[str, Any]) -> RunConfig:
+    """Rebuild a configuration from its saved JSON form, taking nothing from today's defaults.
+
+    Parameters
+    ----------
+    saved
+        What ``RunConfig.model_dump(mode="json")`` gave.
+
+    Raises
+    ------
+    ConfigError
+        If a section or a setting is missing, or not known to this version.
+    """
+    for name, model in SECTIONS.items():
+        section = saved.get(name)
+        if not isinstance(section, Mapping):
+            raise ConfigError(f"expected a section {name!r} in the saved configuration; got {sorted(saved)}")
+        missing = sorted(set(model.model_fields) - set(section))
+        if missing:
+            raise ConfigError(f"the saved configuration lacks {', '.join(missing)} in its section {name!r}")
+    unknown = sorted(set(saved) - set(SECTIONS))
+    if unknown:
+        raise ConfigError(unknown_name("section", unknown[0], SECTIONS))
+    built: dict[str, Any] = {name: model(**saved[name]) for name, model in SECTIONS.items()}
+    return RunConfig(**built)

@@ -1,0 +1,47 @@
+"""The errors of forecastlib: one tree, every message saying what was expected, what came, and what to do.
+
+::
+
+    ForecastError
+    ├── ConfigError               a setting is unknown, out of range, or contradicts another
+    ├── SourceError               prices could not be read from any of the sources asked
+    ├── DataQualityError          prices were read, but cannot be trusted as they are
+    ├── NotEnoughDataError        too few sessions for what was asked
+    ├── ModelNotFoundError        no such bundle, registered model, version or alias
+    ├── IncompatibleModelError    a bundle is damaged, or does not fit the data or this version
+    └── LedgerError               the forecast history could not be read or written
+
+Catch :class:`ForecastError` to catch all that a user can cause; anything else is a bug.
+"""
+
+
+class ForecastError(Exception):
+    """Base of all errors that forecastlib raises on purpose."""
+
+
+class ConfigError(ForecastError, ValueError):
+    """A setting is unknown, out of range, or contradicts another one."""
+
+
+class SourceError(ForecastError):
+    """Prices could not be read from any of the sources asked."""
+
+
+class DataQualityError(ForecastError, ValueError):
+    """Prices were read, but cannot be trusted as they are."""
+
+
+class NotEnoughDataError(ForecastError, ValueError):
+    """There are too few sessions for what was asked."""
+
+
+class ModelNotFoundError(ForecastError, LookupError):
+    """There is no such bundle, registered model, version or alias."""
+
+
+class IncompatibleModelError(ForecastError):
+    """A bundle is damaged, or does not fit the data or this version of the library."""
+
+
+class LedgerError(ForecastError):
+    """The forecast history could not be read or written."""
