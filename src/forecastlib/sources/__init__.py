@@ -1,0 +1,11 @@
+"""Where prices come from: embedded, files, a database, or the network; alone or as a chain tried in order.
+
+>>> prices = open_source("bundled").fetch("^GSPC", start="2018-01-01")
+>>> len(prices), prices.attrs["source"]
+(251, 'bundled')
+"""
+
+from forecastlib.sources.base import Source
+from forecastlib.sources.opening import open_source
+
+__all__ = ["Source", "open_source"]
