@@ -20,8 +20,11 @@ _HOMES = {
         "LedgerError",
         "ModelNotFoundError",
         "NotEnoughDataError",
+        "NotFittedError",
         "SourceError",
     ),
+    "splits": ("holdout", "walk_forward"),
+    "windows": ("make_windows",),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 

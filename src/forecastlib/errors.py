@@ -7,6 +7,7 @@
     ├── SourceError               prices could not be read from any of the sources asked
     ├── DataQualityError          prices were read, but cannot be trusted as they are
     ├── NotEnoughDataError        too few sessions for what was asked
+    ├── NotFittedError            something was used before it was fitted, compiled or trained
     ├── ModelNotFoundError        no such bundle, registered model, version or alias
     ├── IncompatibleModelError    a bundle is damaged, or does not fit the data or this version
     └── LedgerError               the forecast history could not be read or written
@@ -33,6 +34,10 @@ class DataQualityError(ForecastError, ValueError):
 
 class NotEnoughDataError(ForecastError, ValueError):
     """There are too few sessions for what was asked."""
+
+
+class NotFittedError(ForecastError):
+    """Something was used before it was fitted, compiled or trained."""
 
 
 class ModelNotFoundError(ForecastError, LookupError):

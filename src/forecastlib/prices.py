@@ -1,7 +1,7 @@
 """The one shape of prices, and the one guard of it.
 
-Prices are a DataFrame with a tz-naive, increasing, unique DatetimeIndex named ``date`` (microseconds, at midnight) and the
-float64 columns ``open high low close volume``; ``attrs["symbol"]`` names the series. Every source returns this
+Prices are a DataFrame with a tz-naive, increasing, unique DatetimeIndex named ``date`` (microseconds, at midnight) and
+the float64 columns ``open high low close volume``; ``attrs["symbol"]`` names the series. Every source returns this
 shape and every function of the library takes it, so that the data's shape is learned once.
 """
 
