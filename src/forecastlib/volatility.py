@@ -1,0 +1,151 @@
+"""Volatility at an origin: how far prices move in a session, from what was known after its close.
+
+Every function takes prices (n sessions) and returns one float64 value a session, in log returns a session (not
+annualised). All are causal: the value of a row depends on that row and on those before it.
+:func:`ewma_volatility` looks back a fixed number of sessions, so that the value of a date is the same to the
+last bit whether it is computed from the whole history or from the newest :data:`SESSIONS_NEEDED` rows.
+
+==================================================  ===========================================================
+``garman_klass(prices)``                            variance between open and close, from the range; shape (n,)
+``overnight(prices)``                               squared return from the last close to the open; shape (n,)
+``session_variance(prices)``                        both together: variance from close to close; shape (n,)
+``ewma_volatility(prices, decay=, window=)``        standard deviation a session; shape (n,)
+``horizon_volatility(volatility, horizons)``        the same over h sessions; shape (n, horizons)
+==================================================  ===========================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from forecastlib.errors import ConfigError
+from forecastlib.prices import PRICE_COLUMNS, require_prices
+
+Floats = npt.NDArray[np.float64]
+
+DECAY = 0.94
+"""Weight of yesterday's variance in today's (J.P. Morgan/Reuters, *RiskMetrics Technical Document*, 1996)."""
+
+WINDOW = 250
+"""Sessions behind one value; what lies further back would weigh 0.94 ** 250, about 2e-7."""
+
+SESSIONS_NEEDED = WINDOW + 1
+"""Newest rows from which the last value is the same as from the whole history: one more, for its overnight return."""
+
+SMALLEST_VOLATILITY = 1e-4
+"""Floor of a volatility a session: a stretch of unchanged prices must not divide by zero."""
+
+
+def garman_klass(prices: pd.DataFrame) -> Floats:
+    """Estimate the variance between open and close from the day's range.
+
+    ``0.5 ln(high / low)^2 - (2 ln 2 - 1) ln(close / open)^2``, the practical estimator of Garman and Klass, "On the
+    Estimation of Security Price Volatilities from Historical Data", Journal of Business 53 (1980), about 7 times as
+    efficient as the squared return.
+
+    Open and close count as prices of the day: where one lies outside of [low, high], as an opening price copied
+    from the previous close may, the range is widened to take it in, so that the estimate is never negative.
+
+    Parameters
+    ----------
+    prices
+        Prices, n sessions.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+    """
+    o, h, low, c = prices.loc[:, list(PRICE_COLUMNS)].to_numpy(dtype=np.float64).T
+    reach = np.log(np.maximum(np.maximum(h, o), c) / np.minimum(np.minimum(low, o), c))
+    variance: Floats = 0.5 * reach**2 - (2.0 * np.log(2.0) - 1.0) * np.log(c / o) ** 2
+    return variance
+
+
+def overnight(prices: pd.DataFrame) -> Floats:
+    """Return the squared log return from the previous close to the open; 0 for the first session, which has none."""
+    close = prices["close"].to_numpy(dtype=np.float64)
+    variance = np.zeros(len(close))
+    variance[1:] = np.log(prices["open"].to_numpy(dtype=np.float64)[1:] / close[:-1]) ** 2
+    return variance
+
+
+def session_variance(prices: pd.DataFrame) -> Floats:
+    """Estimate each session's variance from close to close: Garman-Klass, and the overnight return squared.
+
+    Where the source copies the open from the previous close (the bundled ^GSPC until 2005), the overnight part
+    is 0 and the range part covers the whole move, so the sum keeps its meaning.
+
+    Parameters
+    ----------
+    prices
+        Prices, n sessions.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+
+    Raises
+    ------
+    DataQualityError, NotEnoughDataError
+        If these are not prices.
+    """
+    require_prices(prices)
+    return garman_klass(prices) + overnight(prices)
+
+
+def ewma_volatility(prices: pd.DataFrame, *, decay: float = DECAY, window: int = WINDOW) -> Floats:
+    """Return the volatility a session, exponentially weighted over the latest sessions.
+
+    The square root of ``sum_k decay^k v[t-k] / sum_k decay^k`` for k = 0 ... window-1, v being
+    :func:`session_variance`; never below :data:`SMALLEST_VOLATILITY`. Rows with fewer sessions behind them
+    average over those there are.
+
+    Parameters
+    ----------
+    prices
+        Prices, n sessions.
+    decay
+        Weight of a session relative to the one after it, in (0, 1].
+    window
+        Sessions that count, the row's own the newest of them.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+
+    Raises
+    ------
+    ConfigError
+        If ``decay`` or ``window`` is out of range.
+    DataQualityError, NotEnoughDataError
+        If these are not prices.
+
+    Examples
+    --------
+    With ``window=3`` and ``decay=0.5``, row 5 is ``sqrt((4 v[5] + 2 v[4] + v[3]) / 7)``. As v[3] contains the
+    overnight return from row 2, rows 2-5 of the prices are enough to compute it again exactly.
+    """
+    if not 0.0 < decay <= 1.0:
+        raise ConfigError(f"expected a decay above 0 and at most 1; got {decay}")
+    if window < 1:
+        raise ConfigError(f"expected a window of at least one session; got {window}")
+    variance = session_variance(prices)
+    # One lag after the other, element by element: the order of additions is the same for every row, whereas a
+    # product of matrices or a convolution may round a row differently depending on where in memory it stands.
+    total = np.zeros(len(variance))
+    weights = np.zeros(len(variance))
+    for lag in range(min(window, len(variance))):
+        weight = decay**lag
+        total[lag:] += weight * variance[: len(variance) - lag]
+        weights[lag:] += weight
+    return np.maximum(np.sqrt(total / weights), SMALLEST_VOLATILITY)
+
+
+def horizon_volatility(volatility: npt.ArrayLike, horizons: Sequence[int]) -> Floats:
+    """Scale a volatility a session, shape (n,), to each horizon by the square root of time; shape (n, horizons)."""
+    scaled: Floats = np.asarray(volatility, dtype=np.float64)[:, None] * np.sqrt(np.asarray(horizons, dtype=np.float64))
+    return scaled

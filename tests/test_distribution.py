@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from forecastlib.distribution import LEVELS, Distribution, quantiles_of_samples
+from forecastlib.errors import ConfigError
+
+
+def normal(mean: float = 0.01, std: float = 0.05) -> Distribution:
+    return Distribution(LEVELS, stats.norm.ppf(LEVELS, mean, std)[None, None, :])
+
+
+def test_the_ends_of_both_ranges_are_levels():
+    for coverage, z in ((0.80, 1.2815515655), (0.95, 1.9599639845)):
+        lower, upper = normal(0.0, 1.0).interval(coverage)
+        assert lower[0, 0] == pytest.approx(-z) and upper[0, 0] == pytest.approx(z)
+
+
+def test_a_range_whose_ends_are_not_levels_is_refused():
+    with pytest.raises(ConfigError, match=r"0\.0005 is not"):
+        normal().interval(0.999)
+
+
+@pytest.mark.parametrize("value", [-0.08, -0.01, 0.0, 0.0123, 0.05])
+def test_probabilities_are_those_of_the_distribution(value):
+    assert normal().probability_above(value)[0, 0] == pytest.approx(stats.norm.sf(value, 0.01, 0.05), abs=1e-4)
+
+
+def test_probabilities_equal_interpolation_row_by_row():
+    quantiles = np.sort(np.random.default_rng(0).normal(0, 1, (50, 3, len(LEVELS))), axis=2)
+    actual = Distribution(LEVELS, quantiles).probability_above(0.4)
+    for i in range(50):
+        for h in range(3):
+            assert actual[i, h] == pytest.approx(1 - np.interp(0.4, quantiles[i, h], LEVELS), abs=1e-12)
+
+
+def test_probabilities_never_reach_certainty():
+    assert normal(5.0).probability_above(0.0)[0, 0] == pytest.approx(0.995)
+    assert normal(-5.0).probability_above(0.0)[0, 0] == pytest.approx(0.005)
+
+
+def test_equal_quantiles_give_a_probability_and_not_a_division_by_zero():
+    flat = Distribution(LEVELS, np.zeros((1, 1, len(LEVELS))))
+    assert flat.probability_above(0.0)[0, 0] == pytest.approx(0.005)
+    assert flat.probability_above(-0.1)[0, 0] == pytest.approx(0.995)
+
+
+def test_quantiles_that_are_no_distribution_are_refused():
+    with pytest.raises(ConfigError, match="do not decrease"):
+        Distribution(LEVELS, normal().quantiles[:, :, ::-1])
+    with pytest.raises(ConfigError, match="NaN"):
+        Distribution(LEVELS, np.full((1, 1, len(LEVELS)), np.nan))
+    with pytest.raises(ConfigError, match="shape"):
+        Distribution(LEVELS, normal().quantiles[0])
+
+
+def test_taking_rows_keeps_their_order():
+    quantiles = np.sort(np.random.default_rng(0).normal(0, 1, (5, 2, len(LEVELS))), axis=2)
+    taken = Distribution(LEVELS, quantiles).take([3, 1])
+    assert len(taken) == 2
+    np.testing.assert_array_equal(taken.quantiles, quantiles[[3, 1]])
+
+
+def test_quantiles_of_samples_approach_those_of_their_distribution():
+    samples = stats.t.rvs(5, size=(2, 200_000), random_state=0)
+    np.testing.assert_allclose(quantiles_of_samples(samples)[:, 5:-5], [stats.t.ppf(LEVELS, 5)[5:-5]] * 2, atol=0.03)

@@ -1,0 +1,168 @@
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from forecastlib.distribution import LEVELS, Distribution
+from forecastlib.errors import ConfigError, IncompatibleModelError, NotEnoughDataError
+from forecastlib.uncertainty import (
+    SMALLEST_CALIBRATION_SET,
+    Calibration,
+    calibrate,
+    call_came_true,
+    confidence,
+    consistency,
+    direction,
+    mc_dropout_confidence,
+)
+
+HORIZONS = (7, 14, 30)
+
+
+def residuals_and_scale(n: int = 500, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    scale = np.exp(rng.normal(-4, 0.7, (n, 3)))
+    return rng.standard_t(5, (n, 3)) * scale, scale
+
+
+def test_the_calibrated_quantile_is_the_finite_sample_corrected_order_statistic():
+    residuals, scale = residuals_and_scale(99)
+    calibration = calibrate(residuals, scale, HORIZONS)
+    for h in range(3):
+        ordered = sorted(residuals[:, h] / scale[:, h])
+        at = dict(zip(np.round(LEVELS, 3).tolist(), calibration.scores[h].tolist(), strict=True))
+        assert at[0.975] == ordered[98 - 1]  # ceil(0.975 * 100) = 98th smallest
+        assert at[0.025] == ordered[2 - 1]  # floor(0.025 * 100) = 2nd
+        assert at[0.9] == ordered[90 - 1]
+        assert at[0.1] == ordered[10 - 1]
+        assert at[0.5] == ordered[50 - 1]
+
+
+@pytest.mark.parametrize("n", [39, 60, 200])
+@pytest.mark.parametrize("coverage", [0.80, 0.95])
+def test_coverage_of_exchangeable_residuals_is_at_least_nominal_on_average(n, coverage):
+    rng = np.random.default_rng(n)
+    repetitions = 400
+    scores = rng.standard_t(4, (n + 50, repetitions))
+    scale = np.exp(rng.normal(-4, 0.5, scores.shape))
+    calibration = calibrate((scores * scale)[:n], scale[:n], range(1, repetitions + 1))
+    distribution = calibration.distribution(np.zeros((50, repetitions)), scale[n:])
+    lower, upper = distribution.interval(coverage)
+    covered = ((scores * scale)[n:] >= lower) & ((scores * scale)[n:] <= upper)
+    assert coverage - 0.005 < covered.mean() < coverage + 2.0 / n + 0.005
+
+
+def test_too_few_residuals_are_refused_with_the_number_needed():
+    residuals, scale = residuals_and_scale(SMALLEST_CALIBRATION_SET - 1)
+    with pytest.raises(NotEnoughDataError, match="at least 39 validation residuals"):
+        calibrate(residuals, scale, HORIZONS)
+
+
+@pytest.mark.parametrize("spoil", ["nan", "zero scale", "shape"])
+def test_residuals_that_cannot_be_scaled_are_refused(spoil):
+    residuals, scale = residuals_and_scale(50)
+    if spoil == "nan":
+        residuals[-1, 2] = np.nan
+    elif spoil == "zero scale":
+        scale[3, 1] = 0.0
+    else:
+        scale = scale[:, :2]
+    with pytest.raises(ConfigError, match="expected"):
+        calibrate(residuals, scale, HORIZONS)
+
+
+def test_a_range_is_the_forecast_plus_scaled_scores():
+    residuals, scale = residuals_and_scale()
+    calibration = calibrate(residuals, scale, HORIZONS)
+    distribution = calibration.distribution([[0.01, 0.02, 0.03]], [[0.05, 0.06, 0.07]])
+    lower, upper = distribution.interval(0.80)
+    assert lower[0, 1] == 0.02 + 0.06 * calibration.scores[1, np.searchsorted(LEVELS, 0.1)]
+    assert upper[0, 1] == 0.02 + 0.06 * calibration.scores[1, np.searchsorted(LEVELS, 0.9)]
+
+
+def test_ranges_are_nested_and_widen_with_volatility():
+    residuals, scale = residuals_and_scale()
+    calibration = calibrate(residuals, scale, HORIZONS)
+    calm, wild = (calibration.distribution(np.zeros((1, 3)), np.full((1, 3), s)) for s in (0.01, 0.03))
+    (inner_low, inner_high), (outer_low, outer_high) = calm.interval(0.80), calm.interval(0.95)
+    assert (outer_low < inner_low).all() and (inner_high < outer_high).all()
+    low, high = wild.interval(0.95)
+    np.testing.assert_allclose(high - low, 3 * (outer_high - outer_low))
+
+
+def test_a_calibration_survives_json_to_the_last_bit():
+    calibration = calibrate(*residuals_and_scale(), HORIZONS)
+    again = Calibration.from_dict(json.loads(json.dumps(calibration.to_dict())))
+    assert again.horizons == HORIZONS and again.count == 500
+    np.testing.assert_array_equal(again.scores, calibration.scores)
+    np.testing.assert_array_equal(again.levels, calibration.levels)
+
+
+def test_a_damaged_saved_calibration_is_refused():
+    saved = calibrate(*residuals_and_scale(), HORIZONS).to_dict()
+    with pytest.raises(IncompatibleModelError, match="lacks scores"):
+        Calibration.from_dict({k: v for k, v in saved.items() if k != "scores"})
+    with pytest.raises(IncompatibleModelError, match="finite scores of shape"):
+        Calibration.from_dict(saved | {"scores": saved["scores"][:2]})
+
+
+def test_directions_need_a_change_beyond_the_threshold():
+    changes = [[0.0051, 0.005, 0.0], [-0.005, -0.0051, math.nan]]
+    assert direction(changes, 0.005).tolist() == [["up", "neutral", "neutral"], ["neutral", "down", "neutral"]]
+
+
+def test_consistency_is_the_mean_agreement_of_neighbours():
+    calls = [["up"] * 3, ["up", "neutral", "down"], ["up", "down", "up"], ["down", "down", "neutral"]]
+    assert consistency(calls).tolist() == [1.0, 0.5, 0.0, 0.75]
+    assert consistency([["up"], ["neutral"]]).tolist() == [1.0, 1.0]
+    with pytest.raises(ConfigError, match="sideways"):
+        consistency([["up", "sideways"]])
+
+
+@given(arrays(np.int64, (4, 3), elements=st.integers(-1, 1)))
+def test_consistency_lies_in_the_unit_interval_and_does_not_change_when_all_calls_are_turned_round(steps):
+    names = np.array(["neutral", "up", "down"])
+    there, back = consistency(names[steps]), consistency(names[-steps])
+    assert ((there >= 0) & (there <= 1)).all()
+    np.testing.assert_array_equal(there, back)
+
+
+def test_confidence_is_the_probability_of_the_event_that_the_call_speaks_of():
+    grid = np.linspace(-0.06, 0.10, len(LEVELS))  # uniform: P(x > 0) = 0.625 up to the grid's ends
+    distribution = Distribution(LEVELS, np.broadcast_to(grid, (1, 3, len(LEVELS))))
+    result = confidence(distribution, [["up", "down", "neutral"]], 0.005)[0]
+    p_up = distribution.probability_above(0.0)[0, 0]
+    assert p_up == pytest.approx(0.623, abs=0.005)
+    assert result[0] == p_up and result[1] == 1 - p_up
+    assert result[2] == pytest.approx(0.01 / 0.16, abs=0.005)
+
+
+def test_what_came_true_is_judged_by_the_last_close_for_calls_up_and_down():
+    calls = [["up", "up", "down", "down", "neutral", "neutral"]]
+    changes = [[0.001, -0.001, -0.001, 0.001, 0.001, 0.006]]
+    assert call_came_true(calls, changes, 0.005).tolist() == [[True, False, True, False, True, False]]
+
+
+def test_calibrated_confidence_comes_true_as_often_as_it_says():
+    residuals, scale = residuals_and_scale(6000)
+    rng = np.random.default_rng(5)
+    predicted = rng.normal(0, 1, scale.shape) * scale
+    calibration = calibrate(residuals[:3000], scale[:3000], HORIZONS)
+    distribution = calibration.distribution(predicted[3000:], scale[3000:])
+    calls = direction(np.expm1(predicted[3000:]), 0.005)
+    stated = confidence(distribution, calls, 0.005)
+    came_true = call_came_true(calls, np.expm1(predicted[3000:] + residuals[3000:]), 0.005)
+    for low, high in ((0.2, 0.55), (0.55, 0.7), (0.7, 0.85), (0.85, 1.0)):
+        chosen = (stated >= low) & (stated < high)
+        assert chosen.sum() > 300
+        assert came_true[chosen].mean() == pytest.approx(stated[chosen].mean(), abs=0.05)
+
+
+def test_mc_dropout_confidence_follows_its_formula_and_its_bounds():
+    mean = np.array([[100.0, -100.0, 0.0], [100.0, 100.0, 100.0]])
+    std = np.array([[30.0, 30.0, 5.0], [0.0, 95.0, 500.0]])
+    np.testing.assert_allclose(mc_dropout_confidence(mean, std), [[0.7, 0.7, 0.5], [0.9, 0.1, 0.1]])
