@@ -94,9 +94,6 @@ class WindowConfig(_Frozen):
     target: Target = Field(
         default="log_return", description="What the network learns; all are turned back into prices."
     )
-    volatility_window: int = Field(
-        default=20, ge=2, le=500, description="Sessions behind the volatility of vol_scaled."
-    )
 
     @model_validator(mode="after")
     def _increasing(self) -> Self:

@@ -22,12 +22,10 @@ import pandas as pd
 from forecastlib.config import WindowConfig
 from forecastlib.errors import ConfigError, DataQualityError, NotEnoughDataError
 from forecastlib.prices import require_prices
+from forecastlib.volatility import ewma_volatility, horizon_volatility
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
-
-SMALLEST_VOLATILITY = 1e-4
-"""Floor of the volatility of ``vol_scaled``, a session: a stretch of unchanged closes must not divide by zero."""
 
 SMALLEST_PRICE_RATIO = 1e-3
 """A network that learns prices may answer a negative one; no forecast goes below this share of the last close."""
@@ -52,7 +50,7 @@ class Windows:
     last_close : ndarray, shape (n,), float64
         The close of the origin.
     volatility : ndarray, shape (n,), float64
-        Standard deviation of the last ``config.volatility_window`` daily log returns, up to the origin.
+        Volatility a session at the origin, by :func:`forecastlib.volatility.ewma_volatility`.
     symbols : ndarray of str, shape (n,)
         The symbol of each row.
     feature_names : tuple of str
@@ -144,12 +142,6 @@ class Windows:
         return values
 
 
-def horizon_volatility(volatility: Floats, horizons: Sequence[int]) -> Floats:
-    """Scale a volatility a session, shape (n,), to each horizon by the square root of time; shape (n, horizons)."""
-    scaled: Floats = volatility[:, None] * np.sqrt(np.asarray(horizons, dtype=np.float64))
-    return scaled
-
-
 def make_windows(prices: pd.DataFrame, features: pd.DataFrame, config: WindowConfig | None = None) -> Windows:
     """Make the windows and labels of one symbol.
 
@@ -206,7 +198,7 @@ def make_windows(prices: pd.DataFrame, features: pd.DataFrame, config: WindowCon
         )
     close = prices["close"].to_numpy()
     rows = np.arange(first, len(prices), dtype=np.int64)
-    volatility = _volatility(close, config.volatility_window)[rows]
+    volatility = ewma_volatility(prices)[rows]
     longest = config.horizons[-1]
     dates = pd.DatetimeIndex(prices.index)
     known = _join([dates, pd.DatetimeIndex(np.full(longest, "NaT", dtype="datetime64[us]"))])
@@ -236,16 +228,6 @@ def _warm_up(features: pd.DataFrame, matrix: Floats) -> int:
             f"{matrix[holes[0], features.columns.get_loc(culprit)]} on {features.index[holes[0]]:%Y-%m-%d}"
         )
     return warm_up
-
-
-def _volatility(close: Floats, window: int) -> Floats:
-    """Return the standard deviation of the last ``window`` log returns, of fewer at the very beginning."""
-    returns = np.diff(np.log(close), prepend=np.log(close[0]))
-    padded = np.concatenate([np.zeros(window - 1), returns])
-    # Summing row by row over contiguous copies keeps each value a function of its own window alone, to the last bit.
-    spread = np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(padded, window)).std(axis=1)
-    floored: Floats = np.maximum(spread, SMALLEST_VOLATILITY)
-    return floored
 
 
 def _targets(close: Floats, rows: Rows, volatility: Floats, config: WindowConfig) -> Floats:
