@@ -1,0 +1,56 @@
+"""What a feature is: one entry of the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+from forecastlib.config import FeatureForm
+from forecastlib.features.history import History
+from forecastlib.features.rolling import Array
+
+Compute = Callable[[History], Array]
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One feature: its name, how far it looks back, what it means, and how it is computed in each form.
+
+    Parameters
+    ----------
+    name
+        Unique in the catalogue, the column's name in both forms.
+    lookback
+        Number of earlier sessions that a value needs: the value of row t is determined by rows
+        t - lookback ... t, so the first value stands in row ``lookback`` (counted from 0).
+    description
+        One line; what it says holds for the relative form.
+    relative, level
+        Functions of a history, returning one value a row.
+    """
+
+    name: str
+    lookback: int
+    description: str
+    relative: Compute
+    level: Compute
+
+    @classmethod
+    def plain(cls, name: str, lookback: int, description: str, values: Compute) -> Self:
+        """Return a feature that is free of scale as it is, and so the same in both forms."""
+        return cls(name, lookback, description, relative=values, level=values)
+
+    @classmethod
+    def price(cls, name: str, lookback: int, description: str, values: Compute) -> Self:
+        """Return a feature that is a price; its relative form is the price over the close, minus 1."""
+        return cls(name, lookback, description, lambda h: values(h) / h.close.values - 1.0, values)
+
+    @classmethod
+    def span(cls, name: str, lookback: int, description: str, values: Compute) -> Self:
+        """Return a feature that is a difference of prices; its relative form is a share of the close."""
+        return cls(name, lookback, description, lambda h: values(h) / h.close.values, values)
+
+    def compute(self, history: History, form: FeatureForm) -> Array:
+        """Return one value a row in the form asked for, NaN in the first ``lookback`` rows."""
+        return self.relative(history) if form == "relative" else self.level(history)
