@@ -23,6 +23,10 @@ _HOMES = {
         "NotFittedError",
         "SourceError",
     ),
+    "features": ("compute_features",),
+    "forecaster": ("Forecaster",),
+    "network": ("FastLSTM",),
+    "sources": ("open_source",),
     "splits": ("holdout", "walk_forward"),
     "windows": ("make_windows",),
 }

@@ -5,6 +5,8 @@ the float64 columns ``open high low close volume``; ``attrs["symbol"]`` names th
 shape and every function of the library takes it, so that the data's shape is learned once.
 """
 
+import hashlib
+
 import numpy as np
 import pandas as pd
 
@@ -111,3 +113,16 @@ def to_prices(frame: pd.DataFrame, symbol: str) -> pd.DataFrame:
     prices.attrs = {"symbol": symbol}
     require_prices(prices, complete=False)
     return prices
+
+
+def fingerprint(prices: pd.DataFrame) -> str:
+    """Return a short digest of dates and values: equal data has equal fingerprints, whatever its source.
+
+    Returns
+    -------
+    str
+        The first 16 hexadecimal digits of the SHA-256 of the dates and of all values, bit for bit.
+    """
+    digest = hashlib.sha256(prices.index.to_numpy().astype("datetime64[us]").tobytes())
+    digest.update(np.ascontiguousarray(prices[list(COLUMNS)].to_numpy()).tobytes())
+    return digest.hexdigest()[:16]

@@ -72,6 +72,11 @@ class Scaling:
         self.labels_to = f"{chosen.label_dates.max():%Y-%m-%d}"
         return self
 
+    @property
+    def n_features(self) -> int:
+        """Number of features the scalers were fitted on."""
+        return int(self._fitted("features").n_features_in_)
+
     def features(self, matrix: Floats) -> npt.NDArray[np.float32]:
         """Scale feature rows, shape (rows, features); float32, as the network takes them."""
         return np.asarray(self._fitted("features").transform(matrix), dtype=np.float32)

@@ -1,0 +1,279 @@
+"""The forecaster: a network with its scalers and its calibration, from raw prices to a forecast frame."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from forecastlib import bundle
+from forecastlib.bundle import Metadata
+from forecastlib.config import RunConfig
+from forecastlib.dataset import all_windows, prepare
+from forecastlib.errors import ConfigError, IncompatibleModelError, NotEnoughDataError, NotFittedError
+from forecastlib.features import warm_up
+from forecastlib.forecasts import forecast_frame
+from forecastlib.network import NetworkCaller, TrainingData, build_network, compile_network, fit_network
+from forecastlib.prices import require_prices
+from forecastlib.scaling import Scaling
+from forecastlib.sessions import resolve_calendar, target_dates
+from forecastlib.uncertainty import Calibration, calibrate, mc_dropout_confidence
+from forecastlib.volatility import SESSIONS_NEEDED, horizon_volatility
+from forecastlib.windows import Windows
+
+Floats = npt.NDArray[np.float64]
+Origins = str | dt.date | pd.DatetimeIndex | Sequence[str] | Sequence[dt.date]
+
+
+class Forecaster:
+    """Fit on prices, forecast from prices, save as one folder.
+
+    Parameters
+    ----------
+    config
+        All that determines the run; the section ``data`` is not used here, prices are given.
+
+    Attributes
+    ----------
+    config : RunConfig
+    network : keras.Model
+    scaling : Scaling
+    calibration : Calibration
+    metadata : Metadata
+    history : DataFrame
+        Losses of each epoch; only after :meth:`fit`, not saved.
+
+    Examples
+    --------
+    >>> forecaster = Forecaster(RunConfig()).fit(prices)                 # doctest: +SKIP
+    >>> forecaster.predict(prices)                                       # doctest: +SKIP
+    >>> forecaster.predict(prices, as_of="2018-06-29")                   # doctest: +SKIP
+    >>> forecaster.save("model"); Forecaster.load("model")               # doctest: +SKIP
+    """
+
+    config: RunConfig
+    network: keras.Model
+    scaling: Scaling
+    calibration: Calibration
+    metadata: Metadata
+    history: pd.DataFrame
+
+    def __init__(self, config: RunConfig | None = None) -> None:
+        self.config = config or RunConfig()
+        self._caller: NetworkCaller | None = None
+
+    def fit(
+        self,
+        prices: pd.DataFrame | Sequence[pd.DataFrame],
+        *,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        progress: bool = True,
+    ) -> Self:
+        """Train on the training set, stop by the validation set, calibrate ranges on its residuals.
+
+        The test set takes no part in it.
+
+        Parameters
+        ----------
+        prices
+            Prices of a symbol, or of several for a global model.
+        callbacks
+            Further Keras callbacks.
+        progress
+            Whether to show a progress bar.
+
+        Returns
+        -------
+        Forecaster
+            Itself.
+
+        Raises
+        ------
+        DataQualityError, NotEnoughDataError
+            If the prices are not usable, or too few.
+        ForecastError
+            If training diverged.
+        """
+        dataset = prepare(prices, self.config)
+        windows, split = dataset.windows, dataset.split
+        self.scaling = Scaling(self.config.model).fit(windows, split.train)
+        matrix = self.scaling.features(windows.matrix)
+        train, validation = (self._samples(matrix, windows.take(index)) for index in (split.train, split.validation))
+        self.network = build_network(
+            len(windows.feature_names), self.config.window, self.config.model, seed=self.config.train.seed
+        )
+        compile_network(self.network, self.config.window.horizons, self.config.train)
+        self.history = fit_network(
+            self.network, train, validation, self.config.train, callbacks=callbacks, progress=progress
+        )
+        self._caller = self._new_caller()
+        self.calibration = self._calibrate(windows.take(split.validation), matrix)
+        self.metadata = bundle.describe(prices, dataset, self.config, epochs=len(self.history))
+        return self
+
+    def predict(self, prices: pd.DataFrame, as_of: Origins | None = None) -> pd.DataFrame:
+        """Forecast from raw prices.
+
+        Parameters
+        ----------
+        prices
+            Prices of one symbol; nothing after an origin is used for its forecast.
+        as_of
+            The origin: the last session on or before this date. Several dates give several origins, computed in one
+            pass. None: the newest session.
+
+        Returns
+        -------
+        DataFrame
+            A forecast frame, see :data:`forecastlib.forecasts.COLUMNS`; one row for each origin and horizon.
+
+        Raises
+        ------
+        NotFittedError
+            If nothing was fitted or loaded.
+        NotEnoughDataError
+            If there are too few sessions up to an origin: the message says how many are needed and how many came.
+        """
+        windows, matrix, dates = self._origins(prices, as_of)
+        log_returns = self._log_returns(windows, matrix)
+        scale = horizon_volatility(windows.volatility, self.config.window.horizons)
+        stated = None
+        if self.config.model.confidence_method == "mc_dropout":
+            samples = self._sampled_prices(windows, matrix, self.config.model.mc_samples)
+            stated = mc_dropout_confidence(samples.mean(axis=1), samples.std(axis=1))
+        return forecast_frame(
+            windows,
+            dates,
+            log_returns,
+            self.calibration.distribution(log_returns, scale),
+            config=self.config.model,
+            model_version=self.metadata.version,
+            stated_confidence=stated,
+        )
+
+    def sample(self, prices: pd.DataFrame, as_of: Origins | None = None, *, samples: int | None = None) -> Floats:
+        """Run MC dropout and return the prices of every pass.
+
+        Parameters
+        ----------
+        prices, as_of
+            As in :meth:`predict`.
+        samples
+            Passes; None: ``mc_samples`` of the configuration.
+
+        Returns
+        -------
+        ndarray, shape (origins, samples, horizons)
+        """
+        windows, matrix, _ = self._origins(prices, as_of)
+        return self._sampled_prices(windows, matrix, samples or self.config.model.mc_samples)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the bundle, one folder; an existing bundle there is replaced only once the new one is whole."""
+        self._require_fitted()
+        parts = bundle.Parts(self.network, self.scaling, self.calibration, self.config, self.metadata)
+        return bundle.write(Path(path), parts)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a bundle.
+
+        Raises
+        ------
+        ModelNotFoundError
+            If there is none.
+        IncompatibleModelError
+            If it is damaged, or its parts do not fit each other or this version.
+        """
+        parts = bundle.read(Path(path))
+        forecaster = cls(parts.config)
+        forecaster.network = parts.network
+        forecaster.scaling = parts.scaling
+        forecaster.calibration = parts.calibration
+        forecaster.metadata = parts.metadata
+        forecaster._caller = forecaster._new_caller()
+        return forecaster
+
+    def _new_caller(self) -> NetworkCaller:
+        return NetworkCaller(self.network, self.config.window.horizons, seed=self.config.train.seed)
+
+    def _require_fitted(self) -> NetworkCaller:
+        if self._caller is None:
+            raise NotFittedError("this forecaster is not fitted yet; call fit(prices), or Forecaster.load(path)")
+        return self._caller
+
+    def _samples(self, matrix: npt.NDArray[np.float32], windows: Windows) -> TrainingData:
+        scaled = self.scaling.targets(windows.y)
+        targets = {h: scaled[:, i] for i, h in enumerate(self.config.window.horizons)}
+        return TrainingData(matrix, windows.rows, targets, self.config.window.lookback)
+
+    def _calibrate(self, validation: Windows, matrix: npt.NDArray[np.float32]) -> Calibration:
+        residuals = validation.log_returns(validation.y) - self._log_returns(validation, matrix)
+        horizons = self.config.window.horizons
+        return calibrate(residuals, horizon_volatility(validation.volatility, horizons), horizons)
+
+    def _log_returns(self, windows: Windows, matrix: npt.NDArray[np.float32]) -> Floats:
+        scaled = self._require_fitted().predict(matrix, windows.rows)
+        return windows.log_returns(self.scaling.unscaled_targets(scaled))
+
+    def _sampled_prices(self, windows: Windows, matrix: npt.NDArray[np.float32], samples: int) -> Floats:
+        scaled = self._require_fitted().sample(matrix, windows.rows, samples)
+        targets = self.scaling.unscaled_targets(scaled.reshape(-1, scaled.shape[2]))
+        repeated = windows.take(np.repeat(np.arange(len(windows)), samples))
+        return repeated.prices(targets).reshape(scaled.shape)
+
+    def _origins(
+        self, prices: pd.DataFrame, as_of: Origins | None
+    ) -> tuple[Windows, npt.NDArray[np.float32], npt.NDArray[np.datetime64]]:
+        """Return the windows of the origins asked for, the scaled matrix they look into, and their target dates."""
+        self._require_fitted()
+        require_prices(prices)
+        positions = _positions(prices.index, as_of)
+        needed = warm_up(self.config.features) + self.config.window.lookback
+        if positions.min() + 1 < needed:
+            raise NotEnoughDataError(
+                f"expected at least {needed} sessions up to the origin to forecast from; got {positions.min() + 1} up to "
+                f"{prices.index[positions.min()]:%Y-%m-%d}; give a longer history or a later as_of"
+            )
+        # No value depends on rows further back than this, to the last bit, so a forecast need not compute them.
+        first = max(0, int(positions.min()) + 1 - max(needed, SESSIONS_NEEDED))
+        windows = all_windows(prices.iloc[first : positions.max() + 1], self.config)
+        if windows.feature_names != self.metadata.feature_names:
+            raise IncompatibleModelError(_other_features(self.metadata.feature_names, windows.feature_names))
+        chosen = windows.take(np.searchsorted(windows.rows, positions - first))
+        calendar = resolve_calendar(str(prices.attrs.get("symbol", "")), self.config.data.calendar)
+        dates = target_dates(chosen.origins, self.config.window.horizons, prices.index, calendar)
+        return chosen, self.scaling.features(windows.matrix), np.asarray(dates)
+
+
+def _positions(index: pd.Index, as_of: Origins | None) -> npt.NDArray[np.int64]:
+    """Return the position of the last session on or before each date."""
+    if as_of is None:
+        return np.array([len(index) - 1])
+    try:
+        wanted = pd.DatetimeIndex(pd.to_datetime([as_of] if isinstance(as_of, str | dt.date) else list(as_of)))
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"expected as_of as a date such as 2018-06-29, or several; got {as_of!r}") from error
+    if len(wanted) == 0:
+        raise ConfigError("expected at least one date in as_of; got none")
+    positions = index.searchsorted(wanted.to_numpy(), side="right") - 1
+    if positions.min() < 0:
+        raise NotEnoughDataError(
+            f"expected as_of on or after the first session {index[0]:%Y-%m-%d}; got {wanted.min():%Y-%m-%d}"
+        )
+    return np.asarray(positions, dtype=np.int64)
+
+
+def _other_features(expected: Sequence[str], got: Sequence[str]) -> str:
+    lacking = [name for name in expected if name not in got]
+    surplus = [name for name in got if name not in expected]
+    return (
+        f"expected the {len(expected)} features that the model was trained on; this version computes {len(got)}"
+        f" (missing: {lacking[:3]}, not known to the model: {surplus[:3]}); train it again"
+    )

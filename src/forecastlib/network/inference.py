@@ -1,0 +1,98 @@
+"""Inference: compiled calls of a trained network, deterministic ones and MC dropout."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from forecastlib.network.architecture import output_name, stochastic_twin
+
+Scaled = npt.NDArray[np.float32]
+
+LARGEST_BATCH = 1024
+"""Windows that are gathered at once: 37 MB at the default lookback and number of features."""
+
+
+class NetworkCaller:
+    """A trained network behind two compiled functions that are traced once each, whatever the batch size.
+
+    Safe for use by several threads: MC dropout, which moves the state of the random generators, takes turns.
+
+    Parameters
+    ----------
+    network
+        A network of :func:`forecastlib.network.build_network`, with weights.
+    horizons
+        The order of the columns that are returned.
+    seed
+        Seed of the dropout masks; every call of :meth:`sample` starts from it, so that the same origin always gets
+        the same answer.
+    """
+
+    def __init__(self, network: keras.Model, horizons: Sequence[int], *, seed: int = 0) -> None:
+        self._twin = stochastic_twin(network)
+        drawing = [getattr(layer, "cell", layer) for layer in network.layers]  # an LSTM draws its masks in its cell
+        self._generators = [layer.seed_generator for layer in drawing if hasattr(layer, "seed_generator")]
+        self._seed = seed
+        self._lock = threading.Lock()
+        names = [output_name(h) for h in horizons]
+        _, lookback, features = network.input_shape
+        span = tf.range(-lookback + 1, 1, dtype=tf.int64)
+        signature = [tf.TensorSpec((None, features), tf.float32), tf.TensorSpec((None,), tf.int64)]
+
+        def call(model: keras.Model, matrix: tf.Tensor, rows: tf.Tensor, **options: bool) -> tf.Tensor:
+            outputs = model(tf.gather(matrix, rows[:, None] + span), **options)
+            return tf.concat([outputs[name] for name in names], axis=1)
+
+        self._predict = tf.function(lambda m, rows: call(network, m, rows, training=False), input_signature=signature)
+        self._sample = tf.function(lambda m, rows: call(self._twin, m, rows), input_signature=signature)
+
+    def predict(self, matrix: Scaled, rows: npt.NDArray[np.int64]) -> Scaled:
+        """Return the scaled targets that the network answers.
+
+        Parameters
+        ----------
+        matrix
+            Scaled feature rows, shape (rows, features).
+        rows
+            The row of each origin, shape (n,); its window ends there.
+
+        Returns
+        -------
+        ndarray, shape (n, horizons), float32
+        """
+        shared = tf.constant(matrix)
+        return np.concatenate([np.asarray(self._predict(shared, part)) for part in _parts(rows)])
+
+    def sample(self, matrix: Scaled, rows: npt.NDArray[np.int64], samples: int) -> Scaled:
+        """Run MC dropout: the stochastic passes of an origin as one batch (Gal and Ghahramani, ICML 2016).
+
+        Parameters
+        ----------
+        matrix, rows
+            As in :meth:`predict`.
+        samples
+            Passes for each origin.
+
+        Returns
+        -------
+        ndarray, shape (n, samples, horizons), float32
+            Scaled targets. Dropout is on; batch normalisation is in inference mode and does not change.
+        """
+        shared = tf.constant(matrix)
+        with self._lock:
+            for i, generator in enumerate(self._generators):
+                generator.state.assign([self._seed, i])
+            passes = [np.asarray(self._sample(shared, part)) for part in _parts(np.repeat(rows, samples))]
+        return np.concatenate(passes).reshape(len(rows), samples, -1)
+
+
+def _parts(rows: npt.NDArray[np.int64]) -> Iterator[tf.Tensor]:
+    """Cut many origins into batches, so that the memory of gathered windows stays bounded."""
+    for start in range(0, len(rows), LARGEST_BATCH):
+        yield tf.constant(rows[start : start + LARGEST_BATCH], dtype=tf.int64)

@@ -1,0 +1,149 @@
+"""Training: windows are gathered batch by batch from one scaled matrix, never copied in bulk."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import tensorflow as tf
+from tqdm import tqdm
+
+from forecastlib.config import TrainConfig
+from forecastlib.errors import ConfigError, ForecastError, NotFittedError
+from forecastlib.network.architecture import output_name
+
+VALIDATION_BATCH = 512
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """Scaled samples of one set, as training and inference read them.
+
+    Attributes
+    ----------
+    matrix : ndarray, shape (rows, features), float32
+        Scaled feature rows, shared by all sets.
+    rows : ndarray of int64, shape (n,)
+        The row of each window's origin.
+    targets : dict from horizon to ndarray, shape (n,), float32
+        Scaled targets, keyed by horizon so that their order cannot go wrong.
+    lookback : int
+        Rows in a window.
+    """
+
+    matrix: npt.NDArray[np.float32]
+    rows: npt.NDArray[np.int64]
+    targets: dict[int, npt.NDArray[np.float32]]
+    lookback: int
+
+    def dataset(self, batch_size: int, *, shuffle_seed: int | None = None) -> tf.data.Dataset:
+        """Return batches of (windows, targets keyed by output name), gathered on the fly.
+
+        With a seed the order is drawn anew in every epoch, and an incomplete last batch is left out: its few windows
+        come in another epoch, and no second batch shape has to be compiled.
+        """
+        matrix = tf.constant(self.matrix)
+        span = tf.range(-self.lookback + 1, 1, dtype=tf.int64)
+        named = {output_name(h): values[:, None] for h, values in self.targets.items()}
+        samples = tf.data.Dataset.from_tensor_slices((self.rows, named))
+        if shuffle_seed is not None:
+            samples = samples.shuffle(len(self.rows), seed=shuffle_seed, reshuffle_each_iteration=True)
+            samples = samples.batch(min(batch_size, len(self.rows)), drop_remainder=True)
+        else:
+            samples = samples.batch(batch_size)
+        return samples.map(lambda rows, y: (tf.gather(matrix, rows[:, None] + span), y)).prefetch(2)
+
+
+def fit_network(
+    network: keras.Model,
+    train: TrainingData,
+    validation: TrainingData,
+    config: TrainConfig,
+    *,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Train a compiled network, and leave it with the weights of its best epoch.
+
+    Stops when the validation loss has not improved for ``patience`` epochs, lowers the learning rate on the way, and
+    stops at once when a loss is NaN.
+
+    Parameters
+    ----------
+    network
+        A compiled network of :func:`forecastlib.network.build_network`.
+    train, validation
+        Scaled samples.
+    config
+        Epochs, batch size, patience, seed.
+    callbacks
+        Further Keras callbacks.
+    progress
+        Whether to show a progress bar, on standard error.
+
+    Returns
+    -------
+    DataFrame
+        One row an epoch (index ``epoch``, from 1), one column a loss or metric, those of the validation set
+        beginning with ``val_``.
+
+    Raises
+    ------
+    NotFittedError
+        If the network is not compiled.
+    ConfigError
+        If the targets do not belong to the outputs of the network.
+    ForecastError
+        If a loss became NaN.
+    """
+    if not network.compiled:
+        raise NotFittedError("the network is not compiled yet; call compile_network(network, horizons, train) first")
+    wanted = sorted(network.output_names)
+    for data in (train, validation):
+        given = sorted(output_name(h) for h in data.targets)
+        if given != wanted:
+            raise ConfigError(f"expected targets for the outputs {wanted}; got {given}")
+    watch = {"monitor": "val_loss", "mode": "min"}
+    stopping = [
+        keras.callbacks.EarlyStopping(patience=config.patience, restore_best_weights=True, **watch),
+        keras.callbacks.ReduceLROnPlateau(patience=config.reduce_patience, factor=config.reduce_factor, **watch),
+        keras.callbacks.TerminateOnNaN(),
+    ]
+    history = network.fit(
+        train.dataset(config.batch_size, shuffle_seed=config.seed),
+        validation_data=validation.dataset(VALIDATION_BATCH),
+        epochs=config.epochs,
+        shuffle=False,  # the dataset shuffles by itself
+        callbacks=[*stopping, _Progress(config.epochs, shown=progress), *callbacks],
+        verbose=0,
+    )
+    losses = pd.DataFrame(history.history)
+    losses.index = pd.RangeIndex(1, len(losses) + 1, name="epoch")
+    if not np.isfinite(losses["loss"].to_numpy()).all():
+        raise ForecastError(
+            f"the loss became NaN in epoch {len(losses)}; lower learning_rate (now {config.learning_rate}) "
+            "or look at the scaled features for extreme values"
+        )
+    return losses
+
+
+class _Progress(keras.callbacks.Callback):  # type: ignore[misc] # Keras ships no types
+    """A bar over epochs, with the losses beside it."""
+
+    def __init__(self, epochs: int, *, shown: bool) -> None:
+        super().__init__()
+        self._bar = tqdm(total=epochs, desc="training", unit="epoch", disable=not shown, file=sys.stderr, mininterval=1)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        losses = {name: f"{value:.4f}" for name, value in (logs or {}).items() if name in {"loss", "val_loss"}}
+        self._bar.set_postfix(losses, refresh=False)
+        self._bar.update()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        self._bar.close()

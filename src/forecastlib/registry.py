@@ -1,0 +1,201 @@
+"""MLflow's model registry: a registered model for each symbol, its versions, and which of them is champion."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import importlib.metadata
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import mlflow
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+
+import forecastlib
+from forecastlib.config import RunConfig
+from forecastlib.errors import ModelNotFoundError
+from forecastlib.forecaster import Forecaster
+from forecastlib.prices import COLUMNS
+from forecastlib.tracking import connect, slug
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+
+SOURCE_TREE = Path(forecastlib.__file__).parent
+SERVED_MODEL = SOURCE_TREE / "served_model.py"
+SERVED_REQUIREMENTS = (
+    "TA-Lib",
+    "keras",
+    "mlflow",
+    "numpy",
+    "pandas",
+    "pandas-market-calendars",
+    "pydantic",
+    "scikit-learn",
+    "scipy",
+    "tensorflow",
+)
+"""What a served model needs to be installed; the library itself travels with the model."""
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A registered version.
+
+    Attributes
+    ----------
+    name : str
+        The registered model, for instance ``IXIC_lstm``.
+    number : int
+        MLflow's number of the version.
+    tags : dict of str
+        ``version``, ``config``, ``data_fingerprint``, ``symbol``.
+    run_id : str
+        The run that made it.
+    """
+
+    name: str
+    number: int
+    tags: dict[str, str]
+    run_id: str
+
+
+def model_name(symbol: str) -> str:
+    """Return the registered model's name of a symbol.
+
+    Examples
+    --------
+    >>> model_name("^IXIC")
+    'IXIC_lstm'
+    """
+    return f"{slug(symbol)}_lstm"
+
+
+def config_digest(config: RunConfig) -> str:
+    """Return a short digest of a configuration, to tell whether two models were trained alike."""
+    return hashlib.sha256(json.dumps(config.flat(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def register(forecaster: Forecaster, *, symbol: str) -> Registered:
+    """Log a fitted forecaster to the active run, as a model that takes raw prices, and register it.
+
+    The model holds the bundle and the library, so that it loads where neither the source tree nor the package is.
+
+    Parameters
+    ----------
+    forecaster
+        With its metrics in the metadata.
+    symbol
+        Names the registered model.
+    """
+    client = connect()
+    name = model_name(symbol)
+    with TemporaryDirectory() as workspace:
+        folder = forecaster.save(Path(workspace) / "bundle")
+        logged = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(SERVED_MODEL),
+            artifacts={"bundle": str(folder)},
+            code_paths=[str(SOURCE_TREE)],
+            signature=_signature(),
+            input_example=None,
+            pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in SERVED_REQUIREMENTS],
+            registered_model_name=name,
+        )
+        size = sum(file.stat().st_size for file in folder.iterdir())
+    mlflow.log_metrics({"bundle_bytes": size, "parameters": forecaster.network.count_params()})
+    number = int(logged.registered_model_version)
+    tags = {
+        "version": forecaster.metadata.version,
+        "symbol": symbol,
+        "config": config_digest(forecaster.config),
+        "data_fingerprint": forecaster.metadata.fingerprint,
+    }
+    for key, value in tags.items():
+        client.set_model_version_tag(name, str(number), key, value)
+    return Registered(name, number, tags, mlflow.active_run().info.run_id)
+
+
+def _signature() -> ModelSignature:
+    # Dates may come as a column (over HTTP) or as the index (a frame of prices), so the column is not required.
+    columns = [ColSpec(DataType.string, "date", required=False), *(ColSpec(DataType.double, name) for name in COLUMNS)]
+    options = [ParamSpec("as_of", DataType.string, ""), ParamSpec("symbol", DataType.string, "")]
+    return ModelSignature(inputs=Schema(columns), params=ParamSchema(options))
+
+
+def find(symbol: str, version: str = CHAMPION) -> Registered | None:
+    """Return a registered version, or None if there is none.
+
+    Parameters
+    ----------
+    symbol
+        Symbol.
+    version
+        An alias such as ``champion``, MLflow's number of the version, or its tag ``v1.0.0_...``.
+    """
+    client, name = connect(), model_name(symbol)
+    try:
+        if version.isdigit():
+            found = client.get_model_version(name, version)
+        elif version.startswith("v"):
+            tagged = client.search_model_versions(f"name = '{name}' and tag.version = '{version}'")
+            if not tagged:
+                return None
+            found = tagged[0]
+        else:
+            found = client.get_model_version_by_alias(name, version)
+    except MlflowException as error:
+        if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+            return None
+        raise
+    return Registered(name, int(found.version), dict(found.tags), found.run_id)
+
+
+def load(symbol: str, version: str = CHAMPION) -> Forecaster:
+    """Load the forecaster of a registered version.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If there is none: the message says what there is, and how to train one.
+    """
+    found = find(symbol, version)
+    if found is None:
+        known = connect().search_model_versions(f"name = '{model_name(symbol)}'")
+        there = ", ".join(f"{one.version} ({one.tags.get('version', '')})" for one in known) or "none"
+        raise ModelNotFoundError(
+            f"expected a model of {symbol!r} with version or alias {version!r}; registered versions: {there}; "
+            f"train one with: make train SYMBOL={symbol}"
+        )
+    folder = mlflow.artifacts.download_artifacts(f"models:/{found.name}/{found.number}")
+    return Forecaster.load(Path(folder) / "artifacts" / "bundle")
+
+
+def promote(registered: Registered, reason: str) -> None:
+    """Make a version the champion, and note when and why."""
+    client = connect()
+    client.set_registered_model_alias(registered.name, CHAMPION, str(registered.number))
+    if _has_alias(registered, CHALLENGER):
+        client.delete_registered_model_alias(registered.name, CHALLENGER)
+    _note(client, registered, "champion_since", reason)
+
+
+def challenge(registered: Registered, reason: str) -> None:
+    """Make a version the challenger: the champion stays."""
+    client = connect()
+    client.set_registered_model_alias(registered.name, CHALLENGER, str(registered.number))
+    _note(client, registered, "challenger_since", reason)
+
+
+def _has_alias(registered: Registered, alias: str) -> bool:
+    aliases = connect().get_registered_model(registered.name).aliases
+    return str(aliases.get(alias)) == str(registered.number)
+
+
+def _note(client: mlflow.MlflowClient, registered: Registered, key: str, reason: str) -> None:
+    now = f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ}"
+    client.set_model_version_tag(registered.name, str(registered.number), key, now)
+    client.set_model_version_tag(registered.name, str(registered.number), "reason", reason)

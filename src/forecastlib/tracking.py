@@ -1,0 +1,142 @@
+"""MLflow runs: where they are kept and what is logged to them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.entities import Metric
+
+from forecastlib.config import RunConfig
+from forecastlib.prices import fingerprint
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+EXPERIMENT = "forecastlib"
+HOME_VARIABLE = "FORECASTLIB_HOME"
+RUN_VARIABLE = "MLFLOW_RUN_ID"
+
+
+def project_root() -> Path:
+    """Return the folder that holds ``mlruns/`` and ``reports/``.
+
+    ``FORECASTLIB_HOME``, else the nearest folder at or above the working directory that has both ``mlruns`` and
+    ``notebooks``, else the working directory.
+    """
+    home = os.environ.get(HOME_VARIABLE)
+    if home:
+        return Path(home).expanduser().resolve()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "mlruns").is_dir() and (folder / "notebooks").is_dir():
+            return folder
+    return here
+
+
+def slug(symbol: str) -> str:
+    """Return a symbol as a name for folders and registered models.
+
+    Examples
+    --------
+    >>> slug("^IXIC"), slug("BTC-USD")
+    ('IXIC', 'BTC_USD')
+    """
+    return re.sub(r"[^A-Za-z0-9]+", "_", symbol).strip("_") or "unnamed"
+
+
+def connect() -> mlflow.MlflowClient:
+    """Point MLflow at the project's store, creating it once, and return a client.
+
+    ``MLFLOW_TRACKING_URI`` names any server or database. Without it runs go to ``mlruns/mlflow.db`` of the project and
+    their artifacts to ``mlruns/artifacts``. These locations are kept relative, so that the project can be moved as a
+    whole; for them to be found, this enters the project's root folder (:func:`project_root`).
+    """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if not uri:
+        root = project_root()
+        os.chdir(root)
+        (root / "mlruns").mkdir(exist_ok=True)
+        uri = f"sqlite:///{root / 'mlruns' / 'mlflow.db'}"
+    mlflow.set_tracking_uri(uri)
+    client = mlflow.MlflowClient(uri)
+    with _only_one_creates(uri):
+        if client.get_experiment_by_name(EXPERIMENT) is None:
+            local = uri.startswith("sqlite:")
+            client.create_experiment(EXPERIMENT, artifact_location="mlruns/artifacts" if local else None)
+    mlflow.set_experiment(EXPERIMENT)
+    return client
+
+
+@contextlib.contextmanager
+def _only_one_creates(uri: str) -> Iterator[None]:
+    """Let one process at a time look at a local database: creating its tables twice at once fails."""
+    if not uri.startswith("sqlite:"):
+        yield
+        return
+    lock = Path(uri.removeprefix("sqlite:///")).with_suffix(".lock")
+    connection = sqlite3.connect(lock, timeout=120, isolation_level=None)
+    try:
+        connection.execute("BEGIN EXCLUSIVE")
+        yield
+    finally:
+        connection.close()
+
+
+@contextlib.contextmanager
+def run(name: str, tags: Mapping[str, str]) -> Iterator[str]:
+    """Work inside a run, and yield its id: the one ``MLFLOW_RUN_ID`` names if a runner opened one, else a new one.
+
+    A run that ends by an exception is left FAILED.
+    """
+    connect()
+    with mlflow.start_run(run_name=None if os.environ.get(RUN_VARIABLE) else name) as active:
+        mlflow.set_tags(dict(tags))
+        yield active.info.run_id
+
+
+def log_config(config: RunConfig) -> None:
+    """Log every setting flat, and the configuration whole."""
+    mlflow.log_params({name: json.dumps(value) for name, value in config.flat().items()})
+    mlflow.log_dict(config.model_dump(mode="json"), "config.json")
+
+
+def log_history(client: mlflow.MlflowClient, run_id: str, history: pd.DataFrame) -> None:
+    """Log the losses of every epoch, in as few calls as MLflow takes."""
+    now = int(pd.Timestamp.now("UTC").timestamp() * 1000)
+    metrics = [
+        Metric(name, float(value), now, int(epoch))
+        for name, column in history.items()
+        for epoch, value in column.items()
+        if np.isfinite(value)
+    ]
+    for start in range(0, len(metrics), 1000):
+        client.log_batch(run_id, metrics=metrics[start : start + 1000])
+
+
+def log_data(prices: pd.DataFrame, quality: pd.DataFrame) -> None:
+    """Log which prices a run has used, by fingerprint, and the report of their quality."""
+    symbol, source = str(prices.attrs.get("symbol", "")), str(prices.attrs.get("source", ""))
+    dataset = mlflow.data.from_pandas(prices, name=symbol or None, digest=fingerprint(prices))
+    mlflow.log_input(dataset, context="training", tags={"source": source})
+    mlflow.set_tags({"data_fingerprint": fingerprint(prices), "data_source": source})
+    mlflow.log_text(quality.to_csv(index=False), "quality.csv")
+
+
+def log_figures(figures: Mapping[str, Figure]) -> None:
+    """Attach figures to the run that a runner opened for this notebook; interactively they are only shown."""
+    run_id = os.environ.get(RUN_VARIABLE)
+    if run_id:
+        client = connect()
+        for name, figure in figures.items():
+            client.log_figure(run_id, figure, f"figures/{name}.png")
