@@ -1,12 +1,14 @@
 """Judgement of forecasts: accuracy of points, honesty of ranges, and whether a difference is more than luck.
 
-:mod:`~forecastlib.metrics.point` scores point forecasts of prices.
+- :mod:`~forecastlib.metrics.point` scores point forecasts of prices.
+- :mod:`~forecastlib.metrics.ranges` scores ranges, distributions and probabilities.
+- :mod:`~forecastlib.metrics.comparison` tests one forecast against another.
 """
 
+from forecastlib.metrics.comparison import DieboldMariano, block_bootstrap, diebold_mariano, verdict
 from forecastlib.metrics.point import (
     bias,
     directional_accuracy,
-    errors,
     mae,
     mape,
     mase,
@@ -16,17 +18,40 @@ from forecastlib.metrics.point import (
     skill,
     squared_skill,
 )
+from forecastlib.metrics.ranges import (
+    brier,
+    coverage,
+    crps_of_quantiles,
+    crps_of_samples,
+    expected_calibration_error,
+    interval_score,
+    mean_width,
+    pinball,
+    reliability,
+)
 
 __all__ = [
+    "DieboldMariano",
     "bias",
+    "block_bootstrap",
+    "brier",
+    "coverage",
+    "crps_of_quantiles",
+    "crps_of_samples",
+    "diebold_mariano",
     "directional_accuracy",
-    "errors",
+    "expected_calibration_error",
+    "interval_score",
     "mae",
     "mape",
     "mase",
+    "mean_width",
+    "pinball",
     "r2",
     "random_walk",
+    "reliability",
     "rmse",
     "skill",
     "squared_skill",
+    "verdict",
 ]
