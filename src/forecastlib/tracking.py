@@ -111,15 +111,16 @@ def log_config(config: RunConfig) -> None:
     mlflow.log_dict(config.model_dump(mode="json"), "config.json")
 
 
-def log_history(client: mlflow.MlflowClient, run_id: str, history: pd.DataFrame) -> None:
+def log_history(run_id: str, history: pd.DataFrame) -> None:
     """Log the losses of every epoch, in as few calls as MLflow takes."""
     now = int(pd.Timestamp.now("UTC").timestamp() * 1000)
     metrics = [
-        Metric(name, float(value), now, int(epoch))
+        Metric(str(name), float(value), now, epoch)
         for name, column in history.items()
-        for epoch, value in column.items()
+        for epoch, value in zip(history.index.tolist(), column, strict=True)
         if np.isfinite(value)
     ]
+    client = mlflow.MlflowClient()
     for start in range(0, len(metrics), 1000):
         client.log_batch(run_id, metrics=metrics[start : start + 1000])
 

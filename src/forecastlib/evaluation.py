@@ -1,0 +1,230 @@
+"""Evaluation: what forecasts were worth, beside the random walk and the drift, on the same origins.
+
+Scores are in prices; the test of a difference is on absolute errors relative to the last close, so that times of high
+prices do not count more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from forecastlib import metrics
+from forecastlib.errors import DataQualityError, NotEnoughDataError
+from forecastlib.forecasts import COVERAGES, require_forecasts
+from forecastlib.metrics.comparison import SMALLEST_COUNT
+from forecastlib.prices import require_prices
+
+RANDOM_WALK, DRIFT = "random_walk", "drift"
+
+SCORES = (
+    "n",
+    "mae",
+    "skill",
+    "rmse",
+    "squared_skill",
+    "mape",
+    "mase",
+    "r2",
+    "bias",
+    "directional_accuracy",
+    *(f"{score}_{coverage}" for coverage in COVERAGES for score in ("coverage", "width", "interval_score")),
+)
+"""The columns of :attr:`Evaluation.scores`; those of ranges are NaN for a model that gives none."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Scores and verdicts of models on the same origins.
+
+    Attributes
+    ----------
+    scores : DataFrame
+        One row for each model and horizon (index ``model, horizon``), the columns :data:`SCORES`. Coverages are shares,
+        widths are relative to the last close, ``skill`` is 1 - MAE / MAE of the random walk.
+    verdicts : DataFrame
+        The same rows but for the random walk: Diebold-Mariano ``statistic``, ``p_value``, ``outcome`` and ``verdict``,
+        a sentence.
+    forecasts : DataFrame
+        The forecasts that were scored, with the column ``actual_price``.
+    symbol : str
+    """
+
+    scores: pd.DataFrame
+    verdicts: pd.DataFrame
+    forecasts: pd.DataFrame
+    symbol: str
+
+    @property
+    def models(self) -> list[str]:
+        """The models, in the order given, the random walk first."""
+        return list(self.scores.index.unique("model"))
+
+    def flat(self, model: str) -> dict[str, float]:
+        """Return a model's scores by name and horizon, for instance ``mae_7d``, as metrics of a run."""
+        rows = self.scores.loc[model]
+        return {
+            f"{score}_{horizon}d": float(value)
+            for horizon, row in rows.iterrows()
+            for score, value in row.items()
+            if score != "n" and np.isfinite(value)
+        }
+
+    def table(self) -> pd.DataFrame:
+        """Return MAE and skill of every model, one row a model, to be read at a glance."""
+        table = self.scores[["mae", "skill"]].unstack("horizon").reindex(self.models)
+        table.columns = [f"{score} {horizon}d" for score, horizon in table.columns]
+        return table
+
+    def _repr_html_(self) -> str:
+        formats = {column: "{:,.1f}" if column.startswith("mae") else "{:+.3f}" for column in self.table()}
+        html: str = self.table().style.format(formats).set_caption(f"{self.symbol}: error and skill").to_html()
+        return html
+
+
+def evaluate(forecasts: pd.DataFrame, prices: pd.DataFrame) -> Evaluation:
+    """Score forecasts of one symbol against what happened.
+
+    The random walk and the drift (the mean log return of all sessions up to the origin) are always scored beside
+    them. Only origins and horizons count for which every model has a forecast and the outcome is known.
+
+    Parameters
+    ----------
+    forecasts
+        A forecast frame, of one or several models (``model_version``).
+    prices
+        Prices of the symbol, reaching beyond the target dates.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    DataQualityError
+        If a frame has another shape, or there is more than one symbol.
+    NotEnoughDataError
+        If no outcome is known.
+
+    Examples
+    --------
+    A forecast of origin row t for h = 7 is compared with the close of row t + 7 of ``prices``; if the frame ends before
+    that row, the forecast does not count yet.
+    """
+    require_forecasts(forecasts)
+    require_prices(prices)
+    symbols = forecasts["symbol"].unique()
+    if len(symbols) != 1:
+        raise DataQualityError(
+            f"expected forecasts of one symbol; got {', '.join(sorted(symbols))}; evaluate each apart"
+        )
+    known = _with_outcomes(forecasts, prices)
+    complete = pd.concat([_reference(known, prices), known], ignore_index=True)
+    groups = {key: group for key, group in complete.groupby(["model_version", "horizon"], sort=False)}
+    models = list(dict.fromkeys(complete["model_version"]))
+    horizons = sorted(known["horizon"].unique())
+    first = known["origin"].min()
+    scores = {(m, h): _score(groups[m, h], prices, first) for m in models for h in horizons}
+    verdicts = {(m, h): _compare(groups[m, h], groups[RANDOM_WALK, h], prices, h) for m in models[1:] for h in horizons}
+    names = ["model", "horizon"]
+    return Evaluation(
+        pd.DataFrame.from_dict(scores, orient="index", columns=list(SCORES)).rename_axis(index=names),
+        pd.DataFrame.from_dict(verdicts, orient="index").rename_axis(index=names),
+        known,
+        str(symbols[0]),
+    )
+
+
+def _with_outcomes(forecasts: pd.DataFrame, prices: pd.DataFrame) -> pd.DataFrame:
+    """Add ``actual_price``, and keep what every model has forecast and whose outcome is known."""
+    at = prices.index.get_indexer(pd.DatetimeIndex(forecasts["origin"]))
+    target = at + forecasts["horizon"].to_numpy()
+    close = prices["close"].to_numpy()
+    known = (at >= 0) & (target < len(close))
+    rows = forecasts[known].assign(actual_price=close[target[known]])
+    models = rows["model_version"].nunique()
+    by_all = rows.groupby(["origin", "horizon"])["model_version"].transform("nunique") == models
+    rows = rows[by_all].sort_values(["origin", "horizon"], kind="stable", ignore_index=True)
+    if rows.empty:
+        raise NotEnoughDataError(
+            f"expected forecasts whose outcome the prices know; these end on {prices.index[-1]:%Y-%m-%d}, the origins "
+            f"are {forecasts['origin'].min():%Y-%m-%d} to {forecasts['origin'].max():%Y-%m-%d}; give later prices"
+        )
+    return rows
+
+
+def _reference(known: pd.DataFrame, prices: pd.DataFrame) -> pd.DataFrame:
+    """Make the forecasts of random walk and drift for the same origins and horizons; neither gives ranges."""
+    rows = known.drop_duplicates(["origin", "horizon"])
+    shared = rows[["symbol", "origin", "horizon", "last_close", "actual_price"]]
+    logs = np.log(prices["close"].to_numpy())
+    at = prices.index.get_indexer(pd.DatetimeIndex(rows["origin"]))
+    a_session = (logs[at] - logs[0]) / np.maximum(at, 1)
+    drifted = rows["last_close"] * np.exp(a_session * rows["horizon"].to_numpy())
+    parts = {RANDOM_WALK: rows["last_close"], DRIFT: drifted}
+    missing = {name: path for name, path in parts.items() if name not in set(known["model_version"])}
+    return pd.concat([shared.assign(predicted_price=path, model_version=name) for name, path in missing.items()])
+
+
+def _score(rows: pd.DataFrame, prices: pd.DataFrame, first_origin: pd.Timestamp) -> list[float]:
+    actual, predicted, last = (rows[name].to_numpy() for name in ("actual_price", "predicted_price", "last_close"))
+    before = prices["close"].loc[:first_origin].to_numpy()
+    horizon = int(rows["horizon"].iloc[0])
+    scores = {
+        "n": len(rows),
+        "mae": metrics.mae(actual, predicted),
+        "skill": metrics.skill(actual, predicted, last),
+        "rmse": metrics.rmse(actual, predicted),
+        "squared_skill": metrics.squared_skill(actual, predicted, last),
+        "mape": metrics.mape(actual, predicted),
+        "mase": metrics.mase(actual, predicted, before, horizon) if len(before) > horizon else math.nan,
+        "r2": metrics.r2(actual, predicted),
+        "bias": metrics.bias(actual, predicted),
+        "directional_accuracy": metrics.directional_accuracy(actual, predicted, last),
+    }
+    for coverage in COVERAGES:
+        if f"lower_{coverage}" in rows and rows[f"lower_{coverage}"].notna().all():
+            ends = [rows[f"{end}_{coverage}"].to_numpy() / last for end in ("lower", "upper")]
+            scores |= {
+                f"coverage_{coverage}": metrics.coverage(actual / last, *ends),
+                f"width_{coverage}": metrics.mean_width(*ends),
+                f"interval_score_{coverage}": metrics.interval_score(actual / last, *ends, coverage / 100.0),
+            }
+    return [float(scores.get(name, math.nan)) for name in SCORES]
+
+
+def _compare(rows: pd.DataFrame, walk: pd.DataFrame, prices: pd.DataFrame, horizon: int) -> dict[str, object]:
+    """Test a model against the random walk on the same origins."""
+    # Labels overlap by as many forecasts as origins follow within one horizon.
+    at = prices.index.get_indexer(pd.DatetimeIndex(rows["origin"]))
+    spacing = float(np.median(np.diff(at))) if len(at) > 1 else 1.0
+    overlap = max(1, math.ceil(horizon / spacing))
+    if len(rows) < max(SMALLEST_COUNT, 2 * overlap):
+        sentence = f"{horizon} sessions ahead: {len(rows)} forecasts are too few to tell it from the random walk"
+        return {"statistic": math.nan, "p_value": math.nan, "outcome": "undecided", "verdict": sentence}
+    result = metrics.diebold_mariano(_loss(rows), _loss(walk), overlap)
+    return {
+        "statistic": result.statistic,
+        "p_value": result.p_value,
+        "outcome": result.outcome(),
+        "verdict": metrics.verdict(replace(result, horizon=horizon)),
+    }
+
+
+def _loss(rows: pd.DataFrame) -> npt.NDArray[np.float64]:
+    error = (rows["predicted_price"] - rows["actual_price"]) / rows["last_close"]
+    return np.abs(error.to_numpy(dtype=np.float64))
+
+
+def mean_relative_error(evaluation: Evaluation, model: str, horizons: Sequence[int] | None = None) -> float:
+    """Return a model's MAE over that of the random walk, averaged over horizons: below 1 is better.
+
+    This is what decides which model is champion.
+    """
+    skill = evaluation.scores.loc[model]["skill"]
+    return float((1.0 - (skill if horizons is None else skill.loc[list(horizons)])).mean())

@@ -1,0 +1,251 @@
+"""The two use cases: train a model and register it, and forecast with a registered one."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import keras
+import mlflow
+import numpy as np
+import pandas as pd
+
+from forecastlib import registry, tracking
+from forecastlib.bundle import git_commit
+from forecastlib.config import DataConfig, RunConfig
+from forecastlib.dataset import prepare
+from forecastlib.evaluation import Evaluation, evaluate, mean_relative_error
+from forecastlib.forecaster import Forecaster, Origins
+from forecastlib.prices import fingerprint
+from forecastlib.quality import QualityReport, check_quality
+from forecastlib.registry import CHAMPION, Registered
+from forecastlib.sources import open_source
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training led to.
+
+    Attributes
+    ----------
+    status : {"completed", "skipped"}
+    symbol : str
+    run_id : str
+        The run that made the model; when training was skipped, that of the champion.
+    version : str
+        ``v1.0.0_YYYYMMDD_HHMMSS``, likewise.
+    promoted : bool
+        Whether the new version became champion.
+    reason : str
+        Why training was skipped, or the version was promoted or not.
+    metrics : dict
+        Scores on the test set, by name and horizon.
+    history : DataFrame
+        Losses of each epoch; empty when training was skipped.
+    """
+
+    status: Literal["completed", "skipped"]
+    symbol: str
+    run_id: str
+    version: str
+    promoted: bool
+    reason: str
+    metrics: dict[str, float]
+    history: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False, compare=False)
+
+
+def fetch(config: DataConfig) -> tuple[pd.DataFrame, QualityReport]:
+    """Fetch prices and check them.
+
+    Raises
+    ------
+    SourceError
+        If no source has them.
+    DataQualityError
+        If they have errors; warnings are left to the reader of the report.
+    """
+    prices = open_source(config.source).fetch(config.symbol, config.start, config.end)
+    report = check_quality(prices, calendar=config.calendar)
+    report.raise_for_errors()
+    return prices, report
+
+
+def train(
+    config: RunConfig | None = None,
+    *,
+    force_retrain: bool = False,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    progress: bool = True,
+) -> TrainResult:
+    """Train a model, evaluate it on the test set beside the baselines, log it to MLflow and register it.
+
+    It becomes champion if there is none yet, or if it does better than the champion on the newest origins that neither
+    of them has learned from; otherwise it is the challenger.
+
+    Parameters
+    ----------
+    config
+        The run.
+    force_retrain
+        Train although the champion comes from the same configuration and the same prices.
+    callbacks
+        Further Keras callbacks.
+    progress
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    TrainResult
+
+    Raises
+    ------
+    ForecastError
+        Of any kind; the run is then left FAILED, and the registry as it was.
+    """
+    config = config or RunConfig()
+    symbol = config.data.symbol
+    prices, report = fetch(config.data)
+    champion = registry.find(symbol)
+    if champion is not None and not force_retrain and _is_adequate(champion, config, prices):
+        reason = "the champion comes from the same configuration and the same prices; force_retrain trains anyway"
+        known = registry.load(symbol)
+        return TrainResult(
+            "skipped", symbol, champion.run_id, known.metadata.version, False, reason, known.metadata.metrics
+        )
+    tags = {"symbol": symbol, "git_commit": git_commit() or "unknown", "source": str(prices.attrs.get("source", ""))}
+    with tracking.run(f"{tracking.slug(symbol)}_train", tags) as run_id:
+        tracking.log_config(config)
+        tracking.log_data(prices, report.checks)
+        forecaster = Forecaster(config).fit(prices, callbacks=callbacks, progress=progress)
+        tracking.log_history(run_id, forecaster.history)
+        evaluation = evaluate_on_test_set(forecaster, prices)
+        version = forecaster.metadata.version
+        forecaster.metadata = forecaster.metadata.with_metrics(evaluation.flat(version))
+        _log_evaluation(evaluation, version)
+        mlflow.log_metrics(_costs(forecaster, prices))
+        registered = registry.register(forecaster, symbol=symbol)
+        promoted, reason = _contest(registered, forecaster, champion, prices)
+        mlflow.set_tags({"model_version": version, "promoted": str(promoted), "reason": reason})
+    return TrainResult(
+        "completed", symbol, run_id, version, promoted, reason, forecaster.metadata.metrics, forecaster.history
+    )
+
+
+def forecast(symbol: str, *, as_of: Origins | None = None, version: str = CHAMPION) -> pd.DataFrame:
+    """Forecast with a registered model, from the source that it was trained from.
+
+    Parameters
+    ----------
+    symbol
+        Symbol.
+    as_of
+        The origin: the last session on or before this date; None: the newest session.
+    version
+        An alias such as ``champion``, the number of a version, or its tag ``v1.0.0_...``.
+
+    Returns
+    -------
+    DataFrame
+        A forecast frame.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If there is no such model.
+    """
+    forecaster = registry.load(symbol, version)
+    data = forecaster.config.data
+    prices = open_source(data.source).fetch(symbol, data.start, data.end)
+    return forecaster.predict(prices, as_of)
+
+
+def evaluate_on_test_set(
+    forecaster: Forecaster, prices: pd.DataFrame, *, rivals: Mapping[str, Forecaster] | None = None
+) -> Evaluation:
+    """Evaluate a forecaster on the test set of its own split, beside all baselines fitted on its training set.
+
+    Parameters
+    ----------
+    forecaster
+        Fitted on these prices.
+    prices
+        Prices of the symbol.
+    rivals
+        Further forecasters by the name they get in the result; they must not have learned from that test set.
+    """
+    dataset = prepare(prices, forecaster.config)
+    origins = dataset.windows.take(dataset.split.test).origins
+    frames = [forecaster.predict(prices, origins)]
+    for name, rival in (rivals or {}).items():
+        frames.append(rival.predict(prices, origins).assign(model_version=name))
+    return evaluate(pd.concat(frames, ignore_index=True), prices)
+
+
+def _is_adequate(champion: Registered, config: RunConfig, prices: pd.DataFrame) -> bool:
+    same_config = champion.tags.get("config") == registry.config_digest(config)
+    return same_config and champion.tags.get("data_fingerprint") == fingerprint(prices)
+
+
+def _log_evaluation(evaluation: Evaluation, version: str) -> None:
+    """Log the model's scores under plain names, and those of each baseline under its own."""
+    mlflow.log_metrics(evaluation.flat(version))
+    for model in evaluation.models:
+        if model != version:
+            mlflow.log_metrics({f"{model}/{name}": value for name, value in evaluation.flat(model).items()})
+    mlflow.log_text(evaluation.scores.to_csv(), "scores.csv")
+    mlflow.log_text(evaluation.verdicts.to_csv(), "verdicts.csv")
+
+
+def _costs(forecaster: Forecaster, prices: pd.DataFrame) -> dict[str, float]:
+    """Measure one warm forecast from raw prices, and the most memory this process has used."""
+    times = []
+    for _ in range(6):
+        start = time.perf_counter()
+        forecaster.predict(prices)
+        times.append(time.perf_counter() - start)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return {"forecast_ms": 1000.0 * statistics.median(times[1:]), "peak_memory_bytes": float(peak)}
+
+
+def _contest(
+    registered: Registered, forecaster: Forecaster, champion: Registered | None, prices: pd.DataFrame
+) -> tuple[bool, str]:
+    """Let a new version compete with the champion, and move the alias to the winner."""
+    if champion is None:
+        reason = "the first version"
+        registry.promote(registered, reason)
+        return True, reason
+    rival = registry.load(registered.tags["symbol"], str(champion.number))
+    both = _scores_of_both(forecaster, rival, prices)
+    if both is None:
+        reason = "there are no origins that both the champion and this version have not learned from"
+        registry.challenge(registered, reason)
+        return False, reason
+    own, other = both
+    better = own < other
+    reason = f"MAE / MAE of the random walk {own:.4f}, champion {other:.4f}, on the same newest origins"
+    (registry.promote if better else registry.challenge)(registered, reason)
+    return better, reason
+
+
+def _scores_of_both(forecaster: Forecaster, rival: Forecaster, prices: pd.DataFrame) -> tuple[float, float] | None:
+    """Score two models on the origins after the last label that either was fitted or calibrated with."""
+    after = max(one.metadata.sets["validation"]["last_label"] for one in (forecaster, rival))
+    common = sorted(set(forecaster.config.window.horizons) & set(rival.config.window.horizons))
+    last = len(prices) - 1 - max(common, default=0)
+    origins = pd.DatetimeIndex(prices.index[: last + 1])
+    origins = origins[origins > pd.Timestamp(after)]
+    if not common or len(origins) == 0:
+        return None
+    scores = []
+    for one in (forecaster, rival):
+        evaluation = evaluate(one.predict(prices, origins), prices)
+        scores.append(mean_relative_error(evaluation, one.metadata.version, common))
+    if not np.isfinite(scores).all():
+        return None
+    return scores[0], scores[1]

@@ -1,0 +1,316 @@
+"""Figures, all in one style: readable in HTML and in black-and-white print, for colour-blind readers too.
+
+Every function takes the library's own objects and returns a matplotlib figure; none touches global state.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ParamSpec
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter, StrMethodFormatter
+
+from forecastlib.evaluation import DRIFT, RANDOM_WALK, Evaluation
+from forecastlib.features import GROUPS
+from forecastlib.forecasts import COVERAGES, require_forecasts
+
+if TYPE_CHECKING:
+    from forecastlib.splits import Split
+    from forecastlib.windows import Windows
+
+# Okabe and Ito's palette, told apart by all kinds of colour vision.
+INK, GREY, LIGHT = "#1b1f24", "#7d8590", "#e3e6eb"
+BLUE, ORANGE, GREEN, PURPLE, SKY, RED = "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00"
+CYCLE = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED)
+SETS = {"train": BLUE, "validation": ORANGE, "test": GREEN}
+
+STYLE = {
+    "figure.dpi": 110,
+    "savefig.dpi": 150,
+    "figure.constrained_layout.use": True,
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": LIGHT,
+    "grid.linewidth": 0.8,
+    "lines.linewidth": 1.3,
+    "legend.frameon": False,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "text.color": INK,
+    "axes.prop_cycle": mpl.cycler(color=CYCLE),
+}
+
+P = ParamSpec("P")
+
+
+def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Draw within the project's style, leaving the user's own settings as they are."""
+
+    @functools.wraps(draw)
+    def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with mpl.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return styled
+
+
+def _dates(axes: Axes) -> None:
+    locator = AutoDateLocator(minticks=4, maxticks=9)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+
+
+@_styled
+def plot_prices(prices: pd.DataFrame) -> Figure:
+    """Draw the closes on a logarithmic axis, and the volume below them.
+
+    Parameters
+    ----------
+    prices
+        Prices of one symbol.
+    """
+    figure = Figure(figsize=(9, 4.6))
+    above, below = figure.subplots(2, sharex=True, height_ratios=[3, 1])
+    above.plot(prices.index, prices["close"], color=BLUE, linewidth=1.0)
+    above.set_yscale("log")
+    above.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    above.yaxis.set_minor_formatter(StrMethodFormatter("{x:,.0f}"))
+    above.set_title(f"{prices.attrs.get('symbol', '')}: close (log scale)")
+    monthly = prices["volume"].resample("MS").mean()
+    below.bar(monthly.index, monthly / 1e9, width=25, color=GREY)
+    below.set_title("volume, monthly mean, billions")
+    _dates(below)
+    return figure
+
+
+@_styled
+def plot_feature_groups(features: pd.DataFrame) -> Figure:
+    """Draw the middle half and the middle nine tenths of each group's features over time, each standardised first.
+
+    Parameters
+    ----------
+    features
+        Features of one symbol; the warm-up is left out.
+    """
+    known = features.dropna()
+    standard = (known - known.mean()) / known.std().replace(0.0, 1.0)
+    groups = {group: [f.name for f in members if f.name in standard] for group, members in GROUPS.items()}
+    groups = {group: names for group, names in groups.items() if names}
+    figure = Figure(figsize=(9, 1.25 * len(groups) + 0.5))
+    for axes, (group, names) in zip(
+        np.atleast_1d(figure.subplots(len(groups), sharex=True)), groups.items(), strict=True
+    ):
+        monthly = standard[names].resample("MS").mean()
+        levels = monthly.quantile([0.05, 0.25, 0.5, 0.75, 0.95], axis=1)
+        axes.fill_between(monthly.index, levels.loc[0.05], levels.loc[0.95], color=SKY, alpha=0.35, linewidth=0)
+        axes.fill_between(monthly.index, levels.loc[0.25], levels.loc[0.75], color=BLUE, alpha=0.45, linewidth=0)
+        axes.plot(monthly.index, levels.loc[0.5], color=INK, linewidth=0.9)
+        axes.set_title(f"{group} ({len(names)})", fontsize=9)
+        axes.set_ylim(-3.2, 3.2)
+    _dates(axes)
+    figure.supylabel("standard deviations from the mean", fontsize=9)
+    return figure
+
+
+@_styled
+def plot_split(windows: Windows, split: Split, prices: pd.DataFrame) -> Figure:
+    """Draw the sets on a time axis, with what is purged between them and the labels each set reaches for.
+
+    Parameters
+    ----------
+    windows, split
+        The samples and their sets.
+    prices
+        Prices of the symbol.
+    """
+    figure = Figure(figsize=(9, 4.4))
+    above, below = figure.subplots(2, sharex=True, height_ratios=[3, 1.2])
+    above.plot(prices.index, prices["close"], color=LIGHT, linewidth=1.0)
+    above.set_yscale("log")
+    above.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    above.yaxis.set_minor_formatter(StrMethodFormatter("{x:,.0f}"))
+    ends = []
+    for level, (name, index) in enumerate(split.sets().items()):
+        chosen = windows.take(index)
+        first, last, known = chosen.origins.min(), chosen.origins.max(), chosen.label_dates.max()
+        above.plot(chosen.origins, chosen.last_close, color=SETS[name], linewidth=1.2, label=f"{name} ({len(index):,})")
+        below.plot([first, last], [-level, -level], color=SETS[name], linewidth=7, solid_capstyle="butt")
+        below.plot([last, known], [-level, -level], color=SETS[name], linewidth=2, solid_capstyle="butt")
+        ends.append((first, last))
+    for (_, before), (after, _) in itertools.pairwise(ends):
+        for axes in (above, below):
+            axes.axvspan(before, after, color=RED, alpha=0.25, linewidth=0)
+        gap = int(prices.index.searchsorted(after) - prices.index.searchsorted(before)) - 1
+        above.annotate(f"{gap} purged", (before, 0.03), xycoords=("data", "axes fraction"), fontsize=8, color=RED,
+                       ha="right", xytext=(-4, 0), textcoords="offset points")  # fmt: skip
+    above.legend(loc="upper left")
+    above.set_title(f"{prices.attrs.get('symbol', '')}: training, validation and test, purged by label dates")
+    below.set_yticks([0, -1, -2], list(split.sets()))
+    below.set_ylim(-2.6, 0.6)
+    below.set_title("thick: origins; thin: until their last label is known", fontsize=9, fontweight="normal")
+    _dates(below)
+    return figure
+
+
+@_styled
+def plot_losses(history: pd.DataFrame) -> Figure:
+    """Draw the loss of each output over the epochs, of training and of validation, and the epoch that was kept.
+
+    Parameters
+    ----------
+    history
+        :attr:`forecastlib.Forecaster.history`.
+    """
+    outputs = [c.removesuffix("_loss") for c in history if c.endswith("d_loss") and not c.startswith("val_")]
+    outputs.sort(key=lambda name: int(name.removeprefix("price_prediction_").removesuffix("d")))
+    figure = Figure(figsize=(9, 2.9))
+    panels = np.atleast_1d(figure.subplots(1, len(outputs) + 1))
+    best = history["val_loss"].idxmin()
+    for axes, (title, column) in zip(
+        panels,
+        [("all outputs, weighted", "loss"), *((name.rsplit("_", 1)[1], f"{name}_loss") for name in outputs)],
+        strict=True,
+    ):
+        axes.plot(history.index, history[column], color=BLUE, label="training")
+        axes.plot(history.index, history[f"val_{column}"], color=ORANGE, label="validation")
+        axes.axvline(best, color=GREY, linewidth=0.9, linestyle=":")
+        axes.set_title(title)
+        axes.set_xlabel("epoch")
+    panels[0].set_ylabel("squared error, scaled target")
+    panels[0].legend()
+    return figure
+
+
+@_styled
+def plot_predictions(evaluation: Evaluation, model: str) -> Figure:
+    """Draw what a model forecast against what happened: as prices over time, and as changes against each other.
+
+    Prices alone flatter every forecast, the random walk's included; the changes show what was really known.
+
+    Parameters
+    ----------
+    evaluation
+        Of :func:`forecastlib.evaluate`.
+    model
+        The model's name in it.
+    """
+    rows = evaluation.forecasts[evaluation.forecasts["model_version"] == model]
+    horizons = sorted(rows["horizon"].unique())
+    figure = Figure(figsize=(9, 2.5 * len(horizons)))
+    for (left, right), horizon in zip(
+        np.atleast_2d(figure.subplots(len(horizons), 2, width_ratios=[2.4, 1])), horizons, strict=True
+    ):
+        one = rows[rows["horizon"] == horizon]
+        dates, last = one["target_date"], one["last_close"]
+        for coverage, alpha in zip(COVERAGES[::-1], (0.18, 0.28), strict=True):
+            left.fill_between(dates, one[f"lower_{coverage}"], one[f"upper_{coverage}"], color=SKY, alpha=alpha,
+                              linewidth=0, label=f"{coverage} % range")  # fmt: skip
+        left.plot(dates, one["actual_price"], color=INK, linewidth=1.0, label="real")
+        left.plot(dates, one["predicted_price"], color=ORANGE, linewidth=1.0, label="predicted")
+        left.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        left.set_title(f"{horizon} sessions ahead")
+        _dates(left)
+        real, said = one["actual_price"] / last - 1.0, one["predicted_price"] / last - 1.0
+        right.scatter(said, real, s=7, color=BLUE, alpha=0.35, linewidths=0)
+        right.axline((0, 0), slope=1, color=GREY, linewidth=0.9, linestyle=":")
+        right.axhline(0, color=GREY, linewidth=0.7)
+        right.axvline(0, color=GREY, linewidth=0.7)
+        for axis in (right.xaxis, right.yaxis):
+            axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        right.set_xlabel("predicted change")
+        right.set_ylabel("real change")
+        right.set_title(f"skill {evaluation.scores.loc[(model, horizon), 'skill']:+.3f}")
+        if horizon == horizons[0]:
+            left.legend(loc="upper left", fontsize=8, ncols=2)
+    return figure
+
+
+@_styled
+def plot_scores(evaluation: Evaluation, names: dict[str, str] | None = None) -> Figure:
+    """Draw the skill of every model against the random walk, for each horizon; a star where the test is significant.
+
+    Parameters
+    ----------
+    evaluation
+        Of :func:`forecastlib.evaluate`.
+    names
+        Labels for models, for instance ``{"v1.0.0_...": "LSTM"}``.
+    """
+    labels = names or {}
+    models = [model for model in evaluation.models if model != RANDOM_WALK]
+    horizons = sorted(evaluation.scores.index.unique("horizon"))
+    figure = Figure(figsize=(9, 1.1 + 0.36 * len(models)))
+    colours = {model: GREY if model == DRIFT else BLUE for model in models}
+    for axes, horizon in zip(np.atleast_1d(figure.subplots(1, len(horizons), sharey=True)), horizons, strict=True):
+        for level, model in enumerate(models[::-1]):
+            skill = evaluation.scores.loc[(model, horizon), "skill"]
+            p_value = evaluation.verdicts.loc[(model, horizon), "p_value"]
+            mark = "★" if p_value < 0.05 else ""
+            axes.barh(level, skill, color=GREEN if skill > 0 else ORANGE, alpha=0.9, height=0.62)
+            axes.annotate(f"{skill:+.3f} {mark}", (skill, level), xytext=(4 if skill >= 0 else -4, 0),
+                          textcoords="offset points", va="center", ha="left" if skill >= 0 else "right", fontsize=8,
+                          color=colours[model])  # fmt: skip
+        axes.axvline(0, color=INK, linewidth=1.0)
+        axes.margins(x=0.35)
+        axes.set_yticks(range(len(models)), [labels.get(model, model) for model in models[::-1]])
+        axes.set_title(f"{horizon} sessions")
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:+.2f}"))
+    figure.supxlabel("skill: 1 - MAE / MAE of the random walk; right of 0 is better; ★ significant at 5 %", fontsize=9)
+    return figure
+
+
+@_styled
+def plot_forecast(forecast: pd.DataFrame, prices: pd.DataFrame, sessions: int = 90) -> Figure:
+    """Draw a forecast as a fan behind the latest closes.
+
+    Parameters
+    ----------
+    forecast
+        A forecast frame of one symbol and origin.
+    prices
+        Prices of the symbol; those after the origin, if there are any, are drawn thin.
+    sessions
+        Closes shown before the origin.
+    """
+    require_forecasts(forecast)
+    rows = forecast.sort_values("horizon")
+    origin, last = rows["origin"].iloc[0], float(rows["last_close"].iloc[0])
+    dates = [origin, *rows["target_date"]]
+    past = prices["close"].loc[:origin].tail(sessions)
+    later = prices["close"].loc[origin : dates[-1]]
+    figure = Figure(figsize=(9, 4.2))
+    axes = figure.subplots()
+    for coverage, alpha in zip(COVERAGES[::-1], (0.2, 0.35), strict=True):
+        lower, upper = ([last, *rows[f"{end}_{coverage}"]] for end in ("lower", "upper"))
+        axes.fill_between(dates, lower, upper, color=SKY, alpha=alpha, linewidth=0, label=f"{coverage} % range")
+    axes.plot(past.index, past, color=INK, label="close")
+    if len(later) > 1:
+        axes.plot(later.index, later, color=GREY, linewidth=0.9, label="what came")
+    axes.plot(dates, [last, *rows["predicted_price"]], color=RED, marker="o", markersize=4, label="forecast")
+    axes.axvline(origin, color=GREY, linewidth=0.8, linestyle=":")
+    for row in rows.itertuples():
+        said = f"{row.horizon}: {row.change_pct:+.1f} % {row.direction}\nconfidence {row.confidence:.0%}"
+        axes.annotate(said, (row.target_date, row.upper_80), xytext=(0, 5), textcoords="offset points", fontsize=8,
+                      ha="center", va="bottom")  # fmt: skip
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.set_title(f"{rows['symbol'].iloc[0]}: forecast of {origin:%Y-%m-%d}, model {rows['model_version'].iloc[0]}")
+    axes.legend(loc="upper left", fontsize=8)
+    axes.margins(y=0.12)
+    _dates(axes)
+    return figure
