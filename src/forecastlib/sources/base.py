@@ -48,6 +48,21 @@ class Source(Protocol):
         """
 
 
+def symbols_of(source: Source) -> list[str]:
+    """List the symbols a source has, if it can tell.
+
+    Raises
+    ------
+    SourceError
+        If it cannot, as no network source can.
+    """
+    listed = getattr(source, "symbols", None)
+    if listed is None:
+        raise SourceError(f"{source.name} cannot list its symbols; name them")
+    symbols: list[str] = listed()
+    return symbols
+
+
 def day(value: Day, parameter: str) -> pd.Timestamp | None:
     """Read a first or last session as a time stamp at midnight without a time zone.
 

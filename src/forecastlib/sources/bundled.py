@@ -43,6 +43,10 @@ class BundledSource:
         frame.columns = frame.columns.str.lower()
         return served(frame, symbol, self.name, start=start, end=end)
 
+    def symbols(self) -> list[str]:
+        """List the symbols there are."""
+        return list(_FILES)
+
 
 def _folder() -> Path:
     spec = find_spec("arch")

@@ -2,21 +2,103 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
 from forecastlib.config import unknown_name
 from forecastlib.errors import ConfigError
+from forecastlib.sources.assembly import Adjust
 from forecastlib.sources.base import Source
 from forecastlib.sources.bundled import BundledSource
+from forecastlib.sources.cache import CachedSource
+from forecastlib.sources.chain import ChainSource
+from forecastlib.sources.files import FileSource
+from forecastlib.sources.sql import SqlSource
+from forecastlib.sources.yahoo import YahooSource
+
+KINDS = ("bundled", "csv", "sql", "yahoo")
+# A comma begins another source only in front of what looks like one: paths and addresses may have commas of their own.
+_NEXT = re.compile(r",(?=\s*[A-Za-z_-]+\s*(?:[:,]|$))|,(?=\s*(?:,|$))")
 
 
-def open_source(spec: str) -> Source:
-    """Open a source by its name.
+def open_source(
+    spec: str | Source | Sequence[str | Source],
+    *,
+    date_format: str | None = None,
+    decimal: str | None = None,
+    adjust: Adjust = "auto",
+    cache: str | Path | bool = True,
+    force_refresh: bool = False,
+) -> Source:
+    """Open a source of prices, or a chain of them that is tried in order.
+
+    ========================  ====================================================================================
+    ``bundled``               ^GSPC and ^IXIC, 1999-2018, embedded
+    ``csv:PATH``              a CSV or Parquet file, or a folder of ``SYMBOL.csv`` and ``SYMBOL.parquet``
+    ``sql:URL``               table ``prices`` of an SQLite or PostgreSQL database, by its SQLAlchemy URL
+    ``yahoo``                 Yahoo Finance, through the optional package yfinance
+    ``yahoo,csv:data,...``    each in turn, until one has the prices
+    ========================  ====================================================================================
+
+    Parameters
+    ----------
+    spec
+        A source as above; or a sequence of them, in which a path may have commas and own sources have a place.
+    date_format
+        For files: how dates are written, as ``strptime`` has it (``"%d/%m/%Y"``); None: each file's column decides.
+    decimal
+        For files: the sign in front of decimals, ``"."`` or ``","``; None: each file's columns decide.
+    adjust
+        For files and Yahoo: ``"auto"`` scales open, high, low and close by the adjusted close where there is one
+        that differs from the close; ``"none"`` leaves prices as quoted; ``"close"`` insists on an adjusted close.
+    cache
+        Where prices of networks and databases are kept for 24 hours: a folder; True for ``FORECASTLIB_CACHE`` or
+        the user's own cache folder; False to keep nothing.
+    force_refresh
+        Whether to fetch even what is kept.
+
+    Returns
+    -------
+    Source
+        Nothing is read before ``fetch``.
 
     Raises
     ------
     ConfigError
-        If the name is unknown.
+        If a source or an option is unknown.
+
+    Examples
+    --------
+    >>> open_source("csv:no/such/folder,bundled").fetch("^GSPC").attrs["source"]
+    'bundled'
     """
-    kind, _, _ = spec.partition(":")
-    if kind != "bundled":
-        raise ConfigError(unknown_name("source", kind, ["bundled"]))
-    return BundledSource()
+    if adjust not in get_args(Adjust):
+        raise ConfigError(unknown_name("adjust", adjust, get_args(Adjust)))
+    if decimal not in (None, ".", ","):
+        raise ConfigError(f"decimal must be '.' or ','; got {decimal!r}")
+
+    def open_one(part: str | Source) -> Source:
+        if not isinstance(part, str):
+            return part
+        kind, _, place = (word.strip() for word in part.partition(":"))
+        if kind not in KINDS:
+            raise ConfigError(unknown_name("source", kind, KINDS))
+        if bool(place) != (kind in ("csv", "sql")):
+            expected = {"csv": "csv:PATH", "sql": "sql:URL"}.get(kind, kind)
+            raise ConfigError(f"expected {expected}; got {kind + ':...' if place else kind!r}")
+        if kind == "bundled":
+            return BundledSource()
+        if kind == "csv":
+            return FileSource(place, date_format=date_format, decimal=decimal, adjust=adjust)
+        source: Source = SqlSource(place) if kind == "sql" else YahooSource(adjust=adjust)
+        if cache is False:
+            return source
+        folder = None if cache is True else cache
+        options = {"adjust": adjust} if kind == "yahoo" else {}
+        return CachedSource(source, options, folder=folder, force_refresh=force_refresh)
+
+    parts = _NEXT.split(spec) if isinstance(spec, str) else [spec] if isinstance(spec, Source) else list(spec)
+    sources = [open_one(part) for part in parts]
+    return sources[0] if len(sources) == 1 else ChainSource(sources)
