@@ -3,9 +3,9 @@
 import numpy as np
 import talib
 
+from forecastlib.features.arithmetic import Array, lag, ratio
 from forecastlib.features.feature import Feature
 from forecastlib.features.history import History, bar_range, log_return, overnight_returns, price_change
-from forecastlib.features.rolling import Array, lag, ratio
 
 
 def _upper_shadow(history: History) -> Array:

@@ -25,13 +25,14 @@ CATALOGUE: dict[str, Feature] = {feature.name: feature for group in GROUPS.value
 """All features by name, in the order of the columns."""
 
 
-def choose_features(config: FeatureConfig = FeatureConfig()) -> tuple[Feature, ...]:
+def choose_features(config: FeatureConfig | None = None) -> tuple[Feature, ...]:
     """Return the features that a configuration keeps, in the catalogue's order.
 
     Parameters
     ----------
     config
-        ``groups`` and ``names`` each keep what they list; empty keeps all. With both, a name must be in one of the groups.
+        ``groups`` and ``names`` each keep what they list, and all when empty; with both, names must lie in the groups.
+        None: all features.
 
     Raises
     ------
@@ -43,6 +44,7 @@ def choose_features(config: FeatureConfig = FeatureConfig()) -> tuple[Feature, .
     >>> [feature.name for feature in choose_features(FeatureConfig(names=("rsi_14", "close")))]
     ['close', 'rsi_14']
     """
+    config = config or FeatureConfig()
     for group in config.groups:
         if group not in GROUPS:
             raise ConfigError(unknown_name("feature group", group, GROUPS))
@@ -60,7 +62,7 @@ def choose_features(config: FeatureConfig = FeatureConfig()) -> tuple[Feature, .
     return tuple(feature for name, feature in CATALOGUE.items() if name in wanted)
 
 
-def warm_up(config: FeatureConfig = FeatureConfig()) -> int:
+def warm_up(config: FeatureConfig | None = None) -> int:
     """Return the longest lookback of the features that a configuration keeps: the number of leading NaN rows.
 
     Examples
@@ -71,7 +73,7 @@ def warm_up(config: FeatureConfig = FeatureConfig()) -> int:
     return max(feature.lookback for feature in choose_features(config))
 
 
-def catalogue(config: FeatureConfig = FeatureConfig()) -> pd.DataFrame:
+def catalogue(config: FeatureConfig | None = None) -> pd.DataFrame:
     """Return the features that a configuration keeps as a table: name, group, lookback, description.
 
     Examples
@@ -86,7 +88,7 @@ def catalogue(config: FeatureConfig = FeatureConfig()) -> pd.DataFrame:
     ).set_index("name")
 
 
-def compute_features(prices: pd.DataFrame, config: FeatureConfig = FeatureConfig()) -> pd.DataFrame:
+def compute_features(prices: pd.DataFrame, config: FeatureConfig | None = None) -> pd.DataFrame:
     """Compute technical features of one symbol.
 
     Parameters
@@ -94,7 +96,7 @@ def compute_features(prices: pd.DataFrame, config: FeatureConfig = FeatureConfig
     prices
         Complete prices of n sessions.
     config
-        The form, and the groups or names to keep.
+        The form, and the groups or names to keep; None: all features in the relative form.
 
     Returns
     -------
@@ -120,6 +122,7 @@ def compute_features(prices: pd.DataFrame, config: FeatureConfig = FeatureConfig
         close       NaN  NaN  NaN  log(c[3] / c[2])  log(c[4] / c[3])
         return_3    NaN  NaN  NaN  log(c[3] / c[0])  log(c[4] / c[1])
     """
+    config = config or FeatureConfig()
     features = choose_features(config)
     require_prices(prices)
     first = max(feature.lookback for feature in features)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from forecastlib.config import FeatureForm
+from forecastlib.features.arithmetic import Array
 from forecastlib.features.history import History
-from forecastlib.features.rolling import Array
 
 Compute = Callable[[History], Array]
 
@@ -22,8 +22,8 @@ class Feature:
     name
         Unique in the catalogue, the column's name in both forms.
     lookback
-        Number of earlier sessions that a value needs: the value of row t is determined by rows
-        t - lookback ... t, so the first value stands in row ``lookback`` (counted from 0).
+        Number of earlier sessions that a value needs: rows t - lookback ... t determine the value of row t to the
+        last bit, and the first value stands in row ``lookback``, counted from 0. Where the forms differ, the longer.
     description
         One line; what it says holds for the relative form.
     relative, level
@@ -52,5 +52,5 @@ class Feature:
         return cls(name, lookback, description, lambda h: values(h) / h.close.values, values)
 
     def compute(self, history: History, form: FeatureForm) -> Array:
-        """Return one value a row in the form asked for, NaN in the first ``lookback`` rows."""
+        """Return one value a row in the form asked for, NaN where it reaches back beyond the first row."""
         return self.relative(history) if form == "relative" else self.level(history)

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import talib
 
-from forecastlib.features.rolling import Array, Rolling, lag
+from forecastlib.features.arithmetic import Array, lag
+from forecastlib.features.rolling import Rolling
 from forecastlib.prices import COLUMNS
 
 P = ParamSpec("P")
@@ -30,7 +31,7 @@ class History:
         self.open, self.high, self.low, self.close, self.volume = (
             Rolling(np.ascontiguousarray(prices[column].to_numpy())) for column in COLUMNS
         )
-        self.dates = pd.DatetimeIndex(prices.index)
+        self.dates = prices.index.to_numpy()
         self.derived: dict[Hashable, Any] = {}
 
 
@@ -38,7 +39,7 @@ def shared(function: Callable[Concatenate[History, P], T]) -> Callable[Concatena
     """Compute something once for each history and arguments, however many features ask for it."""
 
     @wraps(function)
-    def remembered(history: History, *args: P.args, **kwargs: P.kwargs) -> T:
+    def remembered(history: History, /, *args: P.args, **kwargs: P.kwargs) -> T:
         key = (function, args, tuple(kwargs.items()))
         if key not in history.derived:
             history.derived[key] = function(history, *args, **kwargs)
@@ -49,9 +50,18 @@ def shared(function: Callable[Concatenate[History, P], T]) -> Callable[Concatena
 
 
 @shared
+def logarithms(history: History) -> tuple[Array, Array, Array, Array]:
+    """Return the logs of open, high, low and close: ratios are differences of these, exactly 0 for equal prices."""
+    prices = (history.open, history.high, history.low, history.close)
+    log_open, log_high, log_low, log_close = (np.log(price.values) for price in prices)
+    return log_open, log_high, log_low, log_close
+
+
+@shared
 def log_return(history: History, sessions: int) -> Array:
     """Return the log of the close over the close some sessions earlier."""
-    return np.log(history.close.values / lag(history.close.values, sessions))
+    _, _, _, close = logarithms(history)
+    return close - lag(close, sessions)
 
 
 @shared
@@ -81,13 +91,22 @@ def absolute_returns(history: History) -> Rolling:
 @shared
 def overnight_returns(history: History) -> Rolling:
     """Return the log of the open over the previous close."""
-    return Rolling(np.log(history.open.values / lag(history.close.values, 1)))
+    log_open, _, _, log_close = logarithms(history)
+    return Rolling(log_open - lag(log_close, 1))
 
 
 @shared
 def intraday_returns(history: History) -> Rolling:
     """Return the log of the close over the open of the same session."""
-    return Rolling(np.log(history.close.values / history.open.values))
+    log_open, _, _, log_close = logarithms(history)
+    return Rolling(log_close - log_open)
+
+
+@shared
+def log_range(history: History) -> Rolling:
+    """Return the log of the high over the low."""
+    _, log_high, log_low, _ = logarithms(history)
+    return Rolling(log_high - log_low)
 
 
 @shared

@@ -1,14 +1,15 @@
 """Momentum: how far and how evenly the price has moved, over days to a year.
 
-Sources: Wilder (1978): RSI; Lane (1984): stochastics; Williams (1979; 1985): %R and ultimate oscillator; Lambert (1980): CCI;
-Blau (1991): true strength index; Chande and Kroll (1994): CMO and stochastic RSI; Coppock (1962); Pring (1992): KST;
-Kaufman (1995): efficiency ratio; Jegadeesh and Titman (1993): the year's return without its last month; Moskowitz, Ooi and
-Pedersen (2012): return over volatility.
+Sources: Wilder (1978): RSI; Lane (1984): stochastics; Williams (1979; 1985): %R and ultimate oscillator; Lambert
+(1980): CCI; Blau (1991): true strength index; Chande and Kroll (1994): CMO and stochastic RSI; Coppock (1962); Pring
+(1992): KST; Kaufman (1995): efficiency ratio; Jegadeesh and Titman (1993): the year's return without its last month;
+Moskowitz, Ooi and Pedersen (2012): return over volatility.
 """
 
 import numpy as np
 import talib
 
+from forecastlib.features.arithmetic import Array, lag, ratio, without_rounding
 from forecastlib.features.bar import momentum
 from forecastlib.features.feature import Feature
 from forecastlib.features.history import (
@@ -21,10 +22,7 @@ from forecastlib.features.history import (
     true_range,
     typical_price,
 )
-from forecastlib.features.rolling import Array, Rolling, lag, memory, ratio
-
-NO_RANGE = 1e-9
-"""A range of the RSI below this is rounding error: an RSI that stands still has none."""
+from forecastlib.features.rolling import Rolling, memory
 
 
 @shared
@@ -44,8 +42,9 @@ def stochastic_rsi(history: History, window: int) -> Array:
     """Return the place of the RSI in its own range, 0 to 1; 0.5 where it stands still."""
     index = relative_strength_index(history, window)
     lowest = index.minimum(window)
-    spread = index.maximum(window) - lowest
-    return ratio(index.values - lowest, np.where(spread < NO_RANGE, 0.0, spread), 0.5)
+    # While the close stands still both of the RSI's averages decay alike, and it moves by rounding errors alone.
+    spread = without_rounding(index.maximum(window) - lowest, 100.0)
+    return ratio(index.values - lowest, spread, 0.5)
 
 
 @shared
@@ -64,7 +63,8 @@ def slow_stochastic(history: History, window: int) -> Rolling:
 def commodity_channel_index(history: History, window: int) -> Array:
     """Return the distance of the typical price from its mean in mean absolute deviations over 0.015; 0 where none."""
     typical = typical_price(history)
-    return ratio(typical.values - typical.centre(window), 0.015 * talib.AVGDEV(typical.values, window), 0.0)
+    spread = without_rounding(talib.AVGDEV(typical.values, window), typical.values)
+    return ratio(typical.values - typical.mean(window), 0.015 * spread, 0.0)
 
 
 def ultimate_oscillator(history: History) -> Array:

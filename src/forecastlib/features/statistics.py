@@ -7,11 +7,10 @@ leverage effect; Cont (2001): what returns have in common.
 
 import numpy as np
 
+from forecastlib.features.arithmetic import Array, ratio
 from forecastlib.features.feature import Feature
 from forecastlib.features.history import History, absolute_returns, log_return, returns
-from forecastlib.features.rolling import Array, Rolling, correlation, lag, ratio
-
-HURST_STEPS = (1, 2, 4, 8, 16)
+from forecastlib.features.rolling import Rolling, correlation
 
 
 def variance_ratio(history: History, sessions: int, window: int) -> Array:
@@ -24,20 +23,16 @@ def variance_ratio(history: History, sessions: int, window: int) -> Array:
 
 
 def hurst_exponent(history: History, window: int) -> Array:
-    """Return the slope of log mean absolute change against log step; 0.5 where a mean is zero.
+    """Return how the mean absolute change grows with time, from one session to 16; 0.5 where either is zero.
 
-    0.5 is a random walk, more a trend, less a return to the mean.
+    The exponent H in ``mean |log return over k sessions| ~ k**H``: 0.5 is a random walk, more a trend, less a return
+    to the mean.
     """
-    means = [Rolling(np.abs(log_return(history, step))).mean(window) for step in HURST_STEPS]
-    centre = (len(means) - 1) / 2
-    slope = np.zeros_like(means[0])
-    still = np.zeros(len(slope), dtype=bool)
-    for place, mean in enumerate(means):
-        still |= mean == 0.0
-        slope += (place - centre) * np.log2(np.where(mean == 0.0, 1.0, mean))
-    slope /= sum((place - centre) ** 2 for place in range(len(means)))
-    slope[still] = 0.5
-    return slope
+    short = absolute_returns(history).mean(window)
+    long = Rolling(np.abs(log_return(history, 16))).mean(window)
+    growth = ratio(long, short, 4.0)
+    growth[growth == 0.0] = 4.0
+    return np.log2(growth) / 4.0
 
 
 def _autocorrelation(sessions: int) -> Feature:
@@ -45,7 +40,7 @@ def _autocorrelation(sessions: int) -> Feature:
         f"autocorrelation_{sessions}_63",
         63 + sessions,
         f"Autocorrelation of returns at lag {sessions} over 63 sessions",
-        lambda h: correlation(returns(h), Rolling(lag(returns(h).values, sessions)), 63),
+        lambda h: correlation(returns(h), returns(h), 63, delay=sessions),
     )
 
 
@@ -90,13 +85,13 @@ FEATURES = (
         "volatility_clustering_63",
         64,
         "Autocorrelation of absolute returns at lag 1",
-        lambda h: correlation(absolute_returns(h), Rolling(lag(absolute_returns(h).values, 1)), 63),
+        lambda h: correlation(absolute_returns(h), absolute_returns(h), 63, delay=1),
     ),
     Feature.plain(
         "leverage_63",
         64,
         "Correlation of the absolute return with the return before",
-        lambda h: correlation(absolute_returns(h), Rolling(lag(returns(h).values, 1)), 63),
+        lambda h: correlation(absolute_returns(h), returns(h), 63, delay=1),
     ),
     *(_variance_ratio(sessions, window) for sessions, window in ((5, 63), (10, 126))),
     Feature.plain("hurst_126", 141, "Generalised Hurst exponent", lambda h: hurst_exponent(h, 126)),

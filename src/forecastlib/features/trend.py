@@ -1,16 +1,17 @@
 """Trend: averages and lines through the price, their distances, and the strength of a trend.
 
 Sources: Wilder, *New Concepts in Technical Trading Systems* (1978): directional movement; Appel (1979): MACD;
-Mulloy (1994): DEMA and TEMA; Hull (2005): HMA; Hutson (1983): TRIX; Chande (1995): Aroon; Botes and Siepman (2010): vortex;
-the midprices of 9, 26 and 52 sessions are the lines of Hosoda's Ichimoku.
+Mulloy (1994): DEMA and TEMA; Hull (2005): HMA; Hutson (1983): TRIX; Chande (1995): Aroon; Botes and Siepman (2010):
+vortex; the midprices of 9, 26 and 52 sessions are the lines of Hosoda's Ichimoku.
 """
 
 import numpy as np
 import talib
 
+from forecastlib.features.arithmetic import Array, lag, ratio
 from forecastlib.features.feature import Feature
 from forecastlib.features.history import History, average_true_range, shared, true_range
-from forecastlib.features.rolling import Array, Rolling, lag, memory, ratio
+from forecastlib.features.rolling import Rolling, memory
 
 
 def _simple(window: int) -> Feature:
@@ -59,7 +60,7 @@ def trix(history: History, span: int) -> Array:
 
 def fitted_price(history: History, window: int) -> Array:
     """Return the newest point of the least-squares line through the closes."""
-    return history.close.centre(window) + history.close.slope(window) * ((window - 1) / 2.0)
+    return history.close.mean(window) + history.close.slope(window) * ((window - 1) / 2.0)
 
 
 @shared

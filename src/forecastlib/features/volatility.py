@@ -8,6 +8,7 @@ RiskMetrics (1996); Bollinger (2001); Wilder (1978): true range; Keltner (1960);
 
 import numpy as np
 
+from forecastlib.features.arithmetic import Array, lag, ratio
 from forecastlib.features.feature import Compute, Feature
 from forecastlib.features.history import (
     History,
@@ -15,6 +16,8 @@ from forecastlib.features.history import (
     average_true_range,
     bar_range,
     intraday_returns,
+    log_range,
+    logarithms,
     overnight_returns,
     realised_volatility,
     returns,
@@ -22,7 +25,7 @@ from forecastlib.features.history import (
     squared_returns,
     true_range,
 )
-from forecastlib.features.rolling import Array, Rolling, lag, memory, ratio
+from forecastlib.features.rolling import Rolling, memory
 
 RISKMETRICS_SPAN = 97 / 3
 """The span whose weights decay by 0.94 a session."""
@@ -37,7 +40,7 @@ def squared_overnight(history: History) -> Rolling:
 @shared
 def log_range_variance(history: History) -> Rolling:
     """Return Parkinson's variance of each session."""
-    return Rolling(np.square(np.log(history.high.values / history.low.values)) / (4.0 * np.log(2.0)))
+    return Rolling(np.square(log_range(history).values) / (4.0 * np.log(2.0)))
 
 
 @shared
@@ -52,16 +55,16 @@ def garman_klass_variance(history: History) -> Rolling:
 @shared
 def rogers_satchell_variance(history: History) -> Rolling:
     """Return Rogers and Satchell's variance of each session."""
-    high, low, body = history.high.values, history.low.values, intraday_returns(history).values
-    up, down = np.log(high / history.open.values), np.log(low / history.open.values)
-    return Rolling(up * (up - body) + down * (down - body))
+    log_open, log_high, log_low, log_close = logarithms(history)
+    return Rolling((log_high - log_close) * (log_high - log_open) + (log_low - log_close) * (log_low - log_open))
 
 
 def yang_zhang(history: History, window: int) -> Array:
     """Return Yang and Zhang's volatility, free of drift and with opening jumps."""
     share = 0.34 / (1.34 + (window + 1) / (window - 1))
-    overnight = overnight_returns(history).squared_deviations(window) / (window - 1)
-    intraday = intraday_returns(history).squared_deviations(window) / (window - 1)
+    unbiased = window / (window - 1)
+    overnight = unbiased * overnight_returns(history).variance(window)
+    intraday = unbiased * intraday_returns(history).variance(window)
     return _root(overnight + share * intraday + (1.0 - share) * rogers_satchell_variance(history).mean(window))
 
 
@@ -92,7 +95,7 @@ def range_share(history: History, window: int) -> Array:
 
 
 def overnight_share(history: History, window: int) -> Array:
-    """Return the share of overnight returns in the sum of squared overnight and intraday ones, 0.5 where all are zero."""
+    """Return the share of nights in the sum of squared overnight and intraday returns, 0.5 where all are zero."""
     overnight = squared_overnight(history).sum(window)
     intraday = Rolling(np.square(intraday_returns(history).values)).sum(window)
     return ratio(overnight, overnight + intraday, 0.5)
@@ -108,8 +111,7 @@ def jump_share(history: History, window: int) -> Array:
 
 def range_variation(history: History, window: int) -> Array:
     """Return the standard deviation of the log range over its mean, 0 where there is none."""
-    ranges = Rolling(np.log(history.high.values / history.low.values))
-    return ratio(ranges.deviation(window), ranges.mean(window), 0.0)
+    return ratio(log_range(history).deviation(window), log_range(history).mean(window), 0.0)
 
 
 def volatility_ratio(history: History, fast: int, slow: int) -> Array:

@@ -8,6 +8,7 @@ Karpoff (1987): price changes and volume.
 
 import numpy as np
 
+from forecastlib.features.arithmetic import Array, lag, ratio
 from forecastlib.features.bar import close_location
 from forecastlib.features.feature import Feature
 from forecastlib.features.history import (
@@ -19,7 +20,7 @@ from forecastlib.features.history import (
     shared,
     typical_price,
 )
-from forecastlib.features.rolling import Array, Rolling, correlation, lag, memory, ratio
+from forecastlib.features.rolling import Rolling, correlation, memory
 
 
 def _change(history: History) -> Array:

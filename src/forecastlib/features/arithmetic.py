@@ -1,0 +1,30 @@
+"""Arithmetic on arrays of one value a row, with a stated answer where ordinary division has none."""
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+ROUNDING = 1e-10
+"""A spread below this share of the level is rounding error and counts as zero."""
+
+
+def lag(values: Array, rows: int) -> Array:
+    """Return each row's value of some rows earlier, NaN in the first rows."""
+    lagged = np.empty_like(values)
+    lagged[:rows] = np.nan
+    lagged[rows:] = values[: len(values) - rows]
+    return lagged
+
+
+def ratio(numerator: Array, denominator: Array, at_zero: float) -> Array:
+    """Divide, with a stated value where the denominator is zero; NaN stays NaN."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        quotient = numerator / denominator
+    quotient[denominator == 0.0] = at_zero
+    return quotient
+
+
+def without_rounding(spread: Array, level: Array | float, share: float = ROUNDING) -> Array:
+    """Set to zero what is so small a share of the level that it is rounding error; NaN stays NaN."""
+    return spread * (spread > level * share)
