@@ -12,6 +12,7 @@ from forecastlib.errors import ConfigError, IncompatibleModelError, NotEnoughDat
 from forecastlib.uncertainty import (
     SMALLEST_CALIBRATION_SET,
     Calibration,
+    adaptive_widening,
     calibrate,
     call_came_true,
     confidence,
@@ -29,20 +30,27 @@ def residuals_and_scale(n: int = 500, seed: int = 0) -> tuple[np.ndarray, np.nda
     return rng.standard_t(5, (n, 3)) * scale, scale
 
 
-def test_the_calibrated_quantile_is_the_finite_sample_corrected_order_statistic():
+def test_the_half_width_is_the_finite_sample_corrected_order_statistic():
     residuals, scale = residuals_and_scale(99)
     calibration = calibrate(residuals, scale, HORIZONS)
     for h in range(3):
-        ordered = sorted(residuals[:, h] / scale[:, h])
+        ordered = sorted(abs(residuals[:, h] / scale[:, h]))
         at = dict(zip(np.round(LEVELS, 3).tolist(), calibration.scores[h].tolist(), strict=True))
-        assert at[0.975] == ordered[98 - 1]  # ceil(0.975 * 100) = 98th smallest
-        assert at[0.025] == ordered[2 - 1]  # floor(0.025 * 100) = 2nd
-        assert at[0.9] == ordered[90 - 1]
-        assert at[0.1] == ordered[10 - 1]
-        assert at[0.5] == ordered[50 - 1]
+        assert at[0.975] == -at[0.025] == ordered[95 - 1]  # ceil(0.95 * 100) = 95th smallest
+        assert at[0.9] == -at[0.1] == ordered[80 - 1]
+        assert at[0.5] == 0.0
 
 
-@pytest.mark.parametrize("n", [39, 60, 200])
+def test_too_large_a_coverage_for_the_sample_takes_the_largest_score():
+    residuals, scale = residuals_and_scale(SMALLEST_CALIBRATION_SET)
+    largest = abs(residuals / scale).max(axis=0)
+    calibration = calibrate(residuals, scale, HORIZONS)
+    _, upper = calibration.distribution(np.zeros((1, 3)), np.ones((1, 3))).interval(0.95)
+    np.testing.assert_array_equal(upper[0], largest)
+    np.testing.assert_array_equal(calibration.scores[:, -1], largest)
+
+
+@pytest.mark.parametrize("n", [19, 60, 200])
 @pytest.mark.parametrize("coverage", [0.80, 0.95])
 def test_coverage_of_exchangeable_residuals_is_at_least_nominal_on_average(n, coverage):
     rng = np.random.default_rng(n)
@@ -58,7 +66,7 @@ def test_coverage_of_exchangeable_residuals_is_at_least_nominal_on_average(n, co
 
 def test_too_few_residuals_are_refused_with_the_number_needed():
     residuals, scale = residuals_and_scale(SMALLEST_CALIBRATION_SET - 1)
-    with pytest.raises(NotEnoughDataError, match="at least 39 validation residuals"):
+    with pytest.raises(NotEnoughDataError, match="at least 19 validation residuals"):
         calibrate(residuals, scale, HORIZONS)
 
 
@@ -92,6 +100,14 @@ def test_ranges_are_nested_and_widen_with_volatility():
     assert (outer_low < inner_low).all() and (inner_high < outer_high).all()
     low, high = wild.interval(0.95)
     np.testing.assert_allclose(high - low, 3 * (outer_high - outer_low))
+
+
+def test_the_forecast_is_the_median_so_that_probabilities_never_contradict_the_call():
+    residuals, scale = residuals_and_scale()
+    predicted = np.array([[0.001, -0.001, 0.0]])
+    distribution = calibrate(residuals + 0.02, scale, HORIZONS).distribution(predicted, scale[:1])
+    p_up = distribution.probability_above(0.0)[0]
+    assert p_up[0] > 0.5 > p_up[1] and p_up[2] == pytest.approx(0.5)
 
 
 def test_a_calibration_survives_json_to_the_last_bit():
@@ -166,3 +182,47 @@ def test_mc_dropout_confidence_follows_its_formula_and_its_bounds():
     mean = np.array([[100.0, -100.0, 0.0], [100.0, 100.0, 100.0]])
     std = np.array([[30.0, 30.0, 5.0], [0.0, 95.0, 500.0]])
     np.testing.assert_allclose(mc_dropout_confidence(mean, std), [[0.7, 0.7, 0.5], [0.9, 0.1, 0.1]])
+
+
+def track(scores: np.ndarray, coverage: float, horizon: int) -> float:
+    factors = adaptive_widening(scores, coverage, horizon)
+    return float((scores <= factors)[horizon:].mean())
+
+
+@pytest.mark.parametrize("coverage", [0.80, 0.95])
+def test_adaptive_ranges_hold_their_share_in_the_long_run_when_volatility_shifts(coverage):
+    rng = np.random.default_rng(0)
+    half_width = np.quantile(abs(rng.normal(size=10_000)), coverage)
+    regimes = np.repeat([1.0, 2.5, 0.6, 1.5], 1500)
+    steps = rng.normal(size=6006)
+    scores = abs(np.convolve(steps, np.ones(7), "valid")) / math.sqrt(7) * regimes / half_width
+    assert abs((scores <= 1).mean() - coverage) > 0.03
+    assert track(scores, coverage, 7) == pytest.approx(coverage, abs=0.015)
+
+
+def test_adaptive_ranges_equal_a_slow_reading_of_the_rule():
+    scores = np.random.default_rng(1).exponential(size=60)
+    factors = adaptive_widening(scores, 0.8, 5, rate=0.3)
+    for t in range(60):
+        judged = [scores[s] > factors[s] for s in range(t - 5 + 1)]
+        assert math.log(factors[t]) == pytest.approx(0.3 / 5 * sum(missed - 0.2 for missed in judged))
+
+
+def test_an_adaptive_range_knows_only_outcomes_that_were_known_at_its_origin():
+    scores = np.random.default_rng(1).exponential(size=100)
+    factors = adaptive_widening(scores, 0.8, 30)
+    changed = scores.copy()
+    changed[40:] = 99.0
+    np.testing.assert_array_equal(adaptive_widening(changed, 0.8, 30)[:70], factors[:70])
+    assert adaptive_widening(changed, 0.8, 30)[70] != factors[70]
+    unsettled = scores.copy()
+    unsettled[-30:] = np.nan
+    np.testing.assert_array_equal(adaptive_widening(unsettled, 0.8, 30), factors)
+
+
+def test_adaptive_ranges_refuse_missing_outcomes_and_settings_out_of_range():
+    with pytest.raises(ConfigError, match="up to the newest 2"):
+        adaptive_widening([1.0, np.nan, 1.0, 1.0], 0.8, 2)
+    with pytest.raises(ConfigError, match="coverage=80"):
+        adaptive_widening([1.0], 80, 2)
+    assert adaptive_widening([], 0.8, 2).shape == (0,)

@@ -13,6 +13,7 @@ horizon's; ``scale`` is the volatility over the horizon at the origin,
 ``confidence(distribution, directions, threshold)``      (n, H), probability of the called direction
 ``call_came_true(directions, change, threshold)``        (n, H) of bool, the event that confidence speaks of
 ``mc_dropout_confidence(mean, std)``                     (n, H), from the spread of stochastic passes
+``adaptive_widening(scores, coverage, horizon)``         (n,), factors for the ranges of later origins
 =======================================================  ==================================================
 
 A forecaster uses them so::
@@ -27,6 +28,7 @@ A forecaster uses them so::
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -40,24 +42,29 @@ from forecastlib.errors import ConfigError, IncompatibleModelError, NotEnoughDat
 Floats = npt.NDArray[np.float64]
 Texts = npt.NDArray[np.str_]
 
-SMALLEST_CALIBRATION_SET = 39
-"""Residuals needed for a 95 % range: the 0.975 quantile of 39 is their largest, that of fewer is infinite."""
+SMALLEST_CALIBRATION_SET = 19
+"""Residuals needed for a 95 % range: the 0.95 quantile of 19 is their largest, that of fewer is infinite."""
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
     """Quantiles of scaled residuals for each horizon, by split conformal prediction.
 
-    A residual divided by the volatility at its origin is a score; the quantiles of the scores of the validation
-    set, multiplied by the volatility at a new origin and added to its forecast, are the predictive distribution
-    (Vovk, Gammerman and Shafer, *Algorithmic Learning in a Random World*, 2005; Lei et al., "Distribution-Free
-    Predictive Inference for Regression", JASA 113 (2018), section 5.2, for the scaling). The two tails are
-    calibrated each on its own: an index falls faster than it rises.
+    The size of a residual over the volatility at its origin is a score; the quantiles of the scores of the
+    validation set, multiplied by the volatility at a new origin, are the half-widths of its ranges (Vovk,
+    Gammerman and Shafer, *Algorithmic Learning in a Random World*, 2005; Lei et al., "Distribution-Free
+    Predictive Inference for Regression", JASA 113 (2018), section 5.2, for the scaling). Ranges of every
+    coverage, centred on the forecast, make up the predictive distribution. Its median is the forecast, so that
+    the probabilities never contradict the call.
+
+    Both tails are calibrated together. Each on its own, they follow where prices happened to go during the validation
+    set, of which a few years hold little evidence: on ^GSPC before 2013, such ranges of the random walk over 30
+    sessions held 74 % of what followed where 80 % were meant, and their CRPS was 16 % higher.
 
     The guarantee behind it holds for exchangeable residuals. Those of neighbouring origins are not: labels that
     overlap by h - 1 sessions make n residuals worth about n / h independent ones. Coverage is right on average
     over long stretches and drifts with the regime; measure it on the test set, and let
-    :class:`AdaptiveCoverage` follow it in use.
+    :func:`adaptive_widening` follow it in use.
 
     Attributes
     ----------
@@ -68,7 +75,7 @@ class Calibration:
     levels : ndarray, shape (Q,)
         Probability levels.
     scores : ndarray, shape (horizons, Q)
-        Quantiles of the scores, corrected for the finite sample.
+        Residual over volatility at each level: antisymmetric about the median, corrected for the finite sample.
     """
 
     horizons: tuple[int, ...]
@@ -134,9 +141,9 @@ class Calibration:
 def calibrate(residuals: npt.ArrayLike, scale: npt.ArrayLike, horizons: Sequence[int]) -> Calibration:
     """Fit a calibration on residuals that the model was not trained on.
 
-    The quantile of the scores at level p is their ``ceil(p (n + 1))``-th smallest above the median and their
-    ``floor(p (n + 1))``-th below it: rounding outwards gives each tail at most its share of misses for any n,
-    if residuals are exchangeable. Levels too far out for n stay at the largest or smallest score.
+    The half-width of the range with coverage c is the ``ceil(c (n + 1))``-th smallest score: rounding up makes
+    it hold at least its share of new values for any n, if residuals are exchangeable. A coverage too large for
+    n takes the largest score.
 
     Parameters
     ----------
@@ -160,9 +167,8 @@ def calibrate(residuals: npt.ArrayLike, scale: npt.ArrayLike, horizons: Sequence
 
     Examples
     --------
-    Of 39 scores the level 0.975 takes the 39th smallest (0.975 x 40 = 39) and 0.025 the first: the 95 % range
-    is that of all scores seen. Of 99 scores they are the 98th (97.5 rounded up) and the second (2.5 rounded
-    down).
+    Of 19 scores the 95 % range takes the 19th smallest (0.95 x 20 = 19), the largest of all; of 99 scores the
+    95th. The 80 % range takes the 16th and the 80th.
     """
     errors, width = _forecasts_and_scale(residuals, scale, len(horizons))
     count = len(errors)
@@ -171,13 +177,69 @@ def calibrate(residuals: npt.ArrayLike, scale: npt.ArrayLike, horizons: Sequence
             f"expected at least {SMALLEST_CALIBRATION_SET} validation residuals for a 95 % range; got {count}; "
             "use a longer history or a larger validation_share"
         )
-    ordered = np.sort(errors / width, axis=0)
-    # Rounded first: 0.975 * 40 must be 39, not the 39.00000000000001 whose ceiling is 40.
-    exact = np.round(LEVELS * (count + 1), 9)
-    ranks = np.where(LEVELS > 0.5, np.ceil(exact), np.floor(exact)).astype(np.int64)
-    scores = ordered[np.clip(ranks, 1, count) - 1].T
-    scores[:, LEVELS == 0.5] = np.median(ordered, axis=0)[:, None]
-    return Calibration(tuple(int(h) for h in horizons), count, LEVELS, np.ascontiguousarray(scores))
+    ordered = np.sort(np.abs(errors / width), axis=0)
+    # Rounded first: 0.95 * 20 must be 19, not the 19.000000000000004 whose ceiling is 20.
+    ranks = np.ceil(np.round(np.abs(2.0 * LEVELS - 1.0) * (count + 1), 9)).astype(np.int64)
+    half_widths = ordered[np.clip(ranks, 1, count) - 1]
+    scores = np.sign(np.round(2.0 * LEVELS - 1.0, 9))[:, None] * half_widths
+    return Calibration(tuple(int(h) for h in horizons), count, LEVELS, np.ascontiguousarray(scores.T))
+
+
+def adaptive_widening(scores: npt.ArrayLike, coverage: float, horizon: int, *, rate: float = 0.2) -> Floats:
+    """Return the factor by which to widen the range at each origin, from how the ranges before it have fared.
+
+    A range that was missed makes the later ones wider, one that held makes them narrower, in proportion 1 : c /
+    (1 - c), so that in the long run the share c holds whatever the market does: the quantile tracker of
+    Angelopoulos, Candès and Tibshirani, "Conformal PID Control for Time Series Prediction", NeurIPS (2023), on
+    logarithms, after Gibbs and Candès, "Adaptive Conformal Inference Under Distribution Shift", NeurIPS (2021).
+    A range is judged when its label is known, ``horizon`` sessions later.
+
+    Parameters
+    ----------
+    scores
+        ``|actual - forecast| / half-width of the calibrated range``, in log returns, shape (n,), one origin a
+        session, oldest first. The newest ``horizon`` are not looked at and may be NaN.
+    coverage
+        What the range is meant to hold, 0.80 for instance.
+    horizon
+        Sessions after which an outcome is known.
+    rate
+        How fast to learn, for each independent label: neighbouring origins share theirs, so that each counts for
+        ``rate / horizon``.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        Factors, the first ``horizon`` of them 1.
+
+    Raises
+    ------
+    ConfigError
+        If a setting is out of range, or a score that is needed is missing or negative.
+
+    Examples
+    --------
+    With ``horizon=2``, the factor of origin 5 has taken in the ranges of origins 0-3, the label of origin 3
+    being known at 5:
+
+    >>> adaptive_widening([2.0, 0.5, 9.0, 9.0], coverage=0.5, horizon=2, rate=0.4).round(3).tolist()
+    [1.0, 1.0, 1.105, 1.0]
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    if not 0.0 < coverage < 1.0 or horizon < 1 or rate <= 0.0:
+        raise ConfigError(
+            "expected a coverage between 0 and 1, a horizon of at least 1 and a positive rate; "
+            f"got coverage={coverage}, horizon={horizon}, rate={rate}"
+        )
+    known = values[: max(len(values) - horizon, 0)]
+    if values.ndim != 1 or not (np.isfinite(known) & (known >= 0)).all():
+        raise ConfigError(f"expected scores of shape (n,), known and not negative up to the newest {horizon}")
+    logs = np.zeros(len(values))
+    for origin in range(horizon, len(values)):
+        judged = origin - horizon
+        missed = math.log(known[judged]) > logs[judged] if known[judged] > 0 else False
+        logs[origin] = logs[origin - 1] + rate / horizon * (missed - (1.0 - coverage))
+    return np.exp(logs)
 
 
 def direction(change: npt.ArrayLike, threshold: float) -> Texts:
