@@ -160,7 +160,8 @@ def _with_month_number(column: Column, position: int, match: re.Match[str]) -> t
 def _decide(column: Column, parts: npt.NDArray[np.int64]) -> str:
     """Find the one order of day, month and year that makes a date of every cell."""
     two_digit_years = bool((parts[:, 2] < 100).any())
-    orders = ["dmy", "mdy", *(["ymd"] if two_digit_years else [])]
+    year_first = two_digit_years and all(re.match(r"\s*\d\d\D", text) for text in column.texts())
+    orders = ["dmy", "mdy", *(["ymd"] if year_first else [])]
     fits = {order: ~np.isnat(_days(parts, order)) for order in orders}
     possible = [order for order in orders if fits[order].all()]
     if len(possible) == 1:
@@ -168,8 +169,8 @@ def _decide(column: Column, parts: npt.NDArray[np.int64]) -> str:
     if possible:
         choices = " or ".join(f"date_format={_written(order, column, two_digit_years)!r}" for order in possible)
         raise SourceError(
-            f"{column.at(0)} and all other dates of this column can be read with the day first and with the month "
-            f"first; say which by {choices}"
+            f"{column.at(0)} and all other dates of this column can be read in more than one way; say which is meant "
+            f"by {choices}"
         )
     misfits = {order: column.at(int(np.flatnonzero(~fit)[0])) for order, fit in fits.items()}
     raise SourceError(
