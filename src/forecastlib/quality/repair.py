@@ -148,18 +148,16 @@ def _drop(prices: pd.DataFrame, dropped: Mask, why: str) -> Changed:
 
 
 def _range(prices: pd.DataFrame) -> Changed:
-    bars = prices[list(PRICE_COLUMNS)].to_numpy()
+    bars = prices[list(PRICE_COLUMNS)].to_numpy(np.float64, na_value=np.nan)
     high, low = bars.max(axis=1), bars.min(axis=1)  # NaN, and so left alone, where any price is missing
     with np.errstate(invalid="ignore", divide="ignore"):
         near = (low > 0) & (high <= bars[:, 1] * (1 + RANGE_LIMIT)) & (low >= bars[:, 2] * (1 - RANGE_LIMIT))
     mended, records = prices.copy(), []
-    for column, value, why in (
-        ("high", high, "raised to include open and close"),
-        ("low", low, "lowered to include open and close"),
-    ):
-        wrong = near & (prices[column].to_numpy() != value)
-        records.append(_changes(_days(prices)[wrong], column, prices[column].to_numpy()[wrong], value[wrong], why))
-        mended[column] = np.where(wrong, value, prices[column])
+    for column, before, after in (("high", bars[:, 1], high), ("low", bars[:, 2], low)):
+        wrong = near & (before != after)
+        why = "moved to include open and close"
+        records.append(_changes(_days(prices)[wrong], column, before[wrong], after[wrong], why))
+        mended[column] = np.where(wrong, after, before)
     return mended, pd.concat(records)
 
 
@@ -172,12 +170,13 @@ def _splits(prices: pd.DataFrame) -> Changed:
     ratios = split_ratios(bars)
     days = bars.dates[ratios > 0]
     # Each row is divided by the ratios of all splits after it, the latest prices staying as they are.
-    factor = np.append(np.cumprod(np.where(ratios > 0, ratios, 1.0)[::-1])[::-1][1:], 1.0)
+    later = np.where(ratios > 0, ratios, 1.0)[:0:-1]
+    factor = np.cumprod(np.append(1.0, later))[::-1][: len(bars)]
     rows = np.flatnonzero(factor != 1.0)
     why = "adjusted for " + ", ".join(f"the split-like jump of {day:%Y-%m-%d}" for day in days)
     adjusted, records = prices.copy(), []
     for column in COLUMNS:
-        before = prices[column].to_numpy()
+        before = getattr(bars, column)
         after = before * factor if column == "volume" else before / factor
         records.append(_changes(bars.dates[rows], column, before[rows], after[rows], why))
         adjusted[column] = after

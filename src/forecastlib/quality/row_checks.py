@@ -28,15 +28,16 @@ def index_order(frame: pd.DataFrame) -> Finding | NotRun:
     """Find rows that are older than the row before them."""
     if not isinstance(frame.index, pd.DatetimeIndex):
         return NotRun("the index has no dates", blocked=True)
-    stamps = frame.index.asi8
-    return Finding.of_rows(frame.index, np.diff(stamps, prepend=stamps[:1]) < 0)
+    dates = frame.index[frame.index.notna()]
+    return Finding.of_rows(dates, np.diff(dates.asi8, prepend=dates.asi8[:1]) < 0)
 
 
 def duplicates(frame: pd.DataFrame) -> Finding | NotRun:
     """Find rows whose date an earlier row has already."""
     if not isinstance(frame.index, pd.DatetimeIndex):
         return NotRun("the index has no dates", blocked=True)
-    return Finding.of_rows(frame.index, frame.index.duplicated())
+    dates = frame.index[frame.index.notna()]
+    return Finding.of_rows(dates, dates.duplicated())
 
 
 def empty_rows(subject: Subject) -> Finding:
