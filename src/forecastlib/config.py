@@ -47,7 +47,7 @@ Many = BeforeValidator(_split_text)
 
 
 class _Frozen(BaseModel):
-    """A frozen model that refuses unknown names and reports every failure as a :class:`ConfigError`."""
+    """A frozen model that refuses unknown names; its constructor reports every failure as a :class:`ConfigError`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
@@ -278,7 +278,10 @@ def _config_error(model: type[_Frozen], error: ValidationError) -> ConfigError:
     lines = []
     for finding in error.errors():
         name = ".".join(str(part) for part in finding["loc"])
-        if finding["type"] == "extra_forbidden":
+        cause = finding.get("ctx", {}).get("error")
+        if isinstance(cause, ConfigError):  # a section given as a mapping has already worded its own
+            lines.append(str(cause))
+        elif finding["type"] == "extra_forbidden":
             lines.append(unknown_name("setting", name, model.model_fields))
         elif not name:  # a rule across several settings, worded by its validator
             lines.append(str(finding["msg"]).removeprefix("Value error, "))

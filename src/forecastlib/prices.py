@@ -25,7 +25,8 @@ def require_prices(prices: pd.DataFrame, *, complete: bool = True) -> None:
     Parameters
     ----------
     prices
-        The frame to look at; it is not changed.
+        The frame to look at; it is not changed. The name and the resolution of its index may differ: nothing depends
+        on them.
     complete
         Whether every value must be there too, and every price be positive, as computing with them needs.
         A source may return rows that lack a field, for the quality gate to report.
@@ -39,11 +40,7 @@ def require_prices(prices: pd.DataFrame, *, complete: bool = True) -> None:
     """
     if not isinstance(prices, pd.DataFrame):
         raise DataQualityError(f"expected prices as a pandas DataFrame; got {type(prices).__name__}")
-    missing = [column for column in COLUMNS if column not in prices.columns]
-    if missing:
-        raise DataQualityError(
-            f"expected the columns {', '.join(COLUMNS)}; {', '.join(missing)} missing from {list(prices.columns)}"
-        )
+    _require_columns(prices)
     if prices.empty:
         raise NotEnoughDataError("expected prices of at least one session; got an empty frame")
     _require_index(prices.index)
@@ -54,6 +51,17 @@ def require_prices(prices: pd.DataFrame, *, complete: bool = True) -> None:
             )
     if complete:
         _require_values(prices)
+
+
+def _require_columns(frame: pd.DataFrame) -> None:
+    missing = [column for column in COLUMNS if column not in frame.columns]
+    if missing:
+        raise DataQualityError(
+            f"expected the columns {', '.join(COLUMNS)}; {', '.join(missing)} missing from {list(frame.columns)}"
+        )
+    twice = [column for column in COLUMNS if list(frame.columns).count(column) > 1]
+    if twice:
+        raise DataQualityError(f"expected each column once; {', '.join(twice)} is there more than once; keep one")
 
 
 def _require_index(index: pd.Index) -> None:
@@ -71,6 +79,9 @@ def _require_index(index: pd.Index) -> None:
         raise DataQualityError(
             f"expected sessions from oldest to newest; {late:%Y-%m-%d} is out of order; sort_index() first"
         )
+    timed = index[index.to_numpy() != index.to_numpy().astype("datetime64[D]")]
+    if len(timed):
+        raise DataQualityError(f"expected dates at midnight, one a session; got {timed[0]}; use index.normalize()")
 
 
 def _require_values(prices: pd.DataFrame) -> None:
@@ -107,7 +118,15 @@ def to_prices(frame: pd.DataFrame, symbol: str) -> pd.DataFrame:
     DataQualityError, NotEnoughDataError
         If it cannot be brought into this shape, duplicate dates included.
     """
-    prices = frame.loc[:, list(COLUMNS)].astype(np.float64).sort_index()
+    _require_columns(frame)
+    if not isinstance(frame.index, pd.DatetimeIndex):
+        raise DataQualityError(f"expected a DatetimeIndex of sessions; got {type(frame.index).__name__}")
+    try:
+        prices = frame.loc[:, list(COLUMNS)].astype(np.float64).sort_index()
+    except (ValueError, TypeError) as error:
+        raise DataQualityError(
+            f"expected numbers in the columns {', '.join(COLUMNS)}; {error}; turn text into numbers first"
+        ) from error
     prices.index = pd.DatetimeIndex(prices.index).as_unit("us").rename("date")
     prices.columns.name = None
     prices.attrs = {"symbol": symbol}

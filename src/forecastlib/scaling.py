@@ -127,8 +127,11 @@ class Scaling:
                         f"expected a {kind} scaler of the {role}; the bundle has {entry['kind']}"
                     )
                 scaler = scaling._scalers[role]
-                for name in _LEARNT[kind]:
-                    setattr(scaler, name, np.asarray(entry["learnt"][name], dtype=np.float64))
+                learnt = {name: np.asarray(entry["learnt"][name], dtype=np.float64) for name in _LEARNT[kind]}
+                if len({values.shape for values in learnt.values()}) != 1:
+                    raise ValueError(f"{role}: what was learnt differs in length")
+                for name, values in learnt.items():
+                    setattr(scaler, name, values)
                 scaler.n_features_in_ = len(scaler.scale_)
             scaling.fitted_from, scaling.fitted_to = saved["fitted_from"], saved["fitted_to"]
             scaling.labels_to = saved["labels_to"]

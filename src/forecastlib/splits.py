@@ -90,7 +90,7 @@ def walk_forward(
     embargo: int = 0,
     validation_share: float = 0.15,
 ) -> Iterator[Split]:
-    """Split again and again: test sets follow one another to the end of the data, each with all that came before it.
+    """Split again and again: test sets follow one another to the end of the data, each with what came before it.
 
     Parameters
     ----------
@@ -107,9 +107,9 @@ def walk_forward(
     validation_share
         Share of the dates before a test set that validate.
 
-    Yields
-    ------
-    Split
+    Returns
+    -------
+    iterator of Split
         Oldest test set first.
 
     Raises
@@ -128,6 +128,10 @@ def walk_forward(
     """
     if folds < 1:
         raise ConfigError(f"expected at least one fold; got folds={folds}")
+    if test_size is not None and test_size < 1:
+        raise ConfigError(f"expected a test_size of at least one origin; got {test_size}")
+    if embargo < 0:
+        raise ConfigError(f"expected an embargo of 0 sessions or more; got {embargo}")
     if not 0.0 < validation_share < 1.0:
         raise ConfigError(f"expected a validation_share between 0 and 1; got {validation_share}")
     dates = _origin_dates(windows)
@@ -138,11 +142,12 @@ def walk_forward(
             f"expected more than {folds} x {size} labelled origins for {folds} folds; got {len(dates)}; "
             "use fewer folds or a smaller test_size"
         )
-    for fold in range(folds):
-        start = before + fold * size
+    splits = []  # not one by one: a caller learns at once that a fold would be empty, not after training the first
+    for start in range(before, len(dates), size):
         oldest = 0 if expanding else start - before
         validation = start - round(validation_share * (start - oldest))
-        yield _cut(windows, dates, (oldest, validation, start, start + size), embargo)
+        splits.append(_cut(windows, dates, (oldest, validation, start, start + size), embargo))
+    return iter(splits)
 
 
 def _origin_dates(windows: Windows) -> pd.DatetimeIndex:

@@ -107,14 +107,14 @@ class Windows:
         With a lookback of 3, the windows whose origins are rows 5 and 6 see rows 3, 4, 5 and 6.
         """
         seen = np.zeros(len(self.matrix) + 1, dtype=np.int64)
-        ends = self.rows[np.asarray(index, dtype=np.int64)]
+        ends = self.rows[_index(index)]
         np.add.at(seen, ends - self.config.lookback + 1, 1)
         np.add.at(seen, ends + 1, -1)
         return np.flatnonzero(np.cumsum(seen[:-1]))
 
     def take(self, index: npt.ArrayLike) -> Self:
-        """Return the samples at some positions; the matrix stays shared."""
-        i = np.asarray(index, dtype=np.int64)
+        """Return the samples at some positions, or where a mask is true; the matrix stays shared."""
+        i = _index(index)
         return replace(
             self,
             rows=self.rows[i],
@@ -214,6 +214,12 @@ def make_windows(prices: pd.DataFrame, features: pd.DataFrame, config: WindowCon
         feature_names=tuple(features.columns),
         config=config,
     )
+
+
+def _index(index: npt.ArrayLike) -> npt.NDArray[np.bool_] | Rows:
+    """Read positions or a mask: a mask taken for numbers would mean the samples 0 and 1."""
+    chosen = np.asarray(index)
+    return chosen if chosen.dtype == np.bool_ else chosen.astype(np.int64)
 
 
 def _warm_up(features: pd.DataFrame, matrix: Floats) -> int:
