@@ -130,7 +130,7 @@ class QualityReport:
             Not registered with pyplot, so there is nothing to close.
         """
         from matplotlib.figure import Figure
-        from matplotlib.ticker import StrMethodFormatter
+        from matplotlib.ticker import AutoLocator, LogLocator, NullLocator, StrMethodFormatter
 
         marked = [result for result in self.results if len(result.dates)][::-1]
         figure = Figure(figsize=(10, 4 + 0.25 * len(marked)), layout="constrained")
@@ -138,10 +138,13 @@ class QualityReport:
         price.set_title(self._title(), loc="left", fontsize="medium")
         price.set_ylabel("close, log scale")
         price.set_yscale("log")
-        price.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
-        price.yaxis.set_minor_formatter(StrMethodFormatter("{x:,g}"))
         if self.closes is not None:
-            price.plot(self.closes.index, self.closes.where(self.closes > 0), color="#333333", linewidth=0.8)
+            closes = self.closes.where(self.closes > 0)
+            price.plot(closes.index, closes, color="#333333", linewidth=0.8)
+            wide = bool(closes.max() > 20 * closes.min())  # too few powers of ten to read a narrow range by
+            price.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)) if wide else AutoLocator())
+            price.yaxis.set_minor_locator(NullLocator())
+            price.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
         for line, result in enumerate(marked):
             colour, marker = _LOOKS[result.severity]
             lines.plot(

@@ -1,0 +1,127 @@
+import io
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecastlib.errors import ConfigError, DataQualityError
+from forecastlib.quality import check_quality
+from forecastlib.sources import open_source
+
+
+@pytest.fixture(scope="module")
+def prices() -> pd.DataFrame:
+    return open_source("bundled").fetch("^IXIC")
+
+
+@pytest.fixture(scope="module")
+def broken(prices) -> pd.DataFrame:
+    changed = prices.copy()
+    changed.iloc[10:20, 3] = np.nan
+    return changed
+
+
+def test_the_table_has_one_row_a_check_in_the_words_of_the_report(prices):
+    report = check_quality(prices)
+    columns = ["check", "severity", "status", "count", "first_dates", "weight", "loss", "detail", "remedy"]
+    assert list(report.checks.columns) == columns
+    row = report.checks.set_index("check").loc["zero_volume"]
+    assert (row["severity"], row["status"], row["count"]) == ("warning", "failed", 2)
+    assert row["first_dates"] == "2015-05-12, 2018-01-09"
+    assert row["remedy"]
+    outliers = report.checks.set_index("check").loc["outliers", "first_dates"]
+    assert outliers.startswith("2000-04-03, ") and outliers.endswith(", …")
+    assert outliers.count("-") == 2 * 5
+
+
+def test_all_dates_of_a_check_can_be_had_and_an_unknown_check_is_an_error(prices):
+    report = check_quality(prices)
+    assert len(report.dates("outliers")) == 21
+    assert report.dates("outliers").is_monotonic_increasing
+    assert report.dates("columns").empty
+    with pytest.raises(ConfigError, match=r"unknown check 'outlier'; did you mean 'outliers'\?"):
+        report.dates("outlier")
+
+
+def test_errors_are_raised_with_count_dates_and_remedy(prices, broken):
+    check_quality(prices).raise_for_errors()
+    with pytest.raises(DataQualityError) as caught:
+        check_quality(broken).raise_for_errors()
+    message = str(caught.value)
+    assert "missing_values: 10 found; 1999-01-19, 1999-01-20" in message
+    assert "close in 10" in message
+    assert "fetch these days again" in message
+    assert "outliers" not in message  # a warning
+    with pytest.raises(DataQualityError, match="outliers: 21 found"):
+        check_quality(prices, strict=True).raise_for_errors()
+
+
+class _Cells(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_data(self, data):
+        if self.rows:
+            self.rows[-1][-1] += data
+
+
+def test_the_report_shows_itself_as_text_and_as_a_table_that_is_safe_to_embed(prices):
+    named = prices.copy()
+    named.attrs["symbol"] = "<script>"
+    report = check_quality(named, calendar="NYSE")
+    assert repr(report).startswith("<script>: passed, score 96.2 of 100 (5,031 sessions, 1999-01-04 to 2018-12-31")
+    assert "warning zero_volume: 2 found; 2015-05-12, 2018-01-09" in repr(report)
+    shown = _Cells()
+    shown.feed(report._repr_html_())
+    assert "script" not in shown.tags
+    assert [row[1] for row in shown.rows] == ["check", *report.checks["check"]]
+    zero_volume = next(row for row in shown.rows if row[1] == "zero_volume")
+    assert zero_volume[:5] == ["✗", "zero_volume", "warning", "2", "2015-05-12, 2018-01-09"]
+
+
+def test_the_figure_marks_every_offending_date_on_a_line_of_its_check(prices):
+    report = check_quality(prices)
+    figure = report.plot()
+    price, lines = figure.axes
+    assert [label.get_text() for label in lines.get_yticklabels()] == [
+        "outliers (21, warning)",
+        "zero_volume (2, warning)",
+    ]
+    marked = {len(line.get_xdata()): set(line.get_ydata()) for line in lines.get_lines()}
+    assert marked == {21: {0}, 2: {1}}
+    assert len(price.get_lines()[0].get_xdata()) == len(prices)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=40)
+    assert picture.getvalue().startswith(b"\x89PNG")
+
+
+def test_errors_and_warnings_differ_in_marker_too_and_not_in_colour_alone(broken):
+    lines = check_quality(broken).plot().axes[1].get_lines()
+    looks = {(line.get_color(), line.get_marker()) for line in lines}
+    assert len({colour for colour, _ in looks}) == len({marker for _, marker in looks}) == 2
+
+
+def test_a_figure_of_nothing_found_says_so(prices):
+    figure = check_quality(prices.loc["2016":"2017"]).plot()
+    assert [text.get_text() for text in figure.axes[1].texts] == ["no offending dates"]
+
+
+def test_the_gate_loads_neither_matplotlib_nor_a_calendar_until_they_are_needed():
+    code = (
+        "import sys; import forecastlib.quality; "
+        "print([name for name in ('matplotlib', 'pandas_market_calendars', 'tensorflow') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
