@@ -54,11 +54,12 @@ def test_quantiles_that_are_no_distribution_are_refused():
         Distribution(LEVELS, normal().quantiles[0])
 
 
-def test_taking_rows_keeps_their_order():
+def test_taking_rows_keeps_their_order_and_reads_a_mask_as_a_mask():
     quantiles = np.sort(np.random.default_rng(0).normal(0, 1, (5, 2, len(LEVELS))), axis=2)
-    taken = Distribution(LEVELS, quantiles).take([3, 1])
-    assert len(taken) == 2
-    np.testing.assert_array_equal(taken.quantiles, quantiles[[3, 1]])
+    distribution = Distribution(LEVELS, quantiles)
+    np.testing.assert_array_equal(distribution.take([3, 1]).quantiles, quantiles[[3, 1]])
+    np.testing.assert_array_equal(distribution.take(np.arange(5) > 2).quantiles, quantiles[3:])
+    assert len(distribution.take([])) == 0
 
 
 def test_quantiles_of_samples_approach_those_of_their_distribution():

@@ -8,7 +8,7 @@ levels). Ranges, probabilities and scores are computed from it by the same funct
 ``Distribution(levels, quantiles)``    frozen; quantiles (n, H, Q), log returns, not decreasing along Q
 ``.interval(0.80)``                    ``(lower, upper)``, each (n, H), log returns
 ``.probability_above(x=0.0)``          P(log return > x), (n, H), within [0.005, 0.995]
-``.take(rows)``                        the distributions of some origins
+``.take(rows)``                        the distributions of some origins, by position or mask
 ``quantiles_of_samples(samples)``      from simulated paths (..., m) to the levels (..., Q)
 =====================================  ======================================================================
 
@@ -100,8 +100,10 @@ class Distribution:
         return above
 
     def take(self, rows: npt.ArrayLike) -> Self:
-        """Return the distributions of some origins, in the order of ``rows``."""
-        return type(self)(self.levels, self.quantiles[np.asarray(rows, dtype=np.int64)])
+        """Return the distributions of some origins: in the order of their positions, or where a mask is true."""
+        chosen = np.asarray(rows)
+        index = chosen if chosen.dtype == np.bool_ else chosen.astype(np.int64)
+        return type(self)(self.levels, self.quantiles[index])
 
     def _at(self, level: float) -> Floats:
         position = int(np.argmin(np.abs(self.levels - level)))

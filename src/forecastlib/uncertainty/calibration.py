@@ -1,30 +1,4 @@
-"""Uncertainty of forecasts: calibrated ranges and probabilities, the call of a direction, and its confidence.
-
-Arrays have one row an origin and one column a horizon, (n, H). Log returns run from the origin's close to the
-horizon's; ``scale`` is the volatility over the horizon at the origin,
-``horizon_volatility(ewma_volatility(prices)[rows], horizons)``.
-
-=======================================================  ==================================================
-``calibrate(residuals, scale, horizons)``                -> :class:`Calibration`, fitted on the validation set
-``Calibration.distribution(log_returns, scale)``         -> :class:`~forecastlib.distribution.Distribution`
-``Calibration.to_dict()``, ``Calibration.from_dict(d)``  JSON's types, for the bundle's ``calibration.json``
-``direction(change, threshold)``                         -> "up", "neutral", "down", same shape
-``consistency(directions)``                              (n, H) -> (n,), agreement of neighbouring horizons
-``confidence(distribution, directions, threshold)``      (n, H), probability of the called direction
-``call_came_true(directions, change, threshold)``        (n, H) of bool, the event that confidence speaks of
-``mc_dropout_confidence(mean, std)``                     (n, H), from the spread of stochastic passes
-``adaptive_widening(scores, coverage, horizon)``         (n,), factors for the ranges of later origins
-=======================================================  ==================================================
-
-A forecaster uses them so::
-
-    calibration = calibrate(actual - predicted, scale, horizons)           # validation set, log returns
-    distribution = calibration.distribution(predicted, scale)              # new origins
-    lower_80, upper_80 = (last_close[:, None] * np.exp(end) for end in distribution.interval(0.80))
-    p_up = distribution.probability_above(0.0)                             # p_down = 1 - p_up
-    directions = direction(np.expm1(predicted), threshold)
-    confidence(distribution, directions, threshold)
-"""
+"""Split conformal calibration: from the residuals of the validation set to the distribution of a new forecast."""
 
 from __future__ import annotations
 
@@ -40,7 +14,6 @@ from forecastlib.distribution import LEVELS, Distribution
 from forecastlib.errors import ConfigError, IncompatibleModelError, NotEnoughDataError
 
 Floats = npt.NDArray[np.float64]
-Texts = npt.NDArray[np.str_]
 
 SMALLEST_CALIBRATION_SET = 19
 """Residuals needed for a 95 % range: the 0.95 quantile of 19 is their largest, that of fewer is infinite."""
@@ -185,7 +158,7 @@ def calibrate(residuals: npt.ArrayLike, scale: npt.ArrayLike, horizons: Sequence
     return Calibration(tuple(int(h) for h in horizons), count, LEVELS, np.ascontiguousarray(scores.T))
 
 
-def adaptive_widening(scores: npt.ArrayLike, coverage: float, horizon: int, *, rate: float = 0.2) -> Floats:
+def adaptive_widening(scores: npt.ArrayLike, coverage: float, horizon: int, *, rate: float = 0.1) -> Floats:
     """Return the factor by which to widen the range at each origin, from how the ranges before it have fared.
 
     A range that was missed makes the later ones wider, one that held makes them narrower, in proportion 1 : c /
@@ -205,7 +178,9 @@ def adaptive_widening(scores: npt.ArrayLike, coverage: float, horizon: int, *, r
         Sessions after which an outcome is known.
     rate
         How fast to learn, for each independent label: neighbouring origins share theirs, so that each counts for
-        ``rate / horizon``.
+        ``rate / horizon``. Faster learning pays in coverage and costs in width: on the bundled indices before 2013
+        a rate of 0.1 brought the 80 % ranges over 30 sessions from 85 and 87 % to 81 % at the same interval score,
+        0.8 brought them to 80 % at a score 16 % higher.
 
     Returns
     -------
@@ -240,112 +215,6 @@ def adaptive_widening(scores: npt.ArrayLike, coverage: float, horizon: int, *, r
         missed = math.log(known[judged]) > logs[judged] if known[judged] > 0 else False
         logs[origin] = logs[origin - 1] + rate / horizon * (missed - (1.0 - coverage))
     return np.exp(logs)
-
-
-def direction(change: npt.ArrayLike, threshold: float) -> Texts:
-    """Call the direction of changes: "up" above the threshold, "down" below its negative, else "neutral".
-
-    Parameters
-    ----------
-    change
-        Relative change of price from the origin, as a fraction: 0.01 is one per cent. Any shape.
-    threshold
-        Change that has to be exceeded, 0.005 by default in :class:`~forecastlib.config.ModelConfig`.
-
-    Returns
-    -------
-    ndarray of str, same shape
-
-    Examples
-    --------
-    >>> direction([0.02, 0.005, -0.006], 0.005).tolist()
-    ['up', 'neutral', 'down']
-    """
-    moves = np.asarray(change, dtype=np.float64)
-    return np.where(moves > threshold, "up", np.where(moves < -threshold, "down", "neutral"))
-
-
-def consistency(directions: npt.ArrayLike) -> Floats:
-    """Return how far the calls of neighbouring horizons agree, shape (n,), in [0, 1].
-
-    The mean over neighbours of 1 (same call), 0.5 (one of them neutral) or 0 (opposite); 1 for a single horizon.
-
-    Parameters
-    ----------
-    directions
-        Calls, shape (n, horizons), as :func:`direction` gives them.
-
-    Examples
-    --------
-    >>> consistency([["up", "up", "neutral"], ["up", "down", "down"]]).tolist()
-    [0.75, 0.5]
-    """
-    steps = _as_steps(directions)
-    if steps.shape[1] == 1:
-        return np.ones(len(steps))
-    agreement: Floats = (1.0 - np.abs(np.diff(steps, axis=1)) / 2.0).mean(axis=1)
-    return agreement
-
-
-def confidence(distribution: Distribution, directions: npt.ArrayLike, threshold: float) -> Floats:
-    """Return the probability of the called direction, shape (n, horizons).
-
-    For "up" and "down" it is the probability that the price ends above or below the origin's close, ``p_up`` or
-    ``p_down``; for "neutral" that it ends within the threshold of it. :func:`call_came_true` is the same event,
-    seen afterwards.
-
-    Parameters
-    ----------
-    distribution
-        Predictive distributions of n origins.
-    directions
-        Their calls, shape (n, horizons).
-    threshold
-        What the calls were made with.
-    """
-    steps = _as_steps(directions)
-    above = distribution.probability_above(0.0)
-    within = distribution.probability_above(np.log1p(-threshold)) - distribution.probability_above(np.log1p(threshold))
-    return np.where(steps > 0, above, np.where(steps < 0, 1.0 - above, within))
-
-
-def call_came_true(directions: npt.ArrayLike, change: npt.ArrayLike, threshold: float) -> npt.NDArray[np.bool_]:
-    """Return whether calls came true, shape (n, horizons), given the actual change of price as a fraction.
-
-    "up" came true if the price ended above the origin's close, "down" if below, "neutral" if within the threshold.
-    """
-    steps = _as_steps(directions)
-    moves = np.asarray(change, dtype=np.float64)
-    return np.where(steps > 0, moves > 0, np.where(steps < 0, moves < 0, np.abs(moves) <= threshold))
-
-
-def mc_dropout_confidence(mean: npt.ArrayLike, std: npt.ArrayLike) -> Floats:
-    """Return ``clip(1 - std / |mean|, 0.1, 0.9)`` of stochastic price forecasts, and 0.5 where the mean is 0.
-
-    Parameters
-    ----------
-    mean, std
-        Mean and standard deviation over the passes, in prices, same shape.
-
-    Notes
-    -----
-    As a price's spread is small beside the price, this is 0.9 nearly always: a convention that says little. The
-    calibrated confidence is a probability and is checked as one.
-    """
-    centre, spread = np.abs(np.asarray(mean, dtype=np.float64)), np.asarray(std, dtype=np.float64)
-    zero = centre == 0
-    return np.where(zero, 0.5, np.clip(1.0 - spread / np.where(zero, 1.0, centre), 0.1, 0.9))
-
-
-def _as_steps(directions: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """Turn calls (n, horizons) into -1, 0 and 1."""
-    calls = np.asarray(directions)
-    steps: npt.NDArray[np.int64] = (calls == "up").astype(np.int64) - (calls == "down").astype(np.int64)
-    unknown = calls[(steps == 0) & (calls != "neutral")]
-    if calls.ndim != 2 or len(unknown):
-        got = f"shape {calls.shape}" if calls.ndim != 2 else repr(unknown[0])
-        raise ConfigError(f'expected calls "up", "neutral" or "down" of shape (n, horizons); got {got}')
-    return steps
 
 
 def _forecasts_and_scale(values: npt.ArrayLike, scale: npt.ArrayLike, horizons: int) -> tuple[Floats, Floats]:

@@ -1,0 +1,152 @@
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import Ridge as RidgeRegression
+from sklearn.model_selection import GridSearchCV, TimeSeriesSplit
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from forecastlib.baselines import Drift, GradientBoosting, RandomWalk, Ridge, point_baselines
+from forecastlib.baselines.interface import labels, last_rows
+from forecastlib.baselines.point import FOLDS, PENALTIES, forward_errors
+from forecastlib.config import WindowConfig
+from forecastlib.errors import ConfigError, NotFittedError
+from forecastlib.splits import Split, holdout
+from forecastlib.windows import Windows, make_windows
+
+HORIZONS = (3, 5, 10)
+
+
+def market(n: int = 900, seed: int = 0, signal: float = 0.6) -> pd.DataFrame:
+    """Prices whose column ``hint`` (kept in attrs) says something about the next returns."""
+    rng = np.random.default_rng(seed)
+    hint = rng.normal(size=n)
+    returns = 0.01 * rng.normal(size=n) + 0.0004
+    returns[1:] += 0.01 * signal * hint[:-1]
+    close = 100 * np.exp(np.cumsum(returns))
+    index = pd.DatetimeIndex(pd.bdate_range("2001-01-02", periods=n), name="date").as_unit("us")
+    spread = np.exp(0.003 * rng.uniform(0.5, 1.5, n))
+    frame = pd.DataFrame({"open": close, "high": close * spread, "low": close / spread, "close": close}, index=index)
+    frame["volume"] = 1e6
+    frame.attrs = {"symbol": "TEST"}
+    return frame.assign(hint=hint)
+
+
+def samples(seed: int = 0, target: str = "log_return") -> tuple[Windows, Split, pd.DataFrame]:
+    frame = market(seed=seed)
+    prices = frame.drop(columns="hint")
+    rng = np.random.default_rng(seed + 1)
+    noise = {f"noise_{i}": rng.normal(size=len(frame)) for i in range(10)}
+    features = pd.DataFrame({"hint": frame["hint"]} | noise, index=frame.index)
+    windows = make_windows(prices, features, WindowConfig(lookback=5, horizons=HORIZONS, target=target))
+    return windows, holdout(windows), prices
+
+
+def sets(windows: Windows, split: Split) -> tuple[Windows, Windows, Windows]:
+    return tuple(windows.take(index) for index in split.sets().values())
+
+
+@pytest.mark.parametrize("baseline", point_baselines(), ids=lambda b: b.name)
+def test_a_point_baseline_gives_points_and_calibrated_ranges_for_every_origin(baseline):
+    windows, split, prices = samples()
+    train, validation, test = sets(windows, split)
+    forecast = baseline.fit(train, validation, prices).predict(test, prices)
+    assert forecast.log_returns.shape == (len(test), 3)
+    lower, upper = forecast.distribution.interval(0.80)
+    assert (lower < forecast.log_returns).all() and (forecast.log_returns < upper).all()
+    actual = labels(test)
+    assert 0.65 < ((actual >= lower) & (actual <= upper)).mean() < 0.95
+
+
+@pytest.mark.parametrize("baseline", point_baselines(), ids=lambda b: b.name)
+def test_a_point_baseline_never_sees_the_labels_it_is_asked_for(baseline):
+    windows, split, prices = samples()
+    train, validation, test = sets(windows, split)
+    baseline.fit(train, validation, prices)
+    known = baseline.predict(test, prices)
+    blind = dataclasses.replace(test, y=np.full_like(test.y, np.nan))
+    np.testing.assert_array_equal(baseline.predict(blind, prices).log_returns, known.log_returns)
+    one = baseline.predict(test.take([7]), prices)
+    np.testing.assert_allclose(one.log_returns[0], known.log_returns[7], rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("target", ["price", "vol_scaled"])
+def test_baselines_do_not_depend_on_what_the_network_learns(target):
+    by_target = []
+    for kind in ("log_return", target):
+        windows, split, prices = samples(target=kind)
+        train, validation, test = sets(windows, split)
+        by_target.append(Ridge().fit(train, validation, prices).predict(test, prices).log_returns)
+    np.testing.assert_allclose(*by_target, rtol=1e-6, atol=1e-9)
+
+
+def test_the_random_walk_forecasts_no_change():
+    windows, split, prices = samples()
+    train, validation, test = sets(windows, split)
+    assert (RandomWalk().fit(train, validation, prices).predict(test, prices).log_returns == 0).all()
+
+
+def test_the_drift_is_the_mean_return_a_session_of_the_training_samples_times_the_horizon():
+    windows, split, prices = samples()
+    train, validation, test = sets(windows, split)
+    forecast = Drift().fit(train, validation, prices).predict(test, prices)
+    close = prices["close"].to_numpy()
+    mean = np.mean([np.log(close[row + 3] / close[row]) / 3 for row in train.rows])
+    np.testing.assert_allclose(forecast.log_returns[0], mean * np.array(HORIZONS))
+
+
+@pytest.mark.parametrize("baseline", [Ridge(), GradientBoosting()], ids=lambda b: b.name)
+def test_a_learned_baseline_finds_a_planted_signal_and_shrinks_away_without_one(baseline):
+    windows, split, prices = samples()
+    train, validation, test = sets(windows, split)
+    learned = baseline.fit(train, validation, prices).predict(test, prices).log_returns
+    # One return in three is hinted at, by a correlation of 0.6 / 1.17: 0.30 over three sessions is the best there is.
+    assert np.corrcoef(learned[:, 0], labels(test)[:, 0])[0, 1] > 0.15
+    rng = np.random.default_rng(0)
+    deaf = [dataclasses.replace(part, matrix=rng.normal(size=part.matrix.shape)) for part in (train, validation, test)]
+    guessed = baseline.fit(deaf[0], deaf[1], prices).predict(deaf[2], prices).log_returns
+    assert guessed[:, 0].std() < 0.6 * learned[:, 0].std()
+
+
+def test_the_errors_of_penalties_equal_those_of_scikit_learns_search():
+    windows, split, _ = samples()
+    train = windows.take(split.train)
+    features, returns = last_rows(train), labels(train)
+    ours = forward_errors(features, returns, gap=10)
+    for horizon in range(3):
+        search = GridSearchCV(
+            make_pipeline(StandardScaler(), RidgeRegression()),
+            {"ridge__alpha": PENALTIES},
+            scoring="neg_mean_squared_error",
+            cv=TimeSeriesSplit(n_splits=FOLDS, gap=10),
+        ).fit(features, returns[:, horizon])
+        size = len(features) // (FOLDS + 1) * FOLDS
+        np.testing.assert_allclose(ours[:, horizon] / size, -search.cv_results_["mean_test_score"], rtol=1e-9)
+        assert PENALTIES[ours[:, horizon].argmin()] == search.best_params_["ridge__alpha"]
+
+
+def test_boosting_with_the_same_seed_gives_the_same_forecasts():
+    windows, split, prices = samples()
+    train, validation, test = sets(windows, split)
+    first, second = (GradientBoosting(3).fit(train, validation, prices).predict(test, prices) for _ in range(2))
+    np.testing.assert_array_equal(first.log_returns, second.log_returns)
+
+
+def test_one_horizon_is_enough():
+    frame = market(400)
+    prices = frame.drop(columns="hint")
+    windows = make_windows(prices, frame[["hint"]], WindowConfig(lookback=5, horizons=(5,)))
+    train, validation, test = sets(windows, holdout(windows))
+    for baseline in point_baselines():
+        assert baseline.fit(train, validation, prices).predict(test, prices).log_returns.shape == (len(test), 1)
+
+
+def test_unlabelled_samples_and_baselines_not_fitted_are_refused():
+    windows, split, prices = samples()
+    train, _, test = sets(windows, split)
+    with pytest.raises(NotFittedError, match="ridge is not"):
+        Ridge().predict(test, prices)
+    with pytest.raises(ConfigError, match="10 of 10 have no label yet"):
+        RandomWalk().fit(train, windows.take(range(len(windows) - 10, len(windows))), prices)
