@@ -128,7 +128,7 @@ def train(
         forecaster.metadata = forecaster.metadata.with_metrics(evaluation.flat(version))
         _log_evaluation(evaluation, version)
         mlflow.log_metrics(_costs(forecaster, prices))
-        registered = registry.register(forecaster, symbol=symbol)
+        registered = registry.register(forecaster, prices, symbol=symbol)
         promoted, reason = _contest(registered, forecaster, champion, prices)
         mlflow.set_tags({"model_version": version, "promoted": str(promoted), "reason": reason})
     return TrainResult(

@@ -8,17 +8,18 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
-from forecastlib.evaluation import DRIFT, RANDOM_WALK, Evaluation
+from forecastlib.evaluation import RANDOM_WALK, Evaluation
 from forecastlib.features import GROUPS
 from forecastlib.forecasts import COVERAGES, require_forecasts
 
@@ -32,7 +33,7 @@ BLUE, ORANGE, GREEN, PURPLE, SKY, RED = "#0072b2", "#e69f00", "#009e73", "#cc79a
 CYCLE = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED)
 SETS = {"train": BLUE, "validation": ORANGE, "test": GREEN}
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "figure.dpi": 110,
     "savefig.dpi": 150,
     "figure.constrained_layout.use": True,
@@ -53,8 +54,11 @@ STYLE = {
     "xtick.color": GREY,
     "ytick.color": GREY,
     "text.color": INK,
-    "axes.prop_cycle": mpl.cycler(color=CYCLE),
+    "axes.prop_cycle": cycler(color=CYCLE),
 }
+
+WORST_SKILL_SHOWN = 0.3
+"""Bars of skill end here; the figure beside them is the true one."""
 
 P = ParamSpec("P")
 
@@ -177,7 +181,8 @@ def plot_losses(history: pd.DataFrame) -> Figure:
     history
         :attr:`forecastlib.Forecaster.history`.
     """
-    outputs = [c.removesuffix("_loss") for c in history if c.endswith("d_loss") and not c.startswith("val_")]
+    columns = [str(column) for column in history if not str(column).startswith("val_")]
+    outputs = [column.removesuffix("_loss") for column in columns if column.endswith("d_loss")]
     outputs.sort(key=lambda name: int(name.removeprefix("price_prediction_").removesuffix("d")))
     figure = Figure(figsize=(9, 2.9))
     panels = np.atleast_1d(figure.subplots(1, len(outputs) + 1))
@@ -231,8 +236,9 @@ def plot_predictions(evaluation: Evaluation, model: str) -> Figure:
         right.axline((0, 0), slope=1, color=GREY, linewidth=0.9, linestyle=":")
         right.axhline(0, color=GREY, linewidth=0.7)
         right.axvline(0, color=GREY, linewidth=0.7)
-        for axis in (right.xaxis, right.yaxis):
-            axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        right.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
+        right.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        right.locator_params(nbins=4)
         right.set_xlabel("predicted change")
         right.set_ylabel("real change")
         right.set_title(f"skill {evaluation.scores.loc[(model, horizon), 'skill']:+.3f}")
@@ -256,18 +262,22 @@ def plot_scores(evaluation: Evaluation, names: dict[str, str] | None = None) -> 
     models = [model for model in evaluation.models if model != RANDOM_WALK]
     horizons = sorted(evaluation.scores.index.unique("horizon"))
     figure = Figure(figsize=(9, 1.1 + 0.36 * len(models)))
-    colours = {model: GREY if model == DRIFT else BLUE for model in models}
+    skills = evaluation.scores["skill"]
+    # A model that is far worse than the others must not hide the differences between them: its bar is cut off.
+    floor = max(float(skills.min()), -WORST_SKILL_SHOWN)
     for axes, horizon in zip(np.atleast_1d(figure.subplots(1, len(horizons), sharey=True)), horizons, strict=True):
         for level, model in enumerate(models[::-1]):
-            skill = evaluation.scores.loc[(model, horizon), "skill"]
-            p_value = evaluation.verdicts.loc[(model, horizon), "p_value"]
-            mark = "★" if p_value < 0.05 else ""
-            axes.barh(level, skill, color=GREEN if skill > 0 else ORANGE, alpha=0.9, height=0.62)
-            axes.annotate(f"{skill:+.3f} {mark}", (skill, level), xytext=(4 if skill >= 0 else -4, 0),
-                          textcoords="offset points", va="center", ha="left" if skill >= 0 else "right", fontsize=8,
-                          color=colours[model])  # fmt: skip
+            skill = skills.loc[(model, horizon)]
+            mark = " ★" if evaluation.verdicts.loc[(model, horizon), "p_value"] < 0.05 else ""
+            cut = "◂ " if skill < floor else ""
+            axes.barh(level, max(skill, floor), color=GREEN if skill > 0 else ORANGE, height=0.62)
+            # On the side of zero that the bar leaves free, where nothing is in the way.
+            axes.annotate(f"{cut}{skill:+.3f}{mark}", (0, level), xytext=(-4 if skill > 0 else 4, 0), fontsize=8,
+                          textcoords="offset points", va="center", ha="right" if skill > 0 else "left")  # fmt: skip
         axes.axvline(0, color=INK, linewidth=1.0)
-        axes.margins(x=0.35)
+        reach = 1.15 * max(-floor, float(skills.max()), 0.02)
+        axes.set_xlim(-reach, reach)
+        axes.locator_params(axis="x", nbins=5)
         axes.set_yticks(range(len(models)), [labels.get(model, model) for model in models[::-1]])
         axes.set_title(f"{horizon} sessions")
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:+.2f}"))
@@ -305,12 +315,12 @@ def plot_forecast(forecast: pd.DataFrame, prices: pd.DataFrame, sessions: int = 
     axes.plot(dates, [last, *rows["predicted_price"]], color=RED, marker="o", markersize=4, label="forecast")
     axes.axvline(origin, color=GREY, linewidth=0.8, linestyle=":")
     for row in rows.itertuples():
-        said = f"{row.horizon}: {row.change_pct:+.1f} % {row.direction}\nconfidence {row.confidence:.0%}"
-        axes.annotate(said, (row.target_date, row.upper_80), xytext=(0, 5), textcoords="offset points", fontsize=8,
+        said = f"{row.horizon} sessions\n{row.change_pct:+.1f} %, {row.direction}\nrise {row.p_up:.0%}"
+        axes.annotate(said, (row.target_date, row.upper_95), xytext=(0, 4), textcoords="offset points", fontsize=8,
                       ha="center", va="bottom")  # fmt: skip
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.set_title(f"{rows['symbol'].iloc[0]}: forecast of {origin:%Y-%m-%d}, model {rows['model_version'].iloc[0]}")
-    axes.legend(loc="upper left", fontsize=8)
-    axes.margins(y=0.12)
+    axes.legend(loc="lower left", fontsize=8, ncols=2)
+    axes.margins(x=0.06, y=0.16)
     _dates(axes)
     return figure

@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import mlflow
+import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
@@ -79,7 +80,7 @@ def config_digest(config: RunConfig) -> str:
     return hashlib.sha256(json.dumps(config.flat(), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def register(forecaster: Forecaster, *, symbol: str) -> Registered:
+def register(forecaster: Forecaster, prices: pd.DataFrame, *, symbol: str) -> Registered:
     """Log a fitted forecaster to the active run, as a model that takes raw prices, and register it.
 
     The model holds the bundle and the library, so that it loads where neither the source tree nor the package is.
@@ -88,6 +89,8 @@ def register(forecaster: Forecaster, *, symbol: str) -> Registered:
     ----------
     forecaster
         With its metrics in the metadata.
+    prices
+        Their newest sessions become the input example.
     symbol
         Names the registered model.
     """
@@ -101,7 +104,7 @@ def register(forecaster: Forecaster, *, symbol: str) -> Registered:
             artifacts={"bundle": str(folder)},
             code_paths=[str(SOURCE_TREE)],
             signature=_signature(),
-            input_example=None,
+            input_example=_input_example(prices.tail(forecaster.sessions_needed)),
             pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in SERVED_REQUIREMENTS],
             registered_model_name=name,
         )
@@ -117,6 +120,10 @@ def register(forecaster: Forecaster, *, symbol: str) -> Registered:
     for key, value in tags.items():
         client.set_model_version_tag(name, str(number), key, value)
     return Registered(name, number, tags, mlflow.active_run().info.run_id)
+
+
+def _input_example(prices: pd.DataFrame) -> pd.DataFrame:
+    return prices.reset_index().assign(date=[f"{date:%Y-%m-%d}" for date in prices.index])
 
 
 def _signature() -> ModelSignature:

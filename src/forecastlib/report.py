@@ -56,8 +56,12 @@ def write_html(notebook: Path) -> Path:
     Path
         The ``.html`` file.
     """
+    content = nbformat.read(notebook, as_version=4)
+    for cell in content.cells:
+        # Progress bars and log lines of libraries belong to the executed notebook, which keeps them, not to a report.
+        cell["outputs"] = [one for one in cell.get("outputs", []) if one.get("name") != "stderr"]
     # The basic template is the only one of nbconvert's that links no script from a network.
-    body, _ = HTMLExporter(template_name="basic").from_notebook_node(nbformat.read(notebook, as_version=4))
+    body, _ = HTMLExporter(template_name="basic").from_notebook_node(content)
     page = _PAGE.format(
         title=f"{notebook.parent.name} {notebook.stem}",
         style=_STYLE,

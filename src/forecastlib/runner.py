@@ -17,7 +17,7 @@ from traitlets.config import Config
 from forecastlib.config import unknown_name
 from forecastlib.errors import ConfigError, ForecastError
 from forecastlib.report import write_html
-from forecastlib.tracking import EXPERIMENT, RUN_VARIABLE, connect, project_root, slug
+from forecastlib.tracking import RUN_VARIABLE, connect, experiment_id, project_root, slug
 
 Literal = str | int | float | bool | list[object] | None
 
@@ -162,10 +162,9 @@ def run_notebooks(
 def _run_of_notebooks(notebooks: Sequence[Notebook], symbol: str) -> Iterator[tuple[mlflow.MlflowClient, str]]:
     """Open the run that the kernels resume, and set its status whatever happens to them."""
     client = connect()
-    experiment = client.get_experiment_by_name(EXPERIMENT)
     names = ",".join(notebook.name for notebook in notebooks)
     run = client.create_run(
-        experiment.experiment_id,
+        experiment_id(client),
         run_name=f"{slug(symbol)}_{notebooks[0].name if len(notebooks) == 1 else 'all'}",
         tags={"symbol": symbol, "notebooks": names},
     )

@@ -62,6 +62,7 @@ def connect() -> mlflow.MlflowClient:
     whole; for them to be found, this enters the project's root folder (:func:`project_root`).
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
         root = project_root()
@@ -76,6 +77,13 @@ def connect() -> mlflow.MlflowClient:
             client.create_experiment(EXPERIMENT, artifact_location="mlruns/artifacts" if local else None)
     mlflow.set_experiment(EXPERIMENT)
     return client
+
+
+def experiment_id(client: mlflow.MlflowClient) -> str:
+    """Return the id of the experiment that all runs belong to."""
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    assert experiment is not None, "connect() creates it"
+    return experiment.experiment_id
 
 
 @contextlib.contextmanager

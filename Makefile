@@ -1,0 +1,60 @@
+# The front door. `make help` lists the targets.
+#
+# NAME=value on the command line becomes a parameter of the notebooks that a target runs, for instance
+#     make train SYMBOL=^GSPC EPOCHS=5 LOOKBACK=90
+# A name that none of them has is refused.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PORT   ?= 5000
+
+# Given on the command line, but meant for make and not for a notebook.
+OWN        := PYTHON=% PORT=%
+PARAMETERS  = $(filter-out $(OWN),$(MAKEOVERRIDES))
+
+export MLFLOW_DISABLE_TELEMETRY := true
+export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run data features train evaluate forecast lab ui test lint lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(VENV)/ready ## set up .venv from requirements.lock; the other targets do so by themselves
+
+$(VENV)/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else f"expected Python 3.11, 3.12 or 3.13; $(PYTHON) is {v[0]}.{v[1]}; use: make setup PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --compile --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/python -m compileall -q src
+	@touch $@
+
+run: setup ## run all notebooks for both bundled indices, or for SYMBOL=...
+	$(BIN)/forecastlib run $(if $(filter SYMBOL=%,$(PARAMETERS)),,SYMBOL=^IXIC,^GSPC) $(PARAMETERS)
+
+data features train evaluate forecast: setup ## run one notebook; any of its parameters may follow as NAME=value
+	$(BIN)/forecastlib run $@ $(PARAMETERS)
+
+lab: setup ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab notebooks
+
+ui: setup ## compare runs and see the registered models in MLflow, on PORT=5000
+	$(BIN)/mlflow server --backend-store-uri sqlite:///mlruns/mlflow.db --artifacts-destination mlruns/artifacts --host 127.0.0.1 --port $(PORT) --workers 1
+
+test: setup ## run every test
+	$(BIN)/python -m pytest
+
+lint: setup ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+lock: setup ## resolve pyproject.toml anew into requirements.lock (needs uv on the PATH)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-header -o requirements.lock
+
+clean: ## remove what runs have produced, but not .venv
+	git clean -fdX -e '!$(VENV)' -- reports mlruns
