@@ -28,7 +28,7 @@ _HOMES = {
     "forecaster": ("Forecaster",),
     "network": ("FastLSTM",),
     "pipeline": ("forecast", "train"),
-    "quality": ("check_quality",),
+    "quality": ("QualityReport", "check_quality", "repair"),
     "sources": ("open_source",),
     "splits": ("holdout", "walk_forward"),
     "windows": ("make_windows",),

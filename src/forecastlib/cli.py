@@ -36,20 +36,22 @@ def main(debug: bool) -> None:
     del debug  # read by _Commands
 
 
-@main.command("run")
+@main.command(
+    "run",
+    epilog="""\b
+Examples:
+  forecastlib run
+  forecastlib run train SYMBOL=^GSPC EPOCHS=5 LOOKBACK=90
+  forecastlib run forecast AS_OF=2018-06-29
+""",
+)
 @click.argument("words", nargs=-1, metavar="[NOTEBOOK]... [NAME=VALUE]...")
 @click.option("--no-progress", is_flag=True, help="Show no bar over cells.")
 def run_command(words: Sequence[str], no_progress: bool) -> None:
-    r"""Execute notebooks, by default all of them, inside an MLflow run.
+    """Execute notebooks, by default all of them, inside an MLflow run.
 
     NAME=VALUE gives a parameter of the notebooks; SYMBOL takes several, separated by commas, one run each. Executed
     copies and their HTML go to reports/SYMBOL/.
-
-    \b
-    Examples:
-      forecastlib run
-      forecastlib run train SYMBOL=^GSPC EPOCHS=5 LOOKBACK=90
-      forecastlib run forecast AS_OF=2018-06-29
     """
     from forecastlib.runner import find_notebooks, read_parameters, run_notebooks
 

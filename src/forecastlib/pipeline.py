@@ -16,14 +16,17 @@ import numpy as np
 import pandas as pd
 
 from forecastlib import registry, tracking
+from forecastlib.baselines import all_baselines
 from forecastlib.bundle import git_commit
 from forecastlib.config import DataConfig, RunConfig
-from forecastlib.dataset import prepare
+from forecastlib.dataset import Dataset, prepare
 from forecastlib.evaluation import Evaluation, evaluate, mean_relative_error
 from forecastlib.forecaster import Forecaster, Origins
+from forecastlib.forecasts import forecast_frame
 from forecastlib.prices import fingerprint
 from forecastlib.quality import QualityReport, check_quality
 from forecastlib.registry import CHAMPION, Registered
+from forecastlib.sessions import resolve_calendar, target_dates
 from forecastlib.sources import open_source
 
 
@@ -183,7 +186,30 @@ def evaluate_on_test_set(
     frames = [forecaster.predict(prices, origins)]
     for name, rival in (rivals or {}).items():
         frames.append(rival.predict(prices, origins).assign(model_version=name))
+    frames.append(baseline_forecasts(prices, dataset, forecaster.config))
     return evaluate(pd.concat(frames, ignore_index=True), prices)
+
+
+def baseline_forecasts(prices: pd.DataFrame, dataset: Dataset, config: RunConfig) -> pd.DataFrame:
+    """Fit every baseline on what the model may learn from, and forecast the test set.
+
+    Returns
+    -------
+    DataFrame
+        A forecast frame, the baselines told apart by ``model_version``.
+    """
+    train, validation, test = (dataset.windows.take(index) for index in dataset.split.sets().values())
+    calendar = resolve_calendar(config.data.symbol, config.data.calendar)
+    dates = target_dates(test.origins, config.window.horizons, pd.DatetimeIndex(prices.index), calendar)
+    frames = []
+    for baseline in all_baselines(config.train.seed):
+        found = baseline.fit(train, validation, prices).predict(test, prices)
+        frames.append(
+            forecast_frame(
+                test, dates, found.log_returns, found.distribution, config=config.model, model_version=baseline.name
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
 
 
 def _is_adequate(champion: Registered, config: RunConfig, prices: pd.DataFrame) -> bool:
