@@ -47,7 +47,7 @@ NETWORK, SCALERS, CALIBRATION, CONFIG, METADATA = (
     "config.json",
     "metadata.json",
 )
-LIBRARIES = ("forecastlib", "keras", "numpy", "pandas", "scikit-learn", "ta-lib", "tensorflow")
+LIBRARIES = ("keras", "numpy", "pandas", "scikit-learn", "ta-lib", "tensorflow")
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def describe(
             }
             for one in frames
         },
-        libraries={"python": platform.python_version()}
+        libraries={"python": platform.python_version(), "forecastlib": __version__}
         | {name: importlib.metadata.version(name) for name in LIBRARIES},
         git_commit=git_commit(),
         seed=config.train.seed,
@@ -173,11 +173,23 @@ def write(path: Path, parts: Parts) -> Path:
         _write_json(fresh / CALIBRATION, parts.calibration.to_dict())
         _write_json(fresh / CONFIG, parts.config.model_dump(mode="json"))
         checksums = {name: _checksum(fresh / name) for name in (NETWORK, SCALERS, CALIBRATION, CONFIG)}
-        _write_json(fresh / METADATA, {"format": FORMAT, "checksums": checksums} | asdict(parts.metadata))
-        if path.exists():
-            path.rename(Path(workspace) / "old")
-        fresh.rename(path)
+        content = {"format": FORMAT, "checksums": checksums} | asdict(parts.metadata)
+        _write_json(fresh / METADATA, content | {"checksum": _digest(content)})
+        _put_in_place(fresh, path, Path(workspace) / "old")
     return path
+
+
+def _put_in_place(fresh: Path, path: Path, old: Path) -> None:
+    """Move a whole bundle to where it belongs; if that fails, what was there before is put back."""
+    if not path.exists():
+        fresh.rename(path)
+        return
+    path.rename(old)
+    try:
+        fresh.rename(path)
+    except BaseException:
+        old.rename(path)
+        raise
 
 
 def read(path: Path) -> Parts:
@@ -199,12 +211,14 @@ def read(path: Path) -> Parts:
         raise IncompatibleModelError(
             f"expected a bundle of format {FORMAT}; {path} has {saved.get('format')}; train it again with this version"
         )
+    if saved.pop("checksum", None) != _digest(saved):
+        raise IncompatibleModelError(_damaged(METADATA, path))
     metadata = _metadata(saved)
-    for name, checksum in saved.get("checksums", {}).items():
+    for name in (NETWORK, SCALERS, CALIBRATION, CONFIG):
         if not (path / name).is_file():
             raise IncompatibleModelError(f"the bundle at {path} lacks {name}; restore it, or train it again")
-        if _checksum(path / name) != checksum:
-            raise IncompatibleModelError(f"{name} of the bundle at {path} is damaged; restore it, or train it again")
+        if _checksum(path / name) != saved["checksums"].get(name):
+            raise IncompatibleModelError(_damaged(name, path))
     try:
         config = load_config(_read_json(path / CONFIG))
     except ConfigError as error:
@@ -218,6 +232,10 @@ def read(path: Path) -> Parts:
     )
     _require_fit(parts, path)
     return parts
+
+
+def _damaged(name: str, path: Path) -> str:
+    return f"{name} of the bundle at {path} is damaged: its checksum differs; restore it, or train the model again"
 
 
 def _require_fit(parts: Parts, path: Path) -> None:
@@ -254,6 +272,10 @@ def _metadata(saved: Mapping[str, Any]) -> Metadata:
 
 def _checksum(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

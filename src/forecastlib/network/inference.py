@@ -14,14 +14,19 @@ from forecastlib.network.architecture import output_name, stochastic_twin
 
 Scaled = npt.NDArray[np.float32]
 
-LARGEST_BATCH = 1024
-"""Windows that are gathered at once: 37 MB at the default lookback and number of features."""
+BATCH_SIZES = (1, 4, 16, 64, 256, 1024)
+"""Numbers of windows that are computed at once; others are padded to the next of them.
+
+A recurrent layer may compile its loop anew for every batch size it meets, which takes a hundred times longer than
+running it. 1024 windows are 37 MB at the default lookback and number of features.
+"""
 
 
 class NetworkCaller:
-    """A trained network behind two compiled functions that are traced once each, whatever the batch size.
+    """A trained network behind two compiled functions that are traced once each, whatever the number of origins.
 
-    Safe for use by several threads: MC dropout, which moves the state of the random generators, takes turns.
+    Safe for use by several threads: the deterministic function is traced before anyone can call it, and MC dropout,
+    which moves the state of the random generators, takes turns.
 
     Parameters
     ----------
@@ -30,15 +35,16 @@ class NetworkCaller:
     horizons
         The order of the columns that are returned.
     seed
-        Seed of the dropout masks; every call of :meth:`sample` starts from it, so that the same origin always gets
-        the same answer.
+        Seed of the dropout masks. All origins are sampled with the same masks, so that an origin always gets the same
+        answer, alone or among others.
     """
 
     def __init__(self, network: keras.Model, horizons: Sequence[int], *, seed: int = 0) -> None:
         self._twin = stochastic_twin(network)
         drawing = [getattr(layer, "cell", layer) for layer in network.layers]  # an LSTM draws its masks in its cell
         self._generators = [layer.seed_generator for layer in drawing if hasattr(layer, "seed_generator")]
-        self._seed = seed
+        # A generator counts its draws up in the second word of its state: the first one must tell generators apart.
+        self._seeds = np.random.SeedSequence(seed).generate_state(len(self._generators))
         self._lock = threading.Lock()
         names = [output_name(h) for h in horizons]
         _, lookback, features = network.input_shape
@@ -49,7 +55,8 @@ class NetworkCaller:
             outputs = model(tf.gather(matrix, rows[:, None] + span), **options)
             return tf.concat([outputs[name] for name in names], axis=1)
 
-        self._predict = tf.function(lambda m, rows: call(network, m, rows, training=False), input_signature=signature)
+        predict = tf.function(lambda m, rows: call(network, m, rows, training=False), input_signature=signature)
+        self._predict = predict.get_concrete_function()
         self._sample = tf.function(lambda m, rows: call(self._twin, m, rows), input_signature=signature)
 
     def predict(self, matrix: Scaled, rows: npt.NDArray[np.int64]) -> Scaled:
@@ -67,7 +74,8 @@ class NetworkCaller:
         ndarray, shape (n, horizons), float32
         """
         shared = tf.constant(matrix)
-        return np.concatenate([np.asarray(self._predict(shared, part)) for part in _parts(rows)])
+        answers = [np.asarray(self._predict(shared, part)) for part in _padded(rows)]
+        return np.concatenate(answers)[: len(rows)]
 
     def sample(self, matrix: Scaled, rows: npt.NDArray[np.int64], samples: int) -> Scaled:
         """Run MC dropout: the stochastic passes of an origin as one batch (Gal and Ghahramani, ICML 2016).
@@ -85,14 +93,29 @@ class NetworkCaller:
             Scaled targets. Dropout is on; batch normalisation is in inference mode and does not change.
         """
         shared = tf.constant(matrix)
+        passes = []
         with self._lock:
-            for i, generator in enumerate(self._generators):
-                generator.state.assign([self._seed, i])
-            passes = [np.asarray(self._sample(shared, part)) for part in _parts(np.repeat(rows, samples))]
+            for row in rows:
+                for generator, seed in zip(self._generators, self._seeds, strict=True):
+                    generator.state.assign([int(seed), 0])
+                copies = np.full(samples, row, dtype=np.int64)
+                passes += [np.asarray(self._sample(shared, tf.constant(part))) for part in _parts(copies)]
         return np.concatenate(passes).reshape(len(rows), samples, -1)
 
 
-def _parts(rows: npt.NDArray[np.int64]) -> Iterator[tf.Tensor]:
-    """Cut many origins into batches, so that the memory of gathered windows stays bounded."""
-    for start in range(0, len(rows), LARGEST_BATCH):
-        yield tf.constant(rows[start : start + LARGEST_BATCH], dtype=tf.int64)
+def _parts(rows: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
+    """Cut many windows into batches, so that the memory of gathered windows stays bounded."""
+    for start in range(0, len(rows), BATCH_SIZES[-1]):
+        yield rows[start : start + BATCH_SIZES[-1]]
+
+
+def _padded(rows: npt.NDArray[np.int64]) -> Iterator[tf.Tensor]:
+    """Cut into batches, and fill the last one up to the next batch size by repeating its last row.
+
+    Examples
+    --------
+    1030 rows become one batch of 1024 and one of 16, the last ten of which are to be dropped.
+    """
+    for part in _parts(rows):
+        size = next(size for size in BATCH_SIZES if size >= len(part))
+        yield tf.constant(np.pad(part, (0, size - len(part)), mode="edge"), dtype=tf.int64)

@@ -125,10 +125,11 @@ def fit_network(
     )
     losses = pd.DataFrame(history.history)
     losses.index = pd.RangeIndex(1, len(losses) + 1, name="epoch")
-    if not np.isfinite(losses["loss"].to_numpy()).all():
+    diverged = losses.index[~np.isfinite(losses[["loss", "val_loss"]].to_numpy()).all(axis=1)]
+    if len(diverged):
         raise ForecastError(
-            f"the loss became NaN in epoch {len(losses)}; lower learning_rate (now {config.learning_rate}) "
-            "or look at the scaled features for extreme values"
+            f"the loss became NaN or infinite in epoch {diverged[0]}; lower learning_rate (now "
+            f"{config.learning_rate}) or look at the scaled features for extreme values"
         )
     return losses
 
