@@ -53,6 +53,7 @@ class Fold:
 
     Examples
     --------
+    >>> import numpy as np
     >>> total = Fold(np.array([1.0, 2.0, 3.0, 4.0]), lambda earlier, later, window: earlier + later)
     >>> total(3)  # of rows 0-2 and of rows 1-3
     array([6., 9.])
