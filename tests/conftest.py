@@ -1,0 +1,52 @@
+"""Fixtures that several test modules share."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import settings
+
+from forecastlib.sources import open_source
+
+# How long an example takes says more about the machine and its other work than about the code.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
+
+
+@pytest.fixture(scope="session")
+def gspc() -> pd.DataFrame:
+    return open_source("bundled").fetch("^GSPC")
+
+
+@pytest.fixture(scope="session")
+def ixic() -> pd.DataFrame:
+    return open_source("bundled").fetch("^IXIC")
+
+
+@pytest.fixture(scope="session")
+def make_prices() -> Callable[..., pd.DataFrame]:
+    """Give a maker of valid prices: a random walk of so many weekdays, or the closes it is given."""
+
+    def make(
+        sessions: int | list[float], *, symbol: str = "TEST", start: str = "2015-01-01", seed: int = 0
+    ) -> pd.DataFrame:
+        rng = np.random.default_rng(seed)
+        if isinstance(sessions, int):
+            close = 100.0 * np.exp(np.cumsum(rng.normal(0.0, 0.01, sessions)))
+        else:
+            close = np.asarray(sessions, dtype=np.float64)
+        n = len(close)
+        first = close * np.exp(rng.normal(0.0, 0.003, n))
+        columns = {
+            "open": first,
+            "high": np.maximum(first, close) * (1.0 + rng.uniform(0.0, 0.005, n)),
+            "low": np.minimum(first, close) * (1.0 - rng.uniform(0.0, 0.005, n)),
+            "close": close,
+            "volume": rng.integers(1_000, 9_000, n).astype(np.float64),
+        }
+        prices = pd.DataFrame(columns, index=pd.bdate_range(start, periods=n, unit="us", name="date"))
+        prices.attrs["symbol"] = symbol
+        return prices
+
+    return make
