@@ -383,16 +383,10 @@ def test_the_switches_of_yfinance_are_left_as_they_were(source, yahoo):
     yf.config.debug.hide_exceptions = True
 
 
-def test_without_yfinance_it_is_said_how_to_install_it():
-    code = (
-        "import sys; sys.modules['yfinance'] = None\n"
-        "from forecastlib.sources import open_source\n"
-        "from forecastlib.errors import SourceError\n"
-        "try: open_source('yahoo', cache=False).fetch('^GSPC')\n"
-        "except SourceError as error: print(error)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "yahoo needs the package yfinance; pip install 'forecastlib[yahoo]'"
+def test_without_yfinance_it_is_said_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "yfinance", None)
+    with pytest.raises(SourceError, match=r"needs the package yfinance; pip install 'forecastlib\[yahoo\]'"):
+        open_source("yahoo", cache=False).fetch("^GSPC")
 
 
 def test_yfinance_is_not_loaded_before_it_is_asked():

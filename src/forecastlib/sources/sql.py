@@ -170,7 +170,7 @@ def connected(url: URL, *, write: bool = False) -> Iterator[Connection]:
     file = url.database if url.get_backend_name() == "sqlite" else None
     if not write and file and file != ":memory:" and not file.startswith("file:") and not _exists(file):
         raise SourceError(
-            f"sql:{name}: there is no such file; write one with `forecastlib import SOURCE --into sql:URL`"
+            f"sql:{name}: there is no such file; {_WRITE_IT}"
         )
     try:
         engine = _engine(url)
