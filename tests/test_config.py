@@ -236,7 +236,7 @@ def test_configurations_are_frozen_equal_by_value_and_hashable():
         ({"loss_weights": [-1, 1, 1]}, r"loss_weights\.0: Input should be greater than or equal to 0; got -1"),
         (
             {"loss_weights": [0.5, 0.5]},
-            r"^RunConfig: loss_weights must have one weight for each of the horizons \(7, 14, 30\); got \(0\.5, 0\.5\)$",
+            r"^RunConfig: loss_weights must have one weight for each of the horizons \(7, 14, 30\); got ",
         ),
         ({"epochs": 0, "patience": 0}, "epochs: .*; got 0; patience: .*; got 0"),
     ],
