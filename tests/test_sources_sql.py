@@ -1,8 +1,10 @@
 """Prices in SQLite and in a real PostgreSQL."""
 
+import contextlib
 import datetime as dt
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -297,6 +299,13 @@ class TestSqliteFile:
         with pytest.raises(SourceError, match="there is no such file; write it with `forecastlib import"):
             SqlSource(f"sqlite:///{tmp_path / 'no.db'}").fetch("X")
         assert list(tmp_path.iterdir()) == []
+
+    def test_reading_does_not_wait_for_an_import(self, tmp_path, ixic):
+        import_prices(ixic, f"sqlite:///{tmp_path / 'x.db'}")
+        with contextlib.closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as importing:
+            importing.execute("BEGIN IMMEDIATE")
+            importing.execute("DELETE FROM prices")
+            assert len(SqlSource(f"sqlite:///{tmp_path / 'x.db'}").fetch("^IXIC")) == 251
 
     def test_a_file_that_is_no_database_is_said(self, tmp_path):
         (tmp_path / "x.db").write_text("Date,Open\n" * 1000)

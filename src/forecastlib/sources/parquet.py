@@ -10,12 +10,10 @@ import pandas as pd
 
 from forecastlib.errors import SourceError
 from forecastlib.sources.header import EXPECTED, find_layout, lacking
-from forecastlib.sources.table import Column, Table
+from forecastlib.sources.table import MOST_ROWS, Column, Table
 
 if TYPE_CHECKING:
     import pyarrow as pa  # type: ignore[import-untyped]
-
-_MOST_ROWS = 1_000_000
 
 
 def read_parquet(data: bytes, symbol: str) -> Table:
@@ -47,8 +45,10 @@ def read_parquet(data: bytes, symbol: str) -> Table:
             layout = find_layout([header], symbol)
             if layout is None:
                 raise SourceError(f"looked for {EXPECTED}; found {lacking([header]) or f'the columns {names}'}")
-            if file.metadata.num_rows > _MOST_ROWS:
-                raise SourceError(f"looked for daily prices of one symbol; found {file.metadata.num_rows} rows")
+            if file.metadata.num_rows > MOST_ROWS:
+                raise SourceError(
+                    f"looked for daily prices of one symbol; found {file.metadata.num_rows} rows; cut them"
+                )
             fields = {field: names[column] for field, column in layout.columns.items()}
             arrow = file.read(columns=list(fields.values()))
         rows = range(1, arrow.num_rows + 1)

@@ -169,11 +169,9 @@ def connected(url: URL, *, write: bool = False) -> Iterator[Connection]:
     name = masked(url)
     file = url.database if url.get_backend_name() == "sqlite" else None
     if not write and file and file != ":memory:" and not file.startswith("file:") and not _exists(file):
-        raise SourceError(
-            f"sql:{name}: there is no such file; {_WRITE_IT}"
-        )
+        raise SourceError(f"sql:{name}: there is no such file; {_WRITE_IT}")
     try:
-        engine = _engine(url)
+        engine = _engine(url, write=write)
     except ModuleNotFoundError as error:
         raise SourceError(f"sql:{name}: {error}; pip install 'forecastlib[postgres]'") from None
     try:
@@ -211,7 +209,7 @@ def _without_secrets(text: str, url: URL) -> str:
     return text
 
 
-def _engine(url: URL) -> Engine:
+def _engine(url: URL, *, write: bool) -> Engine:
     import sqlalchemy as sa
 
     if url.get_backend_name() == "postgresql":
@@ -219,14 +217,14 @@ def _engine(url: URL) -> Engine:
         return sa.create_engine(url, poolclass=sa.NullPool, connect_args=waiting)
     engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args={"timeout": _WAIT_SECONDS})
 
-    # Python's sqlite3 begins a transaction late, and none around CREATE TABLE: begin it here, with the lock at once.
+    # Python's sqlite3 begins a transaction late, and none around CREATE TABLE: begin it here; to write, with the lock.
     @sa.event.listens_for(engine, "connect")
     def _no_implicit_begin(connection: Any, _: Any) -> None:
         connection.isolation_level = None
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return engine
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+MOST_ROWS = 1_000_000
+"""Rows beyond which a table is refused, so that memory stays bounded: 100 years of sessions are 25,000."""
+
 
 @dataclass(frozen=True)
 class Column:

@@ -9,7 +9,7 @@ from itertools import islice
 
 from forecastlib.errors import SourceError
 from forecastlib.sources.header import EXPECTED, Layout, find_layout, lacking
-from forecastlib.sources.table import Column, Table
+from forecastlib.sources.table import MOST_ROWS, Column, Table
 
 DELIMITERS = (",", ";", "\t", "|")
 _HEADER_WITHIN = 20
@@ -108,6 +108,8 @@ def _read_below(text: str, delimiter: str, layout: Layout) -> Table:
                 f"line {line} has {len(row)} fields where the header has {layout.width}: {delimiter.join(row)[:80]!r}; "
                 "numbers with thousands separators need quotes"
             )
+        if len(rows) == MOST_ROWS:
+            raise SourceError(f"looked for daily prices of one symbol; found more than {MOST_ROWS} rows; cut them")
         lines.append(line)
         rows.append(row)
     notes = []
