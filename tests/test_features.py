@@ -37,7 +37,7 @@ def random_prices(seed: int, sessions: int = 300, flat: float = 0.0, idle: float
         },
         index=pd.bdate_range("2001-01-01", periods=sessions),
     )
-    return to_prices(frame, "RANDOM")
+    return to_prices(frame.round(2), "RANDOM")
 
 
 def assert_whole(features: pd.DataFrame) -> None:

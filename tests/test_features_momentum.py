@@ -137,14 +137,14 @@ def test_a_value_is_what_its_slow_definition_says(name):
 @pytest.mark.parametrize(
     ("name", "indicator", "tolerance"),
     [
-        *((f"momentum_{n}", lambda h, l, c, n=n: talib.MOM(c, n), 0.0) for n in (21, 42, 63, 126, 252)),
-        ("stochastic_k_14", lambda h, l, c: talib.STOCH(h, l, c, 14, 3, 0, 3, 0)[0], 1e-8),
-        ("stochastic_d_14", lambda h, l, c: talib.STOCH(h, l, c, 14, 3, 0, 3, 0)[1], 1e-8),
-        ("williams_r_14", lambda h, l, c: talib.WILLR(h, l, c, 14), 1e-8),
-        ("cci_20", lambda h, l, c: talib.CCI(h, l, c, 20), 1e-6),
-        ("ultimate_oscillator", lambda h, l, c: talib.ULTOSC(h, l, c, 7, 14, 28), 1e-8),
+        *((f"momentum_{n}", lambda h, low, c, n=n: talib.MOM(c, n), 0.0) for n in (21, 42, 63, 126, 252)),
+        ("stochastic_k_14", lambda h, low, c: talib.STOCH(h, low, c, 14, 3, 0, 3, 0)[0], 1e-8),
+        ("stochastic_d_14", lambda h, low, c: talib.STOCH(h, low, c, 14, 3, 0, 3, 0)[1], 1e-8),
+        ("williams_r_14", lambda h, low, c: talib.WILLR(h, low, c, 14), 1e-8),
+        ("cci_20", lambda h, low, c: talib.CCI(h, low, c, 20), 1e-6),
+        ("ultimate_oscillator", lambda h, low, c: talib.ULTOSC(h, low, c, 7, 14, 28), 1e-8),
         # TA-Lib's recursions never forget; ours drop what is more than 4 spans old, 0.03 % of the weight.
-        *((f"rsi_{n}", lambda h, l, c, n=n: talib.RSI(c, n), 0.1) for n in (7, 14, 28)),
+        *((f"rsi_{n}", lambda h, low, c, n=n: talib.RSI(c, n), 0.1) for n in (7, 14, 28)),
     ],
 )
 def test_standard_indicators_agree_with_talib_on_every_session(name, indicator, tolerance):

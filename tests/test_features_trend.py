@@ -116,14 +116,14 @@ def test_a_value_is_what_its_slow_definition_says(name):
 @pytest.mark.parametrize(
     ("name", "indicator"),
     [
-        *((f"sma_{w}", lambda o, h, l, c, w=w: talib.SMA(c, w)) for w in (5, 10, 20, 50, 100, 200)),
-        ("wma_20", lambda o, h, l, c: talib.WMA(c, 20)),
-        ("fit_20", lambda o, h, l, c: talib.LINEARREG(c, 20)),
-        ("slope_20", lambda o, h, l, c: talib.LINEARREG_SLOPE(c, 20)),
-        ("slope_63", lambda o, h, l, c: talib.LINEARREG_SLOPE(c, 63)),
-        ("aroon_up_25", lambda o, h, l, c: talib.AROON(h, l, 25)[1]),
-        ("aroon_down_25", lambda o, h, l, c: talib.AROON(h, l, 25)[0]),
-        *((f"midprice_{w}", lambda o, h, l, c, w=w: talib.MIDPRICE(h, l, w)) for w in (9, 26, 52)),
+        *((f"sma_{w}", lambda o, h, low, c, w=w: talib.SMA(c, w)) for w in (5, 10, 20, 50, 100, 200)),
+        ("wma_20", lambda o, h, low, c: talib.WMA(c, 20)),
+        ("fit_20", lambda o, h, low, c: talib.LINEARREG(c, 20)),
+        ("slope_20", lambda o, h, low, c: talib.LINEARREG_SLOPE(c, 20)),
+        ("slope_63", lambda o, h, low, c: talib.LINEARREG_SLOPE(c, 63)),
+        ("aroon_up_25", lambda o, h, low, c: talib.AROON(h, low, 25)[1]),
+        ("aroon_down_25", lambda o, h, low, c: talib.AROON(h, low, 25)[0]),
+        *((f"midprice_{w}", lambda o, h, low, c, w=w: talib.MIDPRICE(h, low, w)) for w in (9, 26, 52)),
     ],
 )
 def test_windowed_indicators_agree_with_talib_on_every_session(name, indicator):
@@ -136,16 +136,16 @@ def test_windowed_indicators_agree_with_talib_on_every_session(name, indicator):
     ("name", "indicator", "tolerance"),
     [
         # Ours forget what is more than 4 spans old, 0.03 % of the weight; TA-Lib's recursions never do.
-        *((f"ema_{s}", lambda h, l, c, s=s: talib.EMA(c, s), 5e-4) for s in (5, 10, 20, 50)),
-        ("dema_20", lambda h, l, c: talib.DEMA(c, 20), 1e-3),
-        ("tema_20", lambda h, l, c: talib.TEMA(c, 20), 2e-3),
-        ("macd", lambda h, l, c: talib.MACD(c)[0] / c * 100, 0.05),
-        ("macd_signal", lambda h, l, c: talib.MACD(c)[1] / c * 100, 0.05),
-        ("macd_histogram", lambda h, l, c: talib.MACD(c)[2] / c * 100, 0.05),
-        ("adx_14", lambda h, l, c: talib.ADX(h, l, c, 14), 0.2),
-        ("plus_di_14", lambda h, l, c: talib.PLUS_DI(h, l, c, 14), 0.2),
-        ("minus_di_14", lambda h, l, c: talib.MINUS_DI(h, l, c, 14), 0.2),
-        ("trix_15", lambda h, l, c: talib.TRIX(c, 15), 0.01),
+        *((f"ema_{s}", lambda h, low, c, s=s: talib.EMA(c, s), 5e-4) for s in (5, 10, 20, 50)),
+        ("dema_20", lambda h, low, c: talib.DEMA(c, 20), 1e-3),
+        ("tema_20", lambda h, low, c: talib.TEMA(c, 20), 2e-3),
+        ("macd", lambda h, low, c: talib.MACD(c)[0] / c * 100, 0.05),
+        ("macd_signal", lambda h, low, c: talib.MACD(c)[1] / c * 100, 0.05),
+        ("macd_histogram", lambda h, low, c: talib.MACD(c)[2] / c * 100, 0.05),
+        ("adx_14", lambda h, low, c: talib.ADX(h, low, c, 14), 0.2),
+        ("plus_di_14", lambda h, low, c: talib.PLUS_DI(h, low, c, 14), 0.2),
+        ("minus_di_14", lambda h, low, c: talib.MINUS_DI(h, low, c, 14), 0.2),
+        ("trix_15", lambda h, low, c: talib.TRIX(c, 15), 0.01),
     ],
 )
 def test_averages_of_bounded_memory_stay_close_to_talibs_endless_ones(name, indicator, tolerance):

@@ -105,11 +105,11 @@ def test_a_value_is_what_its_slow_definition_says(name):
 @pytest.mark.parametrize(
     ("name", "indicator", "tolerance"),
     [
-        ("true_range", lambda h, l, c: talib.TRANGE(h, l, c), 1e-12),
-        ("bollinger_width_20", lambda h, l, c: 4 * talib.STDDEV(c, 20), 1e-6),
-        ("donchian_width_20", lambda h, l, c: talib.MAX(h, 20) - talib.MIN(l, 20), 1e-12),
+        ("true_range", lambda h, low, c: talib.TRANGE(h, low, c), 1e-12),
+        ("bollinger_width_20", lambda h, low, c: 4 * talib.STDDEV(c, 20), 1e-6),
+        ("donchian_width_20", lambda h, low, c: talib.MAX(h, 20) - talib.MIN(low, 20), 1e-12),
         # TA-Lib's recursion never forgets; ours drops what is more than 4 spans old, 0.03 % of the weight.
-        ("atr_14", lambda h, l, c: talib.ATR(h, l, c, 14), 0.1),
+        ("atr_14", lambda h, low, c: talib.ATR(h, low, c, 14), 0.1),
     ],
 )
 def test_standard_indicators_agree_with_talib_on_every_session(name, indicator, tolerance):

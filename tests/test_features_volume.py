@@ -92,11 +92,11 @@ def test_a_value_is_what_its_slow_definition_says(name):
 @pytest.mark.parametrize(
     ("name", "indicator", "tolerance"),
     [
-        ("mfi_14", lambda h, l, c, v: talib.MFI(h, l, c, v, 14), 1e-7),
-        ("obv_21", lambda h, l, c, v: talib.MOM(talib.OBV(c, v), 21), 1.0),
-        ("obv_63", lambda h, l, c, v: talib.MOM(talib.OBV(c, v), 63), 1.0),
+        ("mfi_14", lambda h, low, c, v: talib.MFI(h, low, c, v, 14), 1e-7),
+        ("obv_21", lambda h, low, c, v: talib.MOM(talib.OBV(c, v), 21), 1.0),
+        ("obv_63", lambda h, low, c, v: talib.MOM(talib.OBV(c, v), 63), 1.0),
         # TA-Lib's recursion never forgets; ours drops what is more than 4 spans old, 0.03 % of the weight.
-        ("chaikin_oscillator", lambda h, l, c, v: talib.ADOSC(h, l, c, v, 3, 10), 5e6),
+        ("chaikin_oscillator", lambda h, low, c, v: talib.ADOSC(h, low, c, v, 3, 10), 5e6),
     ],
 )
 def test_standard_indicators_agree_with_talib_on_every_session(name, indicator, tolerance):

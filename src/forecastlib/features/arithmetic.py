@@ -25,6 +25,11 @@ def ratio(numerator: Array, denominator: Array, at_zero: float) -> Array:
     return quotient
 
 
+def sign(difference: Array, level: Array) -> Array:
+    """Return -1, 0 or 1; a difference that is rounding error at this level counts as 0; NaN stays NaN."""
+    return np.sign(difference) * (np.abs(difference) > level * ROUNDING)
+
+
 def without_rounding(spread: Array, level: Array | float, share: float = ROUNDING) -> Array:
     """Set to zero what is so small a share of the level that it is rounding error; NaN stays NaN."""
     return spread * (spread > level * share)

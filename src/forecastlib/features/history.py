@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import talib
 
-from forecastlib.features.arithmetic import Array, lag
+from forecastlib.features.arithmetic import Array, lag, sign
 from forecastlib.features.rolling import Rolling
 from forecastlib.prices import COLUMNS
 
@@ -136,7 +136,7 @@ def typical_price(history: History) -> Rolling:
 @shared
 def direction(history: History) -> Rolling:
     """Return 1 for a higher close than the one before, -1 for a lower one, 0 for the same."""
-    return Rolling(np.sign(price_change(history, 1)))
+    return Rolling(sign(price_change(history, 1), history.close.values))
 
 
 @shared

@@ -8,7 +8,7 @@ vortex; the midprices of 9, 26 and 52 sessions are the lines of Hosoda's Ichimok
 import numpy as np
 import talib
 
-from forecastlib.features.arithmetic import Array, lag, ratio
+from forecastlib.features.arithmetic import Array, lag, ratio, sign
 from forecastlib.features.feature import Feature
 from forecastlib.features.history import History, average_true_range, shared, true_range
 from forecastlib.features.rolling import Rolling, memory
@@ -80,8 +80,8 @@ def directional_indicator(history: History, period: int, upwards: bool) -> Array
     """Return Wilder's directional indicator, 0 to 100; 0 where the true range is zero."""
     rise = history.high.values - lag(history.high.values, 1)
     fall = lag(history.low.values, 1) - history.low.values
-    wins = rise > fall if upwards else fall > rise
-    movement = np.maximum(rise if upwards else fall, 0.0) * wins
+    larger, smaller = (rise, fall) if upwards else (fall, rise)
+    movement = np.maximum(larger, 0.0) * (sign(larger - smaller, history.high.values) > 0.0)
     return 100.0 * ratio(Rolling(movement).wilder_mean(period), average_true_range(history, period), 0.0)
 
 
