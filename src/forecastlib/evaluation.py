@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -77,13 +78,15 @@ class Evaluation:
 
     def table(self) -> pd.DataFrame:
         """Return MAE and skill of every model, one row a model, to be read at a glance."""
-        table = self.scores[["mae", "skill"]].unstack("horizon").reindex(self.models)
-        table.columns = [f"{score} {horizon}d" for score, horizon in table.columns]
-        return table
+        horizons = self.scores.index.unique("horizon")
+        return pd.DataFrame(
+            {f"{score} {h}d": self.scores[score].xs(h, level="horizon") for score in ("mae", "skill") for h in horizons}
+        )
 
     def _repr_html_(self) -> str:
-        formats = {column: "{:,.1f}" if column.startswith("mae") else "{:+.3f}" for column in self.table()}
-        html: str = self.table().style.format(formats).set_caption(f"{self.symbol}: error and skill").to_html()
+        table = self.table()
+        formats: dict[Any, Any] = {name: "{:,.1f}" if str(name).startswith("mae") else "{:+.3f}" for name in table}
+        html: str = table.style.format(formats).set_caption(f"{self.symbol}: error and skill").to_html()
         return html
 
 
@@ -107,7 +110,8 @@ def evaluate(forecasts: pd.DataFrame, prices: pd.DataFrame) -> Evaluation:
     Raises
     ------
     DataQualityError
-        If a frame has another shape, or there is more than one symbol.
+        If a frame has another shape, there is more than one symbol or another one than the prices are of, or a model
+        has forecast the same origin and horizon twice.
     NotEnoughDataError
         If no outcome is known.
 
@@ -123,18 +127,20 @@ def evaluate(forecasts: pd.DataFrame, prices: pd.DataFrame) -> Evaluation:
         raise DataQualityError(
             f"expected forecasts of one symbol; got {', '.join(sorted(symbols))}; evaluate each apart"
         )
+    if prices.attrs.get("symbol", symbols[0]) != symbols[0]:
+        raise DataQualityError(f"expected prices of {symbols[0]}, as the forecasts are; got {prices.attrs['symbol']}")
     known = _with_outcomes(forecasts, prices)
-    complete = pd.concat([_reference(known, prices), known], ignore_index=True)
+    complete = pd.concat([*_reference(known, prices), known], ignore_index=True)
     groups = {key: group for key, group in complete.groupby(["model_version", "horizon"], sort=False)}
-    models = list(dict.fromkeys(complete["model_version"]))
+    models = [RANDOM_WALK, *(name for name in dict.fromkeys(complete["model_version"]) if name != RANDOM_WALK)]
     horizons = sorted(known["horizon"].unique())
-    first = known["origin"].min()
-    scores = {(m, h): _score(groups[m, h], prices, first) for m in models for h in horizons}
-    verdicts = {(m, h): _compare(groups[m, h], groups[RANDOM_WALK, h], prices, h) for m in models[1:] for h in horizons}
-    names = ["model", "horizon"]
+    every = pd.MultiIndex.from_product([models, horizons], names=["model", "horizon"])
+    rivals = every[every.get_level_values("model") != RANDOM_WALK]
+    scores = [_score(groups[key], prices, known["origin"].min()) for key in every]
+    verdicts = [_compare(groups[m, h], groups[RANDOM_WALK, h], prices, h) for m, h in rivals]
     return Evaluation(
-        pd.DataFrame.from_dict(scores, orient="index", columns=list(SCORES)).rename_axis(index=names),
-        pd.DataFrame.from_dict(verdicts, orient="index").rename_axis(index=names),
+        pd.DataFrame(scores, index=every, columns=list(SCORES)),
+        pd.DataFrame(verdicts, index=rivals),
         known,
         str(symbols[0]),
     )
@@ -142,24 +148,32 @@ def evaluate(forecasts: pd.DataFrame, prices: pd.DataFrame) -> Evaluation:
 
 def _with_outcomes(forecasts: pd.DataFrame, prices: pd.DataFrame) -> pd.DataFrame:
     """Add ``actual_price``, and keep what every model has forecast and whose outcome is known."""
+    twice = forecasts.duplicated(["model_version", "origin", "horizon"])
+    if twice.any():
+        first = forecasts[twice].iloc[0]
+        raise DataQualityError(
+            f"expected one forecast for each model, origin and horizon; {first['model_version']} has several of "
+            f"{first['origin']:%Y-%m-%d}, {first['horizon']} sessions ahead; keep one"
+        )
     at = prices.index.get_indexer(pd.DatetimeIndex(forecasts["origin"]))
     target = at + forecasts["horizon"].to_numpy()
     close = prices["close"].to_numpy()
     known = (at >= 0) & (target < len(close))
-    rows = forecasts[known].assign(actual_price=close[target[known]])
-    models = rows["model_version"].nunique()
+    rows: pd.DataFrame = forecasts[known].assign(actual_price=close[target[known]])
+    models = forecasts["model_version"].nunique()
     by_all = rows.groupby(["origin", "horizon"])["model_version"].transform("nunique") == models
     rows = rows[by_all].sort_values(["origin", "horizon"], kind="stable", ignore_index=True)
     if rows.empty:
         raise NotEnoughDataError(
-            f"expected forecasts whose outcome the prices know; these end on {prices.index[-1]:%Y-%m-%d}, the origins "
-            f"are {forecasts['origin'].min():%Y-%m-%d} to {forecasts['origin'].max():%Y-%m-%d}; give later prices"
+            f"expected forecasts of the same origin and horizon by all of {models} models, whose outcome the prices "
+            f"know; these end on {prices.index[-1]:%Y-%m-%d}, the origins are {forecasts['origin'].min():%Y-%m-%d} to "
+            f"{forecasts['origin'].max():%Y-%m-%d}; give later prices, or forecasts of common origins"
         )
     return rows
 
 
-def _reference(known: pd.DataFrame, prices: pd.DataFrame) -> pd.DataFrame:
-    """Make the forecasts of random walk and drift for the same origins and horizons; neither gives ranges."""
+def _reference(known: pd.DataFrame, prices: pd.DataFrame) -> list[pd.DataFrame]:
+    """Make the forecasts of random walk and drift, where they are not given, for the same origins; without ranges."""
     rows = known.drop_duplicates(["origin", "horizon"])
     shared = rows[["symbol", "origin", "horizon", "last_close", "actual_price"]]
     logs = np.log(prices["close"].to_numpy())
@@ -167,8 +181,8 @@ def _reference(known: pd.DataFrame, prices: pd.DataFrame) -> pd.DataFrame:
     a_session = (logs[at] - logs[0]) / np.maximum(at, 1)
     drifted = rows["last_close"] * np.exp(a_session * rows["horizon"].to_numpy())
     parts = {RANDOM_WALK: rows["last_close"], DRIFT: drifted}
-    missing = {name: path for name, path in parts.items() if name not in set(known["model_version"])}
-    return pd.concat([shared.assign(predicted_price=path, model_version=name) for name, path in missing.items()])
+    made = [shared.assign(predicted_price=path, model_version=name) for name, path in parts.items()]
+    return [frame for name, frame in zip(parts, made, strict=True) if name not in set(known["model_version"])]
 
 
 def _score(rows: pd.DataFrame, prices: pd.DataFrame, first_origin: pd.Timestamp) -> list[float]:
@@ -189,11 +203,11 @@ def _score(rows: pd.DataFrame, prices: pd.DataFrame, first_origin: pd.Timestamp)
     }
     for coverage in COVERAGES:
         if f"lower_{coverage}" in rows and rows[f"lower_{coverage}"].notna().all():
-            ends = [rows[f"{end}_{coverage}"].to_numpy() / last for end in ("lower", "upper")]
+            lower, upper = (rows[f"{end}_{coverage}"].to_numpy() / last for end in ("lower", "upper"))
             scores |= {
-                f"coverage_{coverage}": metrics.coverage(actual / last, *ends),
-                f"width_{coverage}": metrics.mean_width(*ends),
-                f"interval_score_{coverage}": metrics.interval_score(actual / last, *ends, coverage / 100.0),
+                f"coverage_{coverage}": metrics.coverage(actual / last, lower, upper),
+                f"width_{coverage}": metrics.mean_width(lower, upper),
+                f"interval_score_{coverage}": metrics.interval_score(actual / last, lower, upper, coverage / 100.0),
             }
     return [float(scores.get(name, math.nan)) for name in SCORES]
 
@@ -218,7 +232,8 @@ def _compare(rows: pd.DataFrame, walk: pd.DataFrame, prices: pd.DataFrame, horiz
 
 def _loss(rows: pd.DataFrame) -> npt.NDArray[np.float64]:
     error = (rows["predicted_price"] - rows["actual_price"]) / rows["last_close"]
-    return np.abs(error.to_numpy(dtype=np.float64))
+    loss: npt.NDArray[np.float64] = np.abs(error.to_numpy(dtype=np.float64))
+    return loss
 
 
 def mean_relative_error(evaluation: Evaluation, model: str, horizons: Sequence[int] | None = None) -> float:
