@@ -20,7 +20,7 @@ div.input, .jp-InputArea { background: #f6f7f9; border-left: 3px solid #d5d9e0; 
 .jp-RenderedText pre, div.output pre { color: #4a5260; white-space: pre-wrap; overflow-wrap: anywhere; }
 img, svg { max-width: 100%; height: auto; }
 table { border-collapse: collapse; font-size: 14px; margin: .8rem 0; font-variant-numeric: tabular-nums; }
-th, td { padding: .28rem .7rem; border-bottom: 1px solid #e3e6eb; text-align: right; }
+table { border: 0; } th, td { padding: .28rem .7rem; border: 0; border-bottom: 1px solid #e3e6eb; text-align: right; }
 th { border-bottom: 2px solid #c4cad3; } td:first-child, th:first-child { text-align: left; }
 .anchor-link { display: none; }
 @media print { body { max-width: none; margin: 0; font-size: 11pt; } div.input, .jp-InputArea { break-inside: avoid; }

@@ -1,0 +1,98 @@
+"""Finding notebooks and reading their parameters."""
+
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from forecastlib.errors import ConfigError
+from forecastlib.runner import find_notebooks, read_parameters
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_a_notebook_is_found_with_and_without_its_number():
+    (long,) = find_notebooks(["03_train"], ROOT)
+    (short,) = find_notebooks(["train"], ROOT)
+    assert long == short
+    assert long.name == "03_train"
+
+
+def test_no_name_means_all_notebooks_in_order():
+    names = [notebook.name for notebook in find_notebooks([], ROOT)]
+    assert names == sorted(names)
+    assert len(names) == len(list((ROOT / "notebooks").glob("*.ipynb")))
+
+
+def test_an_unknown_notebook_is_refused_with_the_nearest_one():
+    with pytest.raises(ConfigError, match=r"unknown notebook 'trian'.*03_train"):
+        find_notebooks(["trian"], ROOT)
+
+
+def test_a_folder_without_notebooks_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="found none"):
+        find_notebooks([], tmp_path)
+
+
+def test_a_notebook_without_a_parameters_cell_is_refused(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    empty = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x = 1")])
+    empty.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(empty, tmp_path / "notebooks" / "01_empty.ipynb")
+    with pytest.raises(ConfigError, match="expected a cell tagged 'parameters'"):
+        find_notebooks([], tmp_path)
+
+
+def test_defaults_are_the_literals_of_the_parameters_cell():
+    (train,) = find_notebooks(["train"], ROOT)
+    assert train.defaults["symbol"] == "^IXIC"
+    assert train.defaults["horizons"] == [7, 14, 30]
+    assert train.defaults["force_retrain"] is False
+    assert train.defaults["start"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("SYMBOL", "^GSPC", "^GSPC"),
+        ("SYMBOL", "005930", "005930"),
+        ("epochs", "5", 5),
+        ("LEARNING_RATE", "1e-2", 0.01),
+        ("HORIZONS", "5,10", [5, 10]),
+        ("HORIZONS", "[5, 10]", [5, 10]),
+        ("HORIZONS", "5", 5),
+        ("FORCE_RETRAIN", "true", True),
+        ("FORCE_RETRAIN", "False", False),
+        ("START", "2010-01-04", "2010-01-04"),
+        ("START", "2010-10-14", "2010-10-14"),
+        ("START", "none", None),
+    ],
+)
+def test_a_parameter_is_read_by_the_kind_of_literal_it_replaces(name, text, value):
+    train = find_notebooks(["train"], ROOT)
+    assert read_parameters({name: text}, train) == {name.lower(): value}
+
+
+def test_a_parameter_that_no_notebook_has_is_refused_by_name():
+    with pytest.raises(ConfigError, match=r"unknown parameter 'epoch'; did you mean 'epochs'\?"):
+        read_parameters({"EPOCH": "5"}, find_notebooks(["train"], ROOT))
+
+
+def test_a_parameter_of_another_notebook_is_refused():
+    with pytest.raises(ConfigError, match="unknown parameter 'epochs'"):
+        read_parameters({"EPOCHS": "5"}, find_notebooks(["data"], ROOT))
+
+
+def test_every_parameter_of_the_training_notebook_is_a_setting_with_the_same_default():
+    from forecastlib import RunConfig
+
+    (train,) = find_notebooks(["train"], ROOT)
+    own = {name: value for name, value in train.defaults.items() if name != "force_retrain"}
+    settings = RunConfig().flat()
+    assert own == {name: settings[name] for name in own}
+
+
+def test_a_copy_of_the_notebooks_elsewhere_is_found_by_its_root(tmp_path):
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
+    assert find_notebooks(["data"], tmp_path)[0].path.parent == tmp_path / "notebooks"
