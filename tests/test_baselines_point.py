@@ -127,6 +127,15 @@ def test_the_errors_of_penalties_equal_those_of_scikit_learns_search():
         assert PENALTIES[ours[:, horizon].argmin()] == search.best_params_["ridge__alpha"]
 
 
+def test_the_penalty_is_chosen_with_a_gap_of_the_longest_horizon():
+    windows, split, prices = samples(seed=8)  # with these samples it makes a difference
+    train, validation, _ = sets(windows, split)
+    purged, adjacent = (forward_errors(last_rows(train), labels(train), gap).argmin(axis=0) for gap in (10, 0))
+    assert (purged != adjacent).any()
+    baseline = Ridge().fit(train, validation, prices)
+    np.testing.assert_array_equal(baseline._model["ridge"].alpha, PENALTIES[purged])
+
+
 def test_boosting_with_the_same_seed_gives_the_same_forecasts():
     windows, split, prices = samples()
     train, validation, test = sets(windows, split)

@@ -99,9 +99,9 @@ def diebold_mariano(loss_a: npt.ArrayLike, loss_b: npt.ArrayLike, horizon: int) 
 
     Notes
     -----
-    Under the null, with heavy tails, GARCH variance, overlapping labels and forecasts of various persistence,
-    it rejects at 5 % in 3 to 8 % of simulated cases for n from 250 to 2,000. The original's rectangular window
-    with normal or t critical values rejects in up to 17 %.
+    Simulated with forecasts of equal accuracy, heavy tails, GARCH variance, overlapping labels (7, 14, 30) and
+    forecasts of various persistence, it rejects at 5 % in 2.5 to 9 % of cases for n from 250 to 2,000, and in
+    5.2 % on average. The original, with a rectangular window of h - 1 lags, rejects in up to 18 %.
     """
     a, b = np.asarray(loss_a, dtype=np.float64), np.asarray(loss_b, dtype=np.float64)
     if a.ndim != 1 or a.shape != b.shape or not np.isfinite(a - b).all():
@@ -223,7 +223,7 @@ def block_bootstrap(
     Returns
     -------
     lower, upper
-        Percentiles of the statistic over the resampled series. With few blocks they are too narrow: about 90 %
+        Percentiles of the statistic over the resampled series. With few blocks they are too narrow: about 87 %
         instead of 95 % for 1,000 rows in blocks of 30. Use them to see a size; :func:`diebold_mariano` decides.
 
     Raises

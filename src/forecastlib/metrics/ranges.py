@@ -45,8 +45,8 @@ def interval_score(actual: npt.ArrayLike, lower: npt.ArrayLike, upper: npt.Array
 
     Examples
     --------
-    >>> float(interval_score([12.0], [0.0], [10.0], nominal=0.80))  # 10 wide, missed by 2: 10 + 2 / 0.2 * 2
-    30.0
+    >>> float(interval_score([12.0], [0.0], [10.0], nominal=0.50))  # 10 wide, missed by 2: 10 + 2 / 0.5 * 2
+    18.0
     """
     _require_probability(nominal)
     below = np.maximum(errors(actual, lower), 0.0)
@@ -95,7 +95,7 @@ def crps_of_quantiles(actual: npt.ArrayLike, quantiles: npt.ArrayLike, levels: n
 
     The score is twice the integral of the pinball loss over all levels (Laio and Tamea, "Verification Tools for
     Probabilistic Forecasts of Continuous Hydrological Variables", HESS 11 (2007)). Each level here stands for those
-    nearest to it; with 199 of them the score of a normal distribution is right to 0.2 per cent.
+    nearest to it; with 199 of them the score of a normal distribution is right to 0.2 per cent at any outcome.
 
     Parameters
     ----------
