@@ -235,6 +235,7 @@ print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
 """
 
 
+@pytest.mark.slow
 def test_eight_processes_share_a_folder(tmp_path):
     command = [sys.executable, "-c", WORKERS, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
@@ -256,22 +257,35 @@ def test_nothing_is_pickled(inner, tmp_path, monkeypatch):
     assert inner.asked == 1
 
 
-def test_databases_are_cached_and_files_are_not(tmp_path):
-    from forecastlib.sources.files import FileSource
+def test_databases_and_networks_are_cached_and_the_rest_is_not(tmp_path):
+    assert isinstance(open_source("yahoo"), CachedSource)
+    assert isinstance(open_source("sql:sqlite:///x.db"), CachedSource)
+    for source in (open_source("bundled"), open_source("csv:x"), open_source("yahoo", cache=False)):
+        assert not isinstance(source, CachedSource)
+
+
+def test_a_new_version_of_a_source_is_fetched_at_once(inner, tmp_path):
+    inner.version = lambda: "1"
+    for _ in range(2):
+        cached(inner, tmp_path).fetch("^GSPC")
+    assert inner.asked == 1
+    inner.version = lambda: "2"
+    cached(inner, tmp_path).fetch("^GSPC")
+    assert inner.asked == 2
+
+
+def test_what_is_imported_into_sqlite_is_seen_at_once(tmp_path):
     from forecastlib.sources.sql import import_prices
 
     url = f"sqlite:///{tmp_path / 'prices.db'}"
-    import_prices(open_source("bundled").fetch("^GSPC"), url)
-    assert isinstance(open_source("csv:x"), FileSource)
     source = open_source(f"sql:{url}", cache=tmp_path / "cache")
-    before = source.fetch("^GSPC", end="1999-01-05")
-    doubled = open_source("bundled").fetch("^GSPC", end="1999-01-05") * 2
-    import_prices(doubled, url)
-    assert source.fetch("^GSPC", end="1999-01-05").equals(before)
-    refreshed = open_source(f"sql:{url}", cache=tmp_path / "cache", force_refresh=True)
-    assert refreshed.fetch("^GSPC", end="1999-01-05").equals(doubled)
-    assert open_source(f"sql:{url}", cache=False).fetch("^GSPC", end="1999-01-05").equals(doubled)
-    assert open_source("yahoo", adjust="none", cache=False).name == "yahoo"
+    prices = open_source("bundled").fetch("^GSPC", end="1999-01-05")
+    import_prices(prices, url)
+    for _ in range(2):
+        assert source.fetch("^GSPC").equals(prices)
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    import_prices(prices * 2, url)
+    assert source.fetch("^GSPC").equals(prices * 2)
 
 
 def test_notes_are_json_that_anyone_can_read(inner, tmp_path):
@@ -284,6 +298,7 @@ def test_notes_are_json_that_anyone_can_read(inner, tmp_path):
         "format": 1,
         "source": "counting",
         "options": {"adjust": "auto"},
+        "version": "",
         "symbol": "^GSPC",
         "start": "2018-01-02",
         "end": None,

@@ -59,7 +59,8 @@ class CachedSource:
     Parameters
     ----------
     source
-        Where prices come from if they are not kept.
+        Where prices come from if they are not kept. If it has a method ``version() -> str``, prices that were kept of
+        another version are not used.
     options
         Everything beside the source's name that determines what it returns, in JSON's types.
     folder
@@ -96,6 +97,7 @@ class CachedSource:
             "format": _FORMAT,
             "source": self.name,
             "options": self._options,
+            "version": getattr(self._source, "version", str)(),
             "symbol": symbol,
             "start": None if first is None else first.date().isoformat(),
             "end": None if last is None else last.date().isoformat(),

@@ -38,7 +38,8 @@ class ChainSource:
             except ConfigError:
                 raise
             except ForecastError as error:
-                failures.append(f"{source.name}: {error}")
+                reason = str(error)
+                failures.append(reason if reason.startswith(source.name) else f"{source.name}: {reason}")
                 continue
             prices.attrs["failures"] = failures + list(prices.attrs.get("failures", []))
             return prices

@@ -69,6 +69,14 @@ class SqlSource:
             raise SourceError(f"{self.name}, symbol {symbol}: {error}") from None
         return served(frame, symbol, self.name, start=start, end=end)
 
+    def version(self) -> str:
+        """Tell one state of an SQLite file from another; a server's state is not known, and the answer is empty."""
+        if self._url.get_backend_name() != "sqlite" or not self._url.database:
+            return ""
+        files = [Path(self._url.database + suffix) for suffix in ("", "-wal")]
+        states = [file.stat() for file in files if _exists(str(file))]
+        return ",".join(f"{state.st_mtime_ns}:{state.st_size}" for state in states)
+
     def symbols(self) -> list[str]:
         """List the symbols that have rows."""
         with connected(self._url) as connection:
