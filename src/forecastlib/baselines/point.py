@@ -12,7 +12,7 @@ from sklearn.linear_model import Ridge as RidgeRegression
 from sklearn.model_selection import TimeSeriesSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from forecastlib.baselines.interface import PointBaseline, labels, last_rows
 from forecastlib.windows import Windows
