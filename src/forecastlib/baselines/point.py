@@ -60,9 +60,10 @@ class Ridge(PointBaseline):
         order = np.argsort(train.origins, kind="stable")
         features, returns = last_rows(train)[order], labels(train)[order]
         gap = train.config.horizons[-1] * len(np.unique(train.symbols))
-        best = forward_errors(features, returns, gap).argmin(axis=0)
-        self._model = make_pipeline(StandardScaler(), RidgeRegression(alpha=PENALTIES[best]))
-        self._model.fit(features, returns)
+        with _one_thread():
+            best = forward_errors(features, returns, gap).argmin(axis=0)
+            self._model = make_pipeline(StandardScaler(), RidgeRegression(alpha=PENALTIES[best]))
+            self._model.fit(features, returns)
 
     def _predict(self, windows: Windows) -> Floats:
         predicted = self._model.predict(last_rows(windows))
@@ -147,10 +148,10 @@ class GradientBoosting(PointBaseline):
 
 
 def _one_thread() -> AbstractContextManager[Any]:
-    """Keep scikit-learn's trees to one thread.
+    """Keep linear algebra and trees to one thread.
 
-    Its threads wait for each other by spinning after every few microseconds of work: on idle cores two of them bring
-    little at these sizes, and on busy ones they took 9 to 36 times as long as one.
+    Threads wait for each other by spinning after every few microseconds of work: on idle cores two of them bring little
+    at these sizes, and on busy ones they took 9 to 36 times as long as one.
     """
-    limits: AbstractContextManager[Any] = threadpool_limits(limits=1, user_api="openmp")
+    limits: AbstractContextManager[Any] = threadpool_limits(limits=1)
     return limits
