@@ -1,173 +1,330 @@
 """An LSTM layer with the weights, options and saving of ``keras.layers.LSTM``, several times faster to train on a CPU.
 
-Keras runs one step of the cell after another, eight small matrix products in each, and differentiates every one of
-them. :class:`FastLSTM` computes the same function in another order:
+Keras runs the cell step by step, eight small matrix products in each, and differentiates every one of them.
+:class:`FastLSTM` computes the same function in another order:
 
-- The input of all steps is projected by one product a gate, before the loop. Dropout keeps its masks for all steps,
-  so they can be applied to the whole sequence at once; each gate has masks of its own, as in Keras.
-- The loop is left with the recurrent product and the gates alone. It is compiled by XLA on its own, which takes half a
-  second where the whole training step takes ten, and once for all layers of one size.
-- The loop backwards yields the gradients of the gates alone; those of the kernels and the bias then follow as one
-  product over all rows and steps.
-- Rows of a batch are independent, so two halves of it run side by side.
+- Dropout keeps its masks for all steps, so the masked input of the whole sequence is projected before the loop, by one
+  product a gate. The loop is left with the recurrent product and the gates.
+- The loop backwards yields the gradients of the gates alone, as sums of two precomputed products; those of the
+  kernels and the bias then follow as one product over all rows and steps.
+- Forward and backward pass are compiled by XLA on their own, which takes a second or two where a whole training step
+  takes ten, once for each shape.
+- The rows of a batch are independent, so two halves of it run side by side.
 
-Equations and gate order (input, forget, candidate, output) are those of Hochreiter and Schmidhuber (1997) with the
-forget gate of Gers, Schmidhuber and Cummins (2000); the dropout is that of Gal and Ghahramani (2016), *A Theoretically
-Grounded Application of Dropout in Recurrent Neural Networks*, with a mask for each gate.
+Gates stand in the order of Keras: input, forget, candidate, output. The equations are those of Gers, Schmidhuber and
+Cummins (2000), *Learning to Forget*; the dropout is that of Gal and Ghahramani (2016), *A Theoretically Grounded
+Application of Dropout in Recurrent Neural Networks*, with masks of its own for each gate.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-Tensor = Any
+Tensor = Any  # TensorFlow ships no types.
 
 GATES = 4
-_HALF = ((0.5,), (0.5,), (1.0,), (0.5,))
 
 
 @keras.saving.register_keras_serializable(package="forecastlib")
-class FastLSTM(keras.layers.LSTM):  # type: ignore[misc]
-    """``keras.layers.LSTM``, faster to train on a CPU."""
+class FastLSTM(keras.layers.LSTM):  # type: ignore[misc] # Keras ships no types
+    """``keras.layers.LSTM``, several times faster to train on a CPU.
+
+    Arguments, weights (``kernel``, ``recurrent_kernel``, ``bias``; their shapes and order), dropout masks, states and
+    configuration are those of ``keras.layers.LSTM``, so weights move both ways by ``get_weights`` and ``set_weights``,
+    and the same seed drops the same units.
+
+    The fast path is taken when ``activation="tanh"``, ``recurrent_activation="sigmoid"``, ``unroll=False``, the layer
+    computes in float32 or float64, and no time step is masked. Everything else runs in Keras' own loop, and so does
+    what Keras can hand to cuDNN: no recurrent dropout, ``use_cudnn="auto"``, and a GPU. ``use_bias=False``,
+    ``go_backwards``, ``stateful``, ``return_state`` and an initial state are fast.
+
+    Outside of training no gradient is expected and shapes vary, so nothing is compiled then: calls with
+    ``training=False`` run as one plain loop.
+
+    Notes
+    -----
+    Gradients of the first order only: a gradient of a gradient raises ``NotImplementedError`` on the fast path.
+
+    A saved model needs ``import forecastlib.network`` before it is loaded. One that should load without this library
+    is saved after :func:`with_lstm_class`, or loaded with the class replaced by name::
+
+        keras.saving.load_model(path, custom_objects={"FastLSTM": keras.layers.LSTM})
+
+    Examples
+    --------
+    >>> layer = FastLSTM(50, return_sequences=True, dropout=0.2, recurrent_dropout=0.2)
+    >>> layer(tf.zeros((32, 60, 152)), training=True).shape
+    TensorShape([32, 60, 50])
+    """
 
     def inner_loop(self, sequences: Tensor, initial_state: list[Tensor], mask: Tensor, training: bool = False) -> Any:
-        """Run the sequence; called by Keras."""
-        if not self._is_fast(mask):
+        """Run over all steps; Keras calls this between drawing the dropout masks and collecting the outputs.
+
+        Parameters
+        ----------
+        sequences
+            Shape (batch, steps, features).
+        initial_state
+            Hidden state and carry, each (batch, units).
+        mask
+            Time steps to skip, or None.
+        training
+            Whether dropout is on.
+
+        Returns
+        -------
+        tuple
+            Last output (batch, units), all outputs (batch, steps, units), and the last two states.
+        """
+        if mask is not None or not self._runs_fast():
             return super().inner_loop(sequences, initial_state, mask, training=training)
         cell = self.cell
-        inputs = tf.reverse(sequences, [1]) if self.go_backwards else sequences
-        input_masks = cell.get_dropout_mask(sequences[:, 0, :]) if training and 0 < cell.dropout < 1 else None
-        state_masks = None
+        input_masks = state_masks = None
+        if training and 0 < cell.dropout < 1:
+            drawn = cell.get_dropout_mask(sequences[:, 0, :])
+            input_masks = tf.stop_gradient(tf.stack(drawn if isinstance(drawn, list) else [drawn] * GATES))
         if training and 0 < cell.recurrent_dropout < 1:
-            state_masks = cell.get_recurrent_dropout_mask(initial_state[0])
-        projected = project(inputs, cell.kernel, cell.bias, input_masks)
-        hidden, carry = recur(projected, cell.recurrent_kernel, state_masks, *initial_state)
-        last = hidden[:, -1]
-        return last, hidden, [last, carry]
+            state_masks = tf.stop_gradient(tf.stack(cell.get_recurrent_dropout_mask(initial_state[0])))
+        inputs = tf.reverse(sequences, [1]) if self.go_backwards else tf.convert_to_tensor(sequences)
+        kernel, recurrent = tf.convert_to_tensor(cell.kernel), tf.convert_to_tensor(cell.recurrent_kernel)
+        bias = tf.convert_to_tensor(cell.bias) if cell.use_bias else tf.zeros(GATES * cell.units, kernel.dtype)
+        outputs, carry = _run(training, inputs, kernel, recurrent, bias, *initial_state, input_masks, state_masks)
+        last = outputs[:, -1]
+        return last, outputs, [last, carry]
 
-    def _is_fast(self, mask: Tensor) -> bool:
+    def _runs_fast(self) -> bool:
+        left_to_cudnn = self.use_cudnn is True or (
+            self.use_cudnn == "auto" and not self.recurrent_dropout and tf.config.list_logical_devices("GPU")
+        )
         return (
-            mask is None
-            and self.activation is keras.activations.tanh
+            self.activation is keras.activations.tanh
             and self.recurrent_activation is keras.activations.sigmoid
             and self.compute_dtype in ("float32", "float64")
             and not self.unroll
-            and self.use_cudnn is not True
-            and (self.use_cudnn is False or self.recurrent_dropout > 0 or not tf.config.list_logical_devices("GPU"))
+            and not left_to_cudnn
         )
 
 
-def project(inputs: Tensor, kernel: Tensor, bias: Tensor | None, masks: Any) -> list[Tensor]:
-    inputs = tf.convert_to_tensor(inputs)
-    kernels = tf.split(tf.convert_to_tensor(kernel), GATES, axis=1)
-    biases = tf.split(tf.convert_to_tensor(bias), GATES) if bias is not None else [0.0] * GATES
-    if not isinstance(masks, list):
-        masks = [masks] * GATES
-    masked = [inputs if m is None else inputs * m[:, tf.newaxis] for m in masks]
-    return [tf.matmul(x, w) + b for x, w, b in zip(masked, kernels, biases, strict=True)]
+def with_lstm_class(model: keras.Model, lstm_class: type[keras.layers.LSTM]) -> keras.Model:
+    """Return a copy of a model in which every LSTM layer is of another class, with the same weights.
+
+    Parameters
+    ----------
+    model
+        A built model. LSTM layers inside other layers (``Bidirectional``) stay what they are.
+    lstm_class
+        ``keras.layers.LSTM`` for a model that loads without this library, :class:`FastLSTM` for the way back.
+
+    Returns
+    -------
+    keras.Model
+        A copy that is not compiled, and shares nothing with ``model``.
+    """
+
+    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+        kind = lstm_class if isinstance(layer, keras.layers.LSTM) else type(layer)
+        return kind.from_config(layer.get_config())
+
+    twin = keras.models.clone_model(model, clone_function=copy)
+    twin.set_weights(model.get_weights())
+    return twin
 
 
-def recur(projected: list[Tensor], recurrent_kernel: Tensor, masks: Any, hidden: Tensor, carry: Tensor):
-    kernels = tf.stack(tf.split(tf.convert_to_tensor(recurrent_kernel), GATES, axis=1))
-    if masks is None:
-        masks = [tf.ones_like(hidden)] * GATES
-    masks = tf.stack(masks)
-    half = tf.shape(hidden)[0] // 2
-    return _recur(projected, kernels, masks, hidden, carry)
+def _run(training: bool, *arguments: Tensor) -> tuple[Tensor, Tensor]:
+    """Run the sequence, with the gradient written by hand.
 
+    Parameters
+    ----------
+    training
+        Whether to compile, and to share the work among threads.
+    *arguments
+        Inputs (batch, steps, features), kernel (features, 4 x units), recurrent kernel (units, 4 x units), bias
+        (4 x units), hidden state and carry (batch, units), masks of inputs (4, batch, features) or None, masks of the
+        hidden state (4, batch, units) or None.
 
-def _recur(projected, kernels, masks, hidden, carry):
+    Returns
+    -------
+    tuple of tensors
+        Outputs (batch, steps, units) and last carry (batch, units).
+    """
+    *tensors, input_masks, state_masks = arguments
+
     @tf.custom_gradient
-    def run(*arguments):
-        zi, zf, zg, zo, kernels, masks, hidden, carry = (tf.stop_gradient(a) for a in arguments)
-        half = tf.shape(hidden)[0] // 2
-        parts = []
-        cuts = (slice(None, half), slice(half, None))
-        for rows in cuts:
-            parts.append(
-                _forward(*(z[rows] for z in (zi, zf, zg, zo)), kernels, masks[:, rows], hidden[rows], carry[rows])
-            )
-        outputs = tf.concat([p[0] for p in parts], 0)
-        last = tf.concat([p[1] for p in parts], 0)
+    def forward(*watched: Tensor) -> Any:
+        # Cut off from the tape: it would otherwise differentiate the compiled loop as well.
+        inputs, kernel, recurrent, bias, hidden, carry = (tf.stop_gradient(tensor) for tensor in watched)
+        parts = _parts(tf.shape(inputs)[0]) if training else [slice(None)]
+        masks = [[m if m is None else m[:, rows] for m in (input_masks, state_masks)] for rows in parts]
+        run = _forward_compiled if training else _forward
+        results = [
+            run(inputs[rows], kernel, recurrent, bias, hidden[rows], carry[rows], *part)
+            for rows, part in zip(parts, masks, strict=True)
+        ]
 
-        def grad(d_outputs, d_carry):
-            back = [
-                _backward(d_outputs[rows], d_carry[rows], *p[2:], carry[rows], kernels, masks[:, rows])
-                for rows, p in zip(cuts, parts, strict=True)
-            ]
-            *dz, dh, dc = (tf.concat(g, 0) for g in zip(*back, strict=True))
-            before = tf.concat([hidden[:, tf.newaxis], outputs[:, :-1]], 1)
-            units = tf.shape(hidden)[1]
-            du = tf.stack(
-                [
-                    tf.matmul(
-                        tf.reshape(before * masks[k][:, tf.newaxis], [-1, units]),
-                        tf.reshape(dz[k], [-1, units]),
-                        transpose_a=True,
-                    )
-                    for k in range(GATES)
+        def backward(d_outputs: Tensor, d_carry: Tensor) -> Any:
+            @tf.custom_gradient
+            def once(d_outputs: Tensor, d_carry: Tensor, *_: Tensor) -> Any:
+                d_outputs, d_carry = tf.stop_gradient(d_outputs), tf.stop_gradient(d_carry)
+                d_gates, *gradients = zip(
+                    *(
+                        _backward_compiled(
+                            d_outputs[rows], d_carry[rows], *saved, recurrent, hidden[rows], carry[rows], part[1]
+                        )
+                        for rows, part, (_, _, *saved) in zip(parts, masks, results, strict=True)
+                    ),
+                    strict=True,
+                )
+                # A product of its own, so that it is left out where nobody asks for the gradient of the inputs.
+                d_inputs = [
+                    _input_gradient_compiled(d, kernel, part[0]) for d, part in zip(d_gates, masks, strict=True)
                 ]
-            )
-            return *dz, du, None, dh, dc
+                return (
+                    _join(d_inputs),
+                    *(tf.add_n(gradient) for gradient in gradients[:3]),
+                    *(_join(gradient) for gradient in gradients[3:]),
+                ), _refuse
 
-        return (outputs, last), grad
+            return once(d_outputs, d_carry, *watched)
 
-    return run(*projected, kernels, masks, hidden, carry)
+        return (_join([r[0] for r in results]), _join([r[1] for r in results])), backward
+
+    outputs, carry = forward(*tensors)
+    return outputs, carry
 
 
-@tf.function(jit_compile=True, autograph=False, reduce_retracing=True)
-def _forward(zi, zf, zg, zo, kernels, masks, hidden, carry):
-    z = tf.stack([tf.transpose(x, (1, 0, 2)) for x in (zi, zf, zg, zo)], 1)
-    steps = tf.shape(z)[0]
-    half = tf.reshape(tf.constant([0.5, 0.5, 1.0, 0.5], z.dtype), (4, 1, 1))
-
-    def body(t, h, c, outs):
-        a = tf.tanh(half * (z[t] + tf.matmul(h[tf.newaxis] * masks, kernels)))
-        c = 0.5 * ((1 + a[1]) * c + (1 + a[0]) * a[2])
-        h = 0.5 * (1 + a[3]) * tf.tanh(c)
-        return t + 1, h, c, [o.write(t, v) for o, v in zip(outs, (h, a, c), strict=True)]
-
-    outs = [tf.TensorArray(z.dtype, size=steps) for _ in range(3)]
-    _, _, c, outs = tf.while_loop(
-        lambda t, *_: t < steps, body, (0, hidden, carry, outs), parallel_iterations=1, maximum_iterations=steps
+def _refuse(*_: Tensor) -> Any:
+    raise NotImplementedError(
+        "expected gradients of the first order only; FastLSTM has no gradient of its gradient: "
+        "use keras.layers.LSTM, or forecastlib.network.with_lstm_class(model, keras.layers.LSTM)"
     )
-    h, a, cs = (o.stack() for o in outs)
-    return tf.transpose(h, (1, 0, 2)), c, a, cs
 
 
-@tf.function(jit_compile=True, autograph=False, reduce_retracing=True)
-def _backward(d_outputs, d_carry, activations, carries, carry, kernels, masks):
-    d_outputs = tf.transpose(d_outputs, (1, 0, 2))
-    steps = tf.shape(d_outputs)[0]
-    kt = tf.transpose(kernels, (0, 2, 1))
-    g = activations[:, 2]
-    i, f, o = (0.5 + 0.5 * activations[:, k] for k in (0, 1, 3))
+def _parts(rows: Tensor) -> list[slice]:
+    """Cut a batch in two where two threads can run at the same time."""
+    if os.cpu_count() == 1 or tf.config.threading.get_inter_op_parallelism_threads() == 1:
+        return [slice(None)]
+    half = (rows + 1) // 2
+    return [slice(None, half), slice(half, None)]
+
+
+def _join(parts: Any) -> Tensor:
+    return parts[0] if len(parts) == 1 else tf.concat(parts, 0)
+
+
+def _by_gate(matrix: Tensor) -> Tensor:
+    """(n, 4 x units) -> (4, n, units)."""
+    return tf.stack(tf.split(matrix, GATES, axis=1))
+
+
+def _masked(steps: Tensor, masks: Tensor | None) -> Tensor:
+    """(steps, batch, n) -> (4 or 1, steps x batch, n): a copy for each gate, or one for all."""
+    copies = steps[tf.newaxis] if masks is None else steps[tf.newaxis] * masks[:, tf.newaxis]
+    shape = tf.shape(copies)
+    return tf.reshape(copies, [shape[0], shape[1] * shape[2], shape[3]])
+
+
+def _slopes(dtype: tf.DType) -> Tensor:
+    """Return what turns three of the gates into hyperbolic tangents: sigmoid(z) = (1 + tanh(z / 2)) / 2."""
+    return tf.constant([0.5, 0.5, 1.0, 0.5], dtype)[:, tf.newaxis, tf.newaxis]
+
+
+def _forward(
+    inputs: Tensor,
+    kernel: Tensor,
+    recurrent: Tensor,
+    bias: Tensor,
+    hidden: Tensor,
+    carry: Tensor,
+    input_masks: Tensor | None,
+    state_masks: Tensor | None,
+) -> tuple[Tensor, ...]:
+    """Return outputs and last carry, then what the way back needs, by steps: inputs, outputs, gates, carries."""
+    slopes = _slopes(inputs.dtype)
+    copies = _masked(tf.transpose(inputs, (1, 0, 2)), input_masks)
+    z = slopes * (tf.matmul(copies, _by_gate(kernel)) + _by_gate(bias[tf.newaxis]))
+    steps, units = tf.shape(inputs)[1], tf.shape(recurrent)[0]
+    z = tf.reshape(z, [GATES, steps, tf.shape(inputs)[0], units])
+    weights = slopes * _by_gate(recurrent)
+    dropped = (lambda h: h[tf.newaxis]) if state_masks is None else (lambda h: h[tf.newaxis] * state_masks)
+
+    def step(t: Tensor, h: Tensor, c: Tensor, saved: list[Any]) -> Any:
+        gates = tf.tanh(z[:, t] + tf.matmul(dropped(h), weights))
+        i, f, g, o = tf.unstack(gates, GATES)
+        c = 0.5 * ((1 + f) * c + (1 + i) * g)
+        h = 0.5 * (1 + o) * tf.tanh(c)
+        return t + 1, h, c, [array.write(t, value) for array, value in zip(saved, (h, gates, c), strict=True)]
+
+    saved = [tf.TensorArray(z.dtype, size=steps) for _ in range(3)]
+    _, _, carry, saved = _loop(steps, step, (hidden, carry, saved))
+    outputs, gates, carries = (array.stack() for array in saved)
+    return tf.transpose(outputs, (1, 0, 2)), carry, copies, outputs, gates, carries
+
+
+def _backward(
+    d_outputs: Tensor,
+    d_carry: Tensor,
+    copies: Tensor,
+    outputs: Tensor,
+    gates: Tensor,
+    carries: Tensor,
+    recurrent: Tensor,
+    hidden: Tensor,
+    carry: Tensor,
+    state_masks: Tensor | None,
+) -> tuple[Tensor, ...]:
+    """Return the gradients of gates (4, steps, batch, units), kernel, recurrent kernel, bias, first state and carry.
+
+    With the gradients dh and dc of a step's output and carry, those of its gates are ``p * dc + q * dh`` and the carry
+    before gets ``f * dc + s * dh``, where p, q, f and s are known before the loop begins.
+    """
+    i, f, o = (0.5 * (1 + gates[:, k]) for k in (0, 1, 3))
+    g, squashed = gates[:, 2], tf.tanh(carries)
     before = tf.concat([carry[tf.newaxis], carries[:-1]], 0)
-    tc = tf.tanh(carries)
-    by_carry = (g * i * (1 - i), before * f * (1 - f), i * (1 - g * g))
-    by_output = tc * o * (1 - o)
-    through = o * (1 - tc * tc)
+    through = o * (1 - squashed * squashed)
+    by_carry = [g * i * (1 - i), before * f * (1 - f), i * (1 - g * g)]
+    p = tf.stack([*by_carry, tf.zeros_like(o)], 1)
+    q = tf.stack([*(through * gate for gate in by_carry), squashed * o * (1 - o)], 1)
+    s = through * f
+    d_steps = tf.transpose(d_outputs, (1, 0, 2))
+    steps, units = tf.shape(d_steps)[0], tf.shape(recurrent)[0]
+    weights = tf.transpose(_by_gate(recurrent), (0, 2, 1))
 
-    def body(s, dh, dc, outs):
-        t = steps - 1 - s
-        dh = dh + d_outputs[t]
-        dc = dc + dh * through[t]
-        dz = [dc * k[t] for k in by_carry] + [dh * by_output[t]]
-        outs = [w.write(t, v) for w, v in zip(outs, dz, strict=True)]
-        dh = tf.reduce_sum(masks * tf.matmul(tf.stack(dz), kt), 0)
-        return s + 1, dh, dc * f[t], outs
+    def step(done: Tensor, dh: Tensor, dc: Tensor, saved: Any) -> Any:
+        t = steps - 1 - done
+        dh = dh + d_steps[t]
+        d_gates = p[t] * dc[tf.newaxis] + q[t] * dh[tf.newaxis]
+        dc = f[t] * dc + s[t] * dh
+        d_hidden = tf.matmul(d_gates, weights)
+        dh = tf.reduce_sum(d_hidden if state_masks is None else d_hidden * state_masks, 0)
+        return done + 1, dh, dc, saved.write(t, d_gates)
 
-    outs = [tf.TensorArray(d_outputs.dtype, size=steps) for _ in range(4)]
-    _, dh, dc, outs = tf.while_loop(
-        lambda s, *_: s < steps,
-        body,
-        (0, tf.zeros_like(carry), d_carry, outs),
-        parallel_iterations=1,
-        maximum_iterations=steps,
+    saved = tf.TensorArray(gates.dtype, size=steps)
+    _, d_hidden, d_carry, saved = _loop(steps, step, (tf.zeros_like(hidden), d_carry, saved))
+    d_gates = tf.transpose(saved.stack(), (1, 0, 2, 3))
+    flat = tf.reshape(d_gates, [GATES, -1, units])
+    states = _masked(tf.concat([hidden[tf.newaxis], outputs[:-1]], 0), state_masks)
+    d_kernel, d_recurrent = (
+        tf.concat(tf.unstack(tf.matmul(x, flat, transpose_a=True), GATES), 1) for x in (copies, states)
     )
-    dz = [tf.transpose(w.stack(), (1, 0, 2)) for w in outs]
-    # the order of gates in the saved arrays is i, f, g, o
-    return *dz, dh, dc
+    return d_gates, d_kernel, d_recurrent, tf.reshape(tf.reduce_sum(flat, 1), [-1]), d_hidden, d_carry
+
+
+def _input_gradient(d_gates: Tensor, kernel: Tensor, input_masks: Tensor | None) -> Tensor:
+    """Return the gradient of the inputs, (batch, steps, features), from that of the gates."""
+    shape = tf.shape(d_gates)
+    d = tf.matmul(tf.reshape(d_gates, [GATES, -1, shape[3]]), _by_gate(kernel), transpose_b=True)
+    d = tf.reshape(d, [GATES, shape[1], shape[2], tf.shape(kernel)[0]])
+    return tf.transpose(tf.reduce_sum(d if input_masks is None else d * input_masks[:, tf.newaxis], 0), (1, 0, 2))
+
+
+def _loop(steps: Tensor, step: Any, state: tuple[Any, ...]) -> Any:
+    return tf.while_loop(lambda t, *_: t < steps, step, (0, *state), parallel_iterations=1, maximum_iterations=steps)
+
+
+_compile = tf.function(jit_compile=True, autograph=False, reduce_retracing=True)
+_forward_compiled, _backward_compiled = _compile(_forward), _compile(_backward)
+_input_gradient_compiled = _compile(_input_gradient)
