@@ -37,7 +37,7 @@ def prices(make_prices) -> pd.DataFrame:
 @pytest.fixture
 def log_returns() -> np.ndarray:
     """Four origins, rows 1-4, and two horizons."""
-    return np.log1p([[0.01, 0.02], [0.005, 0.0051], [0.0, -0.0049], [-0.0051, -0.03]])
+    return np.log1p([[0.01, 0.02], [0.005, 0.00501], [0.0, -0.00499], [-0.0051, -0.03]])
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_the_horizons_of_an_origin_stand_one_after_the_other(prices, frame):
 
 def test_prices_changes_and_calls_worked_by_hand(frame):
     np.testing.assert_allclose(frame["predicted_price"][:2], [111.1, 112.2])
-    np.testing.assert_allclose(frame["change_pct"], [1.0, 2.0, 0.5, 0.51, 0.0, -0.49, -0.51, -3.0], atol=1e-12)
+    np.testing.assert_allclose(frame["change_pct"], [1.0, 2.0, 0.5, 0.501, 0.0, -0.499, -0.51, -3.0], atol=1e-12)
     calls = frame["direction"].tolist()
     assert calls[:2] + calls[3:] == ["up", "up", "up", "neutral", "neutral", "down", "down"]
 

@@ -143,7 +143,7 @@ def require_no_overlap(windows: Windows, split: Split, embargo: int) -> None:
         assert np.isfinite(windows.y[index]).all()
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(data=st.data(), train=st.floats(0.3, 0.6), validation=st.floats(0.15, 0.35), embargo=st.integers(0, 4))
 def test_no_label_of_one_set_is_known_later_than_the_first_origin_of_the_next(
     make_prices, data, train, validation, embargo
@@ -165,7 +165,7 @@ def test_no_label_of_one_set_is_known_later_than_the_first_origin_of_the_next(
     assert as_lists(split) == expected
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     data=st.data(),
     folds=st.integers(1, 4),

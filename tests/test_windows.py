@@ -95,7 +95,7 @@ def shapes(draw) -> dict:
     }
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(shapes())
 def test_every_window_and_label_equals_that_of_a_slow_loop(make_prices, shape):
     sessions, seed, warm = shape.pop("sessions"), shape.pop("seed"), shape.pop("warm")
@@ -126,7 +126,7 @@ def test_every_window_and_label_equals_that_of_a_slow_loop(make_prices, shape):
         assert windows.labelled[i] == (last < sessions)
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(shapes())
 def test_all_targets_turn_back_into_prices(make_prices, shape):
     sessions, seed, warm = shape.pop("sessions"), shape.pop("seed"), shape.pop("warm")
@@ -156,7 +156,7 @@ def test_the_windows_are_a_read_only_view_of_the_one_matrix(make_prices):
 
 def test_windows_with_holes_between_them_are_gathered(make_prices):
     windows = numbered_windows(make_prices(100), lookback=20)
-    for index in ([3, 4, 6], [5, 4, 3], [2, 2, 3], [7]):
+    for index in ([3, 4, 6], [5, 4, 3], [2, 2, 3], [3, 5, 4, 6], [3, 3, 5], [7]):
         np.testing.assert_array_equal(windows.take(index).X, windows.X[index])
     assert not np.shares_memory(windows.take([3, 4, 6]).X, windows.matrix)
 
@@ -206,7 +206,7 @@ def test_positions_beyond_the_last_are_an_error(ten):
         numbered_windows(ten, lookback=3, horizons=(1,)).take([99])
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(data=st.data(), lookback=st.integers(1, 9))
 def test_covered_rows_are_those_of_a_slow_loop(make_prices, data, lookback):
     one = numbered_windows(make_prices(30, symbol="A"), lookback=lookback, horizons=(1,))
@@ -217,7 +217,7 @@ def test_covered_rows_are_those_of_a_slow_loop(make_prices, data, lookback):
     assert windows.covered_rows(index).tolist() == sorted(seen)
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(cut=st.integers(20, 59), target=st.sampled_from(TARGETS))
 def test_a_changed_future_changes_no_window_and_no_label_that_was_known(make_prices, cut, target):
     prices = make_prices(60)
@@ -254,7 +254,7 @@ def test_a_window_never_crosses_from_one_symbol_into_another(make_prices):
     np.testing.assert_array_equal(pooled.volatility, np.concatenate([part.volatility for part in parts]))
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(lengths=st.lists(st.integers(9, 25), min_size=1, max_size=4), lookback=st.integers(1, 9))
 def test_pooled_samples_are_those_of_each_symbol_for_any_lengths(make_prices, lengths, lookback):
     parts = [
