@@ -6,6 +6,6 @@
 """
 
 from forecastlib.sources.base import Source
-from forecastlib.sources.opening import open_source
+from forecastlib.sources.opening import fetch_prices, open_source
 
-__all__ = ["Source", "open_source"]
+__all__ = ["Source", "fetch_prices", "open_source"]

@@ -7,13 +7,13 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from forecastlib.config import Adjust
 from forecastlib.errors import DataQualityError, SourceError
 from forecastlib.prices import COLUMNS, PRICE_COLUMNS
 from forecastlib.sources.dates import parse_dates
 from forecastlib.sources.numbers import decide_decimal, parse_numbers
 from forecastlib.sources.table import Column, Table
 
-Adjust = Literal["auto", "none", "close"]
 ADJUST = ("auto", "none", "close")
 
 

@@ -43,6 +43,7 @@ _SHAPES = {
     "compact": re.compile(r"(?P<a>\d{4})(?P<b>\d{2})(?P<c>\d{2})(?P<hour>)(?P<zone>)", re.ASCII),
 }
 _ISO = re.compile(r"(?:\d{4}-\d{2}-\d{2})+", re.ASCII)
+_BETWEEN = "\x1f"  # the unit separator, which no shape allows: joins cells, so that a column is read at once
 _UTC = frozenset({"Z", "UTC", "GMT", "+00:00", "+0000"})
 _FORMATS = {"dmy": "%d/%m/%Y", "mdy": "%m/%d/%Y", "ymd": "%y/%m/%d"}
 
@@ -117,20 +118,13 @@ def _by_shape(column: Column, texts: list[str]) -> Days:
             return np.array(texts, dtype="datetime64[D]")
         except ValueError:
             pass  # some cell is no day of the calendar; below it is named
-    order = "ymd"
-    orders, cells = [], []
-    for position, text in enumerate(texts):
-        match = _SHAPES[order].fullmatch(text)
-        if match is None:  # most columns are written in one way: only a cell that is not asks for the other shapes
-            order, match = _match(column, position, text)
-        orders.append(order)
-        cells.append(_with_month_number(column, position, match) if order in ("mdy", "dmy") else match.groups())
+    orders, cells = _parts(column, texts)
     first, second, third, hours, zones = zip(*cells, strict=True)
     parts = np.array([list(map(int, part)) for part in (first, second, third)]).T
 
     days = np.empty(len(texts), dtype="datetime64[D]")
     for order in set(orders):
-        rows = np.array(orders) == order
+        rows = np.array([one == order for one in orders])
         chosen = _decide(column.keep(rows), parts[rows]) if order == "numeric" else order.replace("compact", "ymd")
         days[rows] = _days(parts[rows], chosen)
     if np.isnat(days).any():
@@ -140,8 +134,25 @@ def _by_shape(column: Column, texts: list[str]) -> Days:
     return days
 
 
+def _parts(column: Column, texts: list[str]) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Find the shape of each cell, and its three parts, its hour and its zone as texts."""
+    order, _ = _match(column, 0, texts[0])
+    if order not in ("mdy", "dmy"):  # a column that is written in one way throughout is read at once
+        all_cells = re.compile(_BETWEEN + _SHAPES[order].pattern + f"(?={_BETWEEN})", re.ASCII)
+        cells = all_cells.findall(_BETWEEN.join(["", *texts, ""]))
+        if len(cells) == len(texts):
+            return [order] * len(texts), cells
+    orders, cells = [], []
+    for position, text in enumerate(texts):
+        match = _SHAPES[order].fullmatch(text)
+        if match is None:
+            order, match = _match(column, position, text)
+        orders.append(order)
+        cells.append(_with_month_number(column, position, match) if order in ("mdy", "dmy") else match.groups(""))
+    return orders, cells
+
+
 def _match(column: Column, position: int, text: str) -> tuple[str, re.Match[str]]:
-    """Find the shape of a date."""
     for order, pattern in _SHAPES.items():
         match = pattern.fullmatch(text)
         if match is not None:
@@ -154,7 +165,7 @@ def _with_month_number(column: Column, position: int, match: re.Match[str]) -> t
     parts = [part if part.isdigit() else str(_MONTHS.get(part[:3].lower(), "")) for part in match.group("a", "b")]
     if "" in parts:
         raise SourceError(f"{column.at(position)} names no month in English; set date_format")
-    return (*parts, *match.group("c", "hour", "zone"))
+    return (*parts, *match.groups("")[2:])
 
 
 def _decide(column: Column, parts: npt.NDArray[np.int64]) -> str:
@@ -187,7 +198,7 @@ def _written(order: str, column: Column, two_digit_years: bool) -> str:
 def _days(parts: npt.NDArray[np.int64], order: str) -> Days:
     """Make days of three numbers each; NaT where they are no day of the calendar."""
     year, month, day = (parts[:, order.index(letter)] for letter in "ymd")
-    year = np.where(year < 100, np.where(year < 70, 2000, 1900) + year, year)  # the pivot of POSIX, near enough
+    year = np.where(year < 100, np.where(year < 69, 2000, 1900) + year, year)  # as strptime has it
     sound = (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31) & (year >= 1600)
     first = ((np.where(sound, year, 1970) - 1970) * 12 + np.where(sound, month, 1) - 1).astype("datetime64[M]")
     days: Days = first.astype("datetime64[D]") + (np.where(sound, day, 1) - 1)

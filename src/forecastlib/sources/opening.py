@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from forecastlib.config import unknown_name
+import pandas as pd
+
+from forecastlib.config import DataConfig, unknown_name
 from forecastlib.errors import ConfigError
 from forecastlib.sources.assembly import Adjust
 from forecastlib.sources.base import Source
@@ -102,3 +104,28 @@ def open_source(
     parts = _NEXT.split(spec) if isinstance(spec, str) else [spec] if isinstance(spec, Source) else list(spec)
     sources = [open_one(part) for part in parts]
     return sources[0] if len(sources) == 1 else ChainSource(sources)
+
+
+def fetch_prices(config: DataConfig, *, force_refresh: bool = False) -> pd.DataFrame:
+    """Fetch the prices that a configuration names.
+
+    Parameters
+    ----------
+    config
+        Symbol, source, range, and how files are read.
+    force_refresh
+        Whether to fetch even what is kept.
+
+    Raises
+    ------
+    SourceError
+        If no source has them: the message lists every attempt.
+    """
+    source = open_source(
+        config.source,
+        date_format=config.date_format,
+        decimal=config.decimal,
+        adjust=config.adjust,
+        force_refresh=force_refresh,
+    )
+    return source.fetch(config.symbol, config.start, config.end)

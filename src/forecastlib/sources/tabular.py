@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
-from itertools import islice
 
 from forecastlib.errors import SourceError
 from forecastlib.sources.header import EXPECTED, Layout, find_layout, lacking
@@ -36,14 +34,14 @@ def read_table(data: bytes, symbol: str) -> Table:
     SourceError
         If this is no table of prices, saying what was looked for and what was found.
     """
-    text = decode(data)
-    head = [line for line in islice(_lines(text), _HEADER_WITHIN) if line.strip()]
+    lines = _lines(decode(data))
+    head = [line for line in lines[:_HEADER_WITHIN] if line.strip()]
     lacks = ""
     for delimiter in DELIMITERS:
         rows = [next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), []) for line in head]
         layout = find_layout(rows, symbol)
         if layout is not None:
-            return _read_below(text, delimiter, layout)
+            return _read_below(lines, delimiter, layout)
         lacks = lacks or lacking(rows)
     found = lacks or (f"the first line {head[0].strip()[:200]!r}" if head else "an empty file")
     raise SourceError(f"looked for {EXPECTED}; found {found}")
@@ -73,57 +71,59 @@ def decode(data: bytes) -> str:
     raise SourceError(f"the file says that it is {candidates[0]}, but cannot be decoded so; it may be cut off")
 
 
-def _lines(text: str) -> io.StringIO:
-    """Split a text into lines, refusing one that no table of prices has, so that memory stays bounded."""
-    longest = max(map(len, io.StringIO(text, newline=None)), default=0)
+def _lines(text: str) -> list[str]:
+    """Split a text into lines, refusing more or longer ones than prices have, so that memory stays bounded."""
+    ends = max(text.count("\n"), text.count("\r"))
+    if ends > MOST_ROWS:
+        raise SourceError(f"looked for daily prices of one symbol; found {ends} lines; cut them")
+    lines = io.StringIO(text, newline=None).readlines()
+    longest = max(map(len, lines), default=0)
     if longest > _LONGEST_LINE:
         raise SourceError(f"looked for {EXPECTED}; found a line of {longest} characters")
-    return io.StringIO(text, newline=None)
+    return lines
 
 
-def _rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield each row that is not blank with the number of its line."""
-    reader = csv.reader(_lines(text), delimiter=delimiter, skipinitialspace=True)
-    before = 0
+def _rows(lines: list[str], delimiter: str) -> tuple[list[list[str]], list[int]]:
+    """Split lines into fields; return the rows that are not blank, and the number of the line of each."""
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
     try:
-        for row in reader:
-            if reader.line_num != before + 1:
-                raise SourceError(f"line {before + 1} opens a quote that it does not close: {str(row)[:80]}")
-            before = reader.line_num
-            if row and (row[0] or any(cell.strip() for cell in row)):
-                yield reader.line_num, row
+        rows = list(reader)
     except csv.Error as error:
         raise SourceError(f"line {reader.line_num} is no row of a table: {error}") from None
+    if len(rows) != len(lines):  # some row goes over several lines
+        reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+        before, row = next((number, row) for number, row in enumerate(reader) if reader.line_num != number + 1)
+        raise SourceError(f"line {before + 1} opens a quote that it does not close: {str(row)[:80]}")
+    numbers = [number for number, row in enumerate(rows, 1) if row and (row[0] or any(map(str.strip, row)))]
+    return [rows[number - 1] for number in numbers], numbers
 
 
-def _read_below(text: str, delimiter: str, layout: Layout) -> Table:
+def _read_below(lines: list[str], delimiter: str, layout: Layout) -> Table:
     """Collect the columns below the header, telling apart rows that are short from rows that cannot be read."""
-    lines: list[int] = []
-    rows: list[list[str]] = []
-    for line, row in islice(_rows(text, delimiter), layout.first_row, None):
-        if len(row) < layout.width:
-            row = row + [""] * (layout.width - len(row))
-        elif len(row) > layout.width and any(cell.strip() for cell in row[layout.width :]):
-            raise SourceError(
-                f"line {line} has {len(row)} fields where the header has {layout.width}: {delimiter.join(row)[:80]!r}; "
-                "numbers with thousands separators need quotes"
-            )
-        if len(rows) == MOST_ROWS:
-            raise SourceError(f"looked for daily prices of one symbol; found more than {MOST_ROWS} rows; cut them")
-        lines.append(line)
-        rows.append(row)
+    rows, numbers = _rows(lines, delimiter)
+    rows, numbers = rows[layout.first_row :], numbers[layout.first_row :]
+    if not set(map(len, rows)) <= {layout.width}:
+        rows = [_of_width(row, number, delimiter, layout.width) for row, number in zip(rows, numbers, strict=True)]
     notes = []
-    if rows and _is_cut_off(text, delimiter, layout.width):
-        notes.append(f"line {lines[-1]}, the last one, is cut off; it was dropped")
-        lines, rows = lines[:-1], rows[:-1]
-    cells = list(zip(*rows, strict=False)) or [()] * layout.width
-    columns = {field: Column(layout.names[field], cells[column], lines) for field, column in layout.columns.items()}
+    if rows and _is_cut_off(lines[-1], delimiter, layout.width):
+        notes.append(f"line {numbers[-1]}, the last one, is cut off; it was dropped")
+        rows, numbers = rows[:-1], numbers[:-1]
+    cells = list(zip(*rows, strict=True)) or [()] * layout.width
+    columns = {field: Column(layout.names[field], cells[column], numbers) for field, column in layout.columns.items()}
     return Table(columns, delimiter, notes, dropped=len(notes))
 
 
-def _is_cut_off(text: str, delimiter: str, width: int) -> bool:
+def _of_width(row: list[str], number: int, delimiter: str, width: int) -> list[str]:
+    if any(map(str.strip, row[width:])):
+        raise SourceError(
+            f"line {number} has {len(row)} fields where the header has {width}: {delimiter.join(row)[:80]!r}; "
+            "numbers with thousands separators need quotes"
+        )
+    return row[:width] + [""] * (width - len(row))
+
+
+def _is_cut_off(last_line: str, delimiter: str, width: int) -> bool:
     """Whether the last line has neither an end nor all its fields: its last number may lack digits."""
-    if text.endswith(("\n", "\r")):
+    if last_line.endswith("\n") or not last_line.strip():
         return False
-    last_line = text[max(text.rfind("\n"), text.rfind("\r")) + 1 :]
     return len(next(csv.reader([last_line], delimiter=delimiter), [])) < width
