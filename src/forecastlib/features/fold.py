@@ -41,6 +41,22 @@ def divide(window: int) -> tuple[int, int]:
     return window - 1, 1
 
 
+@cache
+def plan(window: int) -> tuple[tuple[int, int, int], ...]:
+    """Return every window that a window is put together from, shortest first, as (length, earlier, later).
+
+    Examples
+    --------
+    >>> plan(6)
+    ((2, 1, 1), (3, 2, 1), (6, 3, 3))
+    """
+    if window == 1:
+        return ()
+    earlier, later = divide(window)
+    steps = dict.fromkeys((*plan(later), *plan(earlier), (window, earlier, later)))
+    return tuple(steps)
+
+
 class Fold:
     """One quantity of windows of any length, each merged from two shorter windows and remembered.
 
@@ -65,13 +81,16 @@ class Fold:
 
     def __call__(self, window: int) -> Array:
         """Return the quantity of all windows of this length, first the one that starts in row 0."""
-        found = self._found.get(window)
-        if found is None:
-            found = self._found[window] = self._merge(*self.parts(window), window)
-        return found
+        found = self._found
+        if window not in found:
+            for length, before, after in plan(window):
+                if length not in found:
+                    later = found[after]
+                    found[length] = self._merge(found[before][: len(later) - before], later[before:], length)
+        return found[window]
 
     def parts(self, window: int) -> tuple[Array, Array]:
         """Return the quantity of the earlier and of the later parts of all windows of this length."""
         before, after = divide(window)
-        earlier, later = self(before), self(after)
-        return earlier[: len(later) - before], later[before:]
+        later = self(after)
+        return self(before)[: len(later) - before], later[before:]

@@ -28,7 +28,7 @@ class Rolling:
     def __init__(self, values: Array) -> None:
         self.values = values
         self._steps: dict[int, Array] = {}
-        self._decaying: dict[float, Fold] = {}
+        self._exponential: dict[float, Array] = {}
 
     def sum(self, window: int) -> Array:
         """Return the rolling sum."""
@@ -57,12 +57,13 @@ class Rolling:
         Weights decay by ``(span - 1) / (span + 1)`` a row and sum to 1 over :func:`memory` rows, as those of pandas'
         ``ewm(span=span)`` do in a window of that length.
         """
-        decay, window = (span - 1) / (span + 1), memory(span)
-        if decay not in self._decaying:
-            self._decaying[decay] = Fold(
+        if span not in self._exponential:
+            decay, window = (span - 1) / (span + 1), memory(span)
+            weighted = Fold(
                 self.values, lambda earlier, later, length: _add_to(earlier * decay ** divide(length)[1], later)
             )
-        return self._pad(self._decaying[decay](window) * ((1 - decay) / (1 - decay**window)))
+            self._exponential[span] = self._pad(weighted(window) * ((1 - decay) / (1 - decay**window)))
+        return self._exponential[span]
 
     def wilder_mean(self, period: int) -> Array:
         """Return Wilder's smoothed average, which is the exponential one of span ``2 * period - 1``."""
@@ -155,22 +156,21 @@ class Rolling:
         return Fold(np.zeros_like(self.values), merge)
 
     def _step(self, window: int) -> Array:
-        """Return the mean of the later part minus that of the earlier one."""
-        if window not in self._steps:
+        """Return the length of the earlier part times the step of the mean from there to the later part."""
+        step = self._steps.get(window)
+        if step is None:
             before, after = divide(window)
             earlier, later = self._sums.parts(window)
-            step = later * (before / after) - earlier
-            step /= before
+            step = later - earlier if before == after else later * (before / after) - earlier
             self._steps[window] = step
-        return self._steps[window]
+        return step
 
     @cached_property
     def _trend(self) -> Fold:
         """Sums of the products of the deviations of values and of row numbers from their means."""
 
         def merge(earlier: Array, later: Array, window: int) -> Array:
-            before, after = divide(window)
-            return _add_to(self._step(window) * (before * after / 2), earlier, later)
+            return _add_to(self._step(window) * (divide(window)[1] / 2), earlier, later)
 
         return Fold(np.zeros_like(self.values), merge)
 
@@ -180,7 +180,9 @@ class Rolling:
 
         def merge(earlier: Array, later: Array, window: int) -> Array:
             before, after = divide(window)
-            return _add_to(np.square(self._step(window)) * (before * after / window), earlier, later)
+            square = np.square(self._step(window))
+            square *= after / (before * window)
+            return _add_to(square, earlier, later)
 
         return Fold(np.zeros_like(self.values), merge)
 
@@ -190,7 +192,7 @@ class Rolling:
 
         def merge(earlier: Array, later: Array, window: int) -> Array:
             before, after = (part / window for part in divide(window))
-            step = self._step(window)
+            step = self._step(window) / divide(window)[0]
             earlier_second, later_second = self._second.parts(window)
             inner = 3.0 * (before * later_second - after * earlier_second)
             if before != after:
@@ -205,7 +207,7 @@ class Rolling:
 
         def merge(earlier: Array, later: Array, window: int) -> Array:
             before, after = (part / window for part in divide(window))
-            step = self._step(window)
+            step = self._step(window) / divide(window)[0]
             earlier_second, later_second = self._second.parts(window)
             earlier_third, later_third = self._third.parts(window)
             inner = np.square(step) * (before * after * (before**2 - before * after + after**2) * window)
