@@ -29,7 +29,7 @@ LAYERS = [
     "prices sources quality sessions volatility features windows splits scaling distribution metrics dataset",
     "network uncertainty baselines forecasts",
     "bundle forecaster evaluation tracking registry pipeline backtest audit ledger served_model",
-    "cli doctor serving runner report sweep plots",
+    "cli doctor serving runner report showcase sweep plots",
 ]
 LAYER_OF = {part: layer for layer, parts in enumerate(LAYERS) for part in parts.split()}
 
