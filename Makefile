@@ -18,7 +18,7 @@ export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run data features train evaluate forecast lab ui test lint lock clean
+.PHONY: help setup run data features train evaluate forecast lab ui showcase test lint lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ lab: setup ## open the notebooks in JupyterLab
 
 ui: setup ## compare runs and see the registered models in MLflow, on PORT=5000
 	$(BIN)/mlflow server --backend-store-uri sqlite:///mlruns/mlflow.db --artifacts-destination mlruns/artifacts --host 127.0.0.1 --port $(PORT) --workers 1
+
+showcase: setup ## draw what the README shows anew, from the present champions
+	$(BIN)/forecastlib showcase
 
 test: setup ## run every test
 	$(BIN)/python -m pytest

@@ -168,5 +168,16 @@ def doctor_command(source: str, symbol: str, start: str | None, end: str | None,
         raise click.exceptions.Exit(1)
 
 
+@main.command("showcase")
+@click.argument("symbols", nargs=-1, metavar="[SYMBOL]...")
+def showcase_command(symbols: Sequence[str]) -> None:
+    """Draw anew what the README shows, from the present champions: by default of both bundled indices."""
+    from forecastlib.showcase import write_showcase
+    from forecastlib.tracking import project_root
+
+    for path in write_showcase(symbols or ("^GSPC", "^IXIC"), project_root()):
+        click.echo(path)
+
+
 if __name__ == "__main__":
     sys.exit(main())

@@ -24,6 +24,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from forecastlib.errors import ConfigError
 
+Adjust = Literal["auto", "none", "close"]
 FeatureForm = Literal["relative", "level"]
 Target = Literal["log_return", "vol_scaled", "price"]
 Scaler = Literal["minmax", "standard", "robust"]
@@ -63,6 +64,9 @@ class DataConfig(_Frozen):
 
     symbol: str = Field(default="^IXIC", min_length=1, max_length=32, description="Symbol as the source knows it.")
     source: str = Field(default="bundled", min_length=1, description="Source, or comma-separated chain tried in order.")
+    date_format: str | None = Field(default=None, description="How files write dates; None: the column decides.")
+    decimal: Literal[".", ","] | None = Field(default=None, description="Sign before decimals; None: the file decides.")
+    adjust: Adjust = Field(default="auto", description="Scale prices by the adjusted close: where it differs, or not.")
     start: dt.date | None = Field(default=None, description="First session wanted; None: as far back as there is.")
     end: dt.date | None = Field(default=None, description="Last session wanted; None: the newest there is.")
     calendar: str = Field(default="auto", description="Trading calendar; auto: by the symbol, else from the data.")

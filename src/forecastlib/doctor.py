@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from itertools import count
 from typing import Literal
 
@@ -39,6 +40,11 @@ class Finding:
     subject: str
     text: str
     remedy: str = ""
+
+
+def findings_table(findings: Sequence[Finding]) -> pd.DataFrame:
+    """Return findings as a table, one row each, for showing in a notebook."""
+    return pd.DataFrame([asdict(finding) for finding in findings]).set_index("subject")
 
 
 def examine(prices: pd.DataFrame, config: RunConfig | None = None) -> list[Finding]:

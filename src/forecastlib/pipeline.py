@@ -20,6 +20,7 @@ from forecastlib.baselines import all_baselines
 from forecastlib.bundle import git_commit
 from forecastlib.config import DataConfig, RunConfig
 from forecastlib.dataset import Dataset, prepare
+from forecastlib.errors import IncompatibleModelError, ModelNotFoundError
 from forecastlib.evaluation import Evaluation, evaluate, mean_relative_error
 from forecastlib.forecaster import Forecaster, Origins
 from forecastlib.forecasts import forecast_frame
@@ -27,7 +28,7 @@ from forecastlib.prices import fingerprint
 from forecastlib.quality import QualityReport, check_quality
 from forecastlib.registry import CHAMPION, Registered
 from forecastlib.sessions import resolve_calendar, target_dates
-from forecastlib.sources import open_source
+from forecastlib.sources import fetch_prices
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def fetch(config: DataConfig) -> tuple[pd.DataFrame, QualityReport]:
     DataQualityError
         If they have errors; warnings are left to the reader of the report.
     """
-    prices = open_source(config.source).fetch(config.symbol, config.start, config.end)
+    prices = fetch_prices(config)
     report = check_quality(prices, calendar=config.calendar)
     report.raise_for_errors()
     return prices, report
@@ -112,11 +113,12 @@ def train(
     """
     config = config or RunConfig()
     symbol = config.data.symbol
+    tracking.connect()  # first: it enters the project's folder, where relative paths of sources begin
     prices, report = fetch(config.data)
-    champion = registry.find(symbol)
-    if champion is not None and not force_retrain and _is_adequate(champion, config, prices):
+    champion = None if force_retrain else registry.find(symbol)
+    known = _if_adequate(champion, config, prices)
+    if champion is not None and known is not None:
         reason = "the champion comes from the same configuration and the same prices; force_retrain trains anyway"
-        known = registry.load(symbol)
         return TrainResult(
             "skipped", symbol, champion.run_id, known.metadata.version, False, reason, known.metadata.metrics
         )
@@ -131,8 +133,10 @@ def train(
         forecaster.metadata = forecaster.metadata.with_metrics(evaluation.flat(version))
         _log_evaluation(evaluation, version)
         mlflow.log_metrics(_costs(forecaster, prices))
+        promoted, reason = _contest(forecaster, prices, symbol)
+        # The registry changes last, when nothing else can fail.
         registered = registry.register(forecaster, prices, symbol=symbol)
-        promoted, reason = _contest(registered, forecaster, champion, prices)
+        (registry.promote if promoted else registry.challenge)(registered, reason)
         mlflow.set_tags({"model_version": version, "promoted": str(promoted), "reason": reason})
     return TrainResult(
         "completed", symbol, run_id, version, promoted, reason, forecaster.metadata.metrics, forecaster.history
@@ -162,9 +166,7 @@ def forecast(symbol: str, *, as_of: Origins | None = None, version: str = CHAMPI
         If there is no such model.
     """
     forecaster = registry.load(symbol, version)
-    data = forecaster.config.data
-    prices = open_source(data.source).fetch(symbol, data.start, data.end)
-    return forecaster.predict(prices, as_of)
+    return forecaster.predict(fetch_prices(forecaster.config.data), as_of)
 
 
 def evaluate_on_test_set(
@@ -212,9 +214,16 @@ def baseline_forecasts(prices: pd.DataFrame, dataset: Dataset, config: RunConfig
     return pd.concat(frames, ignore_index=True)
 
 
-def _is_adequate(champion: Registered, config: RunConfig, prices: pd.DataFrame) -> bool:
-    same_config = champion.tags.get("config") == registry.config_digest(config)
-    return same_config and champion.tags.get("data_fingerprint") == fingerprint(prices)
+def _if_adequate(champion: Registered | None, config: RunConfig, prices: pd.DataFrame) -> Forecaster | None:
+    """Load the champion, if there is one that comes from the same configuration and prices and can be used."""
+    if champion is None or champion.tags.get("config") != registry.config_digest(config):
+        return None
+    if champion.tags.get("data_fingerprint") != fingerprint(prices):
+        return None
+    try:
+        return registry.load(config.data.symbol, str(champion.number))
+    except (IncompatibleModelError, ModelNotFoundError):
+        return None  # damaged, or of another version of the library; what comes of it is said after training
 
 
 def _log_evaluation(evaluation: Evaluation, version: str) -> None:
@@ -238,25 +247,19 @@ def _costs(forecaster: Forecaster, prices: pd.DataFrame) -> dict[str, float]:
     return {"forecast_ms": 1000.0 * statistics.median(times[1:]), "peak_memory_bytes": float(peak)}
 
 
-def _contest(
-    registered: Registered, forecaster: Forecaster, champion: Registered | None, prices: pd.DataFrame
-) -> tuple[bool, str]:
-    """Let a new version compete with the champion, and move the alias to the winner."""
+def _contest(forecaster: Forecaster, prices: pd.DataFrame, symbol: str) -> tuple[bool, str]:
+    """Let a new model compete with the champion: whether it wins, and why."""
+    champion = registry.find(symbol)
     if champion is None:
-        reason = "the first version"
-        registry.promote(registered, reason)
-        return True, reason
-    rival = registry.load(registered.tags["symbol"], str(champion.number))
-    both = _scores_of_both(forecaster, rival, prices)
+        return True, "the first version"
+    try:
+        both = _scores_of_both(forecaster, registry.load(symbol, str(champion.number)), prices)
+    except (IncompatibleModelError, ModelNotFoundError) as error:
+        return True, f"the champion, version {champion.number}, cannot be used any more: {error}"
     if both is None:
-        reason = "there are no origins that both the champion and this version have not learned from"
-        registry.challenge(registered, reason)
-        return False, reason
+        return False, "there are no origins that both the champion and this version have not learned from"
     own, other = both
-    better = own < other
-    reason = f"MAE / MAE of the random walk {own:.4f}, champion {other:.4f}, on the same newest origins"
-    (registry.promote if better else registry.challenge)(registered, reason)
-    return better, reason
+    return own < other, f"MAE / MAE of the random walk {own:.4f}, champion {other:.4f}, on the same newest origins"
 
 
 def _scores_of_both(forecaster: Forecaster, rival: Forecaster, prices: pd.DataFrame) -> tuple[float, float] | None:
@@ -265,6 +268,8 @@ def _scores_of_both(forecaster: Forecaster, rival: Forecaster, prices: pd.DataFr
     common = sorted(set(forecaster.config.window.horizons) & set(rival.config.window.horizons))
     last = len(prices) - 1 - max(common, default=0)
     origins = pd.DatetimeIndex(prices.index[: last + 1])
+    needed = max(forecaster.sessions_needed, rival.sessions_needed)
+    origins = origins[needed - 1 :]
     origins = origins[origins > pd.Timestamp(after)]
     if not common or len(origins) == 0:
         return None

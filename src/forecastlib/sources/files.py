@@ -6,8 +6,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pandas as pd
 
+from forecastlib.config import Adjust
 from forecastlib.errors import DataQualityError, SourceError
-from forecastlib.sources.assembly import Adjust, assemble
+from forecastlib.sources.assembly import assemble
 from forecastlib.sources.base import Day, served
 from forecastlib.sources.parquet import read_parquet
 from forecastlib.sources.table import Table

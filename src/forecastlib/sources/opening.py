@@ -9,9 +9,8 @@ from typing import get_args
 
 import pandas as pd
 
-from forecastlib.config import DataConfig, unknown_name
+from forecastlib.config import Adjust, DataConfig, unknown_name
 from forecastlib.errors import ConfigError
-from forecastlib.sources.assembly import Adjust
 from forecastlib.sources.base import Source
 from forecastlib.sources.bundled import BundledSource
 from forecastlib.sources.cache import CachedSource

@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
+from forecastlib.config import Adjust
 from forecastlib.errors import ConfigError, SourceError
 from forecastlib.prices import PRICE_COLUMNS
-from forecastlib.sources.assembly import Adjust, adjusted
+from forecastlib.sources.assembly import adjusted
 from forecastlib.sources.base import Day, day_range, served
 
 _Result = TypeVar("_Result")

@@ -1,0 +1,90 @@
+"""The figures and the table that the README shows, drawn anew from the present champions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from forecastlib import registry
+from forecastlib.evaluation import RANDOM_WALK, Evaluation
+from forecastlib.pipeline import evaluate_on_test_set, fetch
+from forecastlib.plots import plot_forecast, plot_scores
+
+BEGIN, END = "<!-- scores: written by make showcase -->", "<!-- /scores -->"
+
+
+def write_showcase(symbols: Sequence[str], root: Path) -> list[Path]:
+    """Write ``reports/showcase/`` and the table in the README, from the champion of each symbol.
+
+    Parameters
+    ----------
+    symbols
+        The figures are of the first one; the table has all of them.
+    root
+        The project's root folder.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+    """
+    folder = root / "reports" / "showcase"
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    written = []
+    for position, symbol in enumerate(symbols):
+        model = registry.load(symbol)
+        prices, _ = fetch(model.config.data)
+        evaluation = evaluate_on_test_set(model, prices)
+        rows += table_rows(evaluation, model.metadata.version)
+        if position == 0:
+            # An origin in the middle of the test set, so that what came is known and can be drawn too.
+            origins = pd.DatetimeIndex(evaluation.forecasts["origin"].unique())
+            figures = {
+                "forecast": plot_forecast(model.predict(prices, origins[len(origins) // 2]), prices),
+                "scores": plot_scores(evaluation, {model.metadata.version: "LSTM"}),
+            }
+            for name, figure in figures.items():
+                figure.savefig(folder / f"{name}.png")
+                written.append(folder / f"{name}.png")
+    table = "\n".join([*_HEADER, *rows]) + "\n"
+    (folder / "scores.md").write_text(table, encoding="utf-8")
+    readme = root / "README.md"
+    readme.write_text(with_table(readme.read_text(encoding="utf-8"), table), encoding="utf-8")
+    return [*written, folder / "scores.md", readme]
+
+
+_HEADER = (
+    "| index | sessions ahead | MAE, LSTM | MAE, random walk | skill | verdict (Diebold-Mariano) | 80 % range held "
+    "| 95 % range held |",
+    "|---|---|---|---|---|---|---|---|",
+)
+
+
+def table_rows(evaluation: Evaluation, model: str) -> list[str]:
+    """Return a row in Markdown for each horizon: the model beside the random walk."""
+    rows = []
+    for horizon in evaluation.scores.index.unique("horizon"):
+        own, walk = evaluation.scores.loc[(model, horizon)], evaluation.scores.loc[(RANDOM_WALK, horizon)]
+        test = evaluation.verdicts.loc[(model, horizon)]
+        cells = [
+            evaluation.symbol,
+            str(horizon),
+            f"{own['mae']:,.1f}",
+            f"{walk['mae']:,.1f}",
+            f"{own['skill']:+.3f}",
+            f"{test['outcome']} the random walk, p = {test['p_value']:.3f}",
+            f"{own['coverage_80']:.0%}",
+            f"{own['coverage_95']:.0%}",
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    return rows
+
+
+def with_table(text: str, table: str) -> str:
+    """Return a text with the table between its two markers replaced."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{table}{END}{after}"
