@@ -24,6 +24,9 @@ from forecastlib.errors import ConfigError, ForecastError
 DEFAULTS = {
     "symbol": "^IXIC",
     "source": "bundled",
+    "date_format": None,
+    "decimal": None,
+    "adjust": "auto",
     "start": None,
     "end": None,
     "calendar": "auto",
@@ -59,6 +62,9 @@ DEFAULTS = {
 UNUSUAL = {
     "symbol": "^GSPC",
     "source": "yahoo,bundled",
+    "date_format": "%d/%m/%Y",
+    "decimal": ",",
+    "adjust": "close",
     "start": "2001-02-03",
     "end": "2018-06-29",
     "calendar": "NYSE",
@@ -196,8 +202,8 @@ def test_configurations_are_frozen_equal_by_value_and_hashable():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"epoch": 5}, "^unknown parameter 'epoch'; did you mean 'epochs'? Known: batch_size, branch_units, "),
-        ({"xyzzy": 5}, "^unknown parameter 'xyzzy'; Known: batch_size, branch_units, "),
+        ({"epoch": 5}, "^unknown parameter 'epoch'; did you mean 'epochs'? Known: .*batch_size, branch_units, "),
+        ({"xyzzy": 5}, "^unknown parameter 'xyzzy'; Known: .*batch_size, branch_units, "),
         ({"lookback": 0}, "^WindowConfig: lookback: Input should be greater than or equal to 1; got 0$"),
         ({"lookback": 2001}, "lookback: Input should be less than or equal to 2000; got 2001"),
         ({"lookback": 60.5}, "lookback: Input should be a valid integer"),
@@ -214,6 +220,8 @@ def test_configurations_are_frozen_equal_by_value_and_hashable():
         ({"start": "2018-13-01"}, "start: Input should be a valid date"),
         ({"start": "2018"}, "start: .*; got '2018'"),
         ({"symbol": ""}, "symbol: String should have at least 1 character; got ''"),
+        ({"decimal": ";"}, "decimal: Input should be '.' or ','; got ';'"),
+        ({"adjust": "back"}, "adjust: Input should be 'auto', 'none' or 'close'; got 'back'"),
         ({"symbol": 5}, "symbol: Input should be a valid string; got 5"),
         ({"train_share": 0.0}, "train_share: Input should be greater than 0"),
         ({"train_share": 1.0}, "train_share: Input should be less than 1"),
