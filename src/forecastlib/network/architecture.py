@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from forecastlib.config import ModelConfig, TrainConfig, WindowConfig
+from forecastlib.errors import ConfigError
 from forecastlib.network.recurrent import FastLSTM
 
 INPUT_NAME = "price_sequence_input"
@@ -94,9 +95,18 @@ def compile_network(network: keras.Model, horizons: Sequence[int], train: TrainC
     """Compile a network in place: Adam, one squared error an output weighted by horizon, the absolute error beside it.
 
     Losses and weights are keyed by output name, so that their order cannot go wrong.
+
+    Raises
+    ------
+    ConfigError
+        If the network was built for other horizons, or there is not one weight for each of them.
     """
     weights = train.weights_for(tuple(horizons))
     names = [output_name(h) for h in horizons]
+    if sorted(names) != sorted(network.output_names):
+        raise ConfigError(f"expected the horizons of the outputs {sorted(network.output_names)}; got {list(horizons)}")
+    if len(weights) != len(names):
+        raise ConfigError(f"expected a weight for each of the horizons {list(horizons)}; got {weights}")
     network.compile(
         optimizer=keras.optimizers.Adam(train.learning_rate),
         loss=dict.fromkeys(names, "mse"),

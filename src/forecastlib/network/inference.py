@@ -25,8 +25,8 @@ running it. 1024 windows are 37 MB at the default lookback and number of feature
 class NetworkCaller:
     """A trained network behind two compiled functions that are traced once each, whatever the number of origins.
 
-    Safe for use by several threads: the deterministic function is traced before anyone can call it, and MC dropout,
-    which moves the state of the random generators, takes turns.
+    Safe for use by several threads, which take turns: every call moves the state of the random generators, as Keras
+    draws the masks of a recurrent layer even where it does not use them.
 
     Parameters
     ----------
@@ -55,8 +55,7 @@ class NetworkCaller:
             outputs = model(tf.gather(matrix, rows[:, None] + span), **options)
             return tf.concat([outputs[name] for name in names], axis=1)
 
-        predict = tf.function(lambda m, rows: call(network, m, rows, training=False), input_signature=signature)
-        self._predict = predict.get_concrete_function()
+        self._predict = tf.function(lambda m, rows: call(network, m, rows, training=False), input_signature=signature)
         self._sample = tf.function(lambda m, rows: call(self._twin, m, rows), input_signature=signature)
 
     def predict(self, matrix: Scaled, rows: npt.NDArray[np.int64]) -> Scaled:
@@ -74,7 +73,8 @@ class NetworkCaller:
         ndarray, shape (n, horizons), float32
         """
         shared = tf.constant(matrix)
-        answers = [np.asarray(self._predict(shared, part)) for part in _padded(rows)]
+        with self._lock:
+            answers = [np.asarray(self._predict(shared, part)) for part in _padded(rows)]
         return np.concatenate(answers)[: len(rows)]
 
     def sample(self, matrix: Scaled, rows: npt.NDArray[np.int64], samples: int) -> Scaled:

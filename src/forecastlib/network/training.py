@@ -42,22 +42,43 @@ class TrainingData:
     targets: dict[int, npt.NDArray[np.float32]]
     lookback: int
 
-    def dataset(self, batch_size: int, *, shuffle_seed: int | None = None) -> tf.data.Dataset:
-        """Return batches of (windows, targets keyed by output name), gathered on the fly.
+    def batches(self, batch_size: int) -> tf.data.Dataset:
+        """Return batches of (windows, targets keyed by output name) in order, gathered on the fly."""
+        return self._gathered(tf.data.Dataset.range(len(self.rows)).batch(batch_size))
 
-        With a seed the order is drawn anew in every epoch, and an incomplete last batch is left out: its few windows
-        come in another epoch, and no second batch shape has to be compiled.
+    def shuffled_batches(self, batch_size: int, seed: int) -> tf.data.Dataset:
+        """Return batches without end, :meth:`steps` of them an epoch, in an order that is drawn anew in every epoch.
+
+        An incomplete last batch is left out: its few windows come in another epoch, and no second batch shape has to be
+        compiled. The order depends on ``seed`` and the epoch alone, not on TensorFlow's global seed.
         """
-        matrix = tf.constant(self.matrix)
+        count, size = len(self.rows), self._batch(batch_size)
+        kept = count // size * size
+
+        def epoch(number: tf.Tensor) -> tf.data.Dataset:
+            positions = tf.range(count, dtype=tf.int64)
+            order = tf.random.experimental.stateless_shuffle(positions, seed=[seed, number])
+            return tf.data.Dataset.from_tensor_slices(tf.reshape(order[:kept], (-1, size)))
+
+        return self._gathered(tf.data.Dataset.counter().flat_map(epoch))
+
+    def steps(self, batch_size: int) -> int:
+        """Count the complete batches."""
+        return len(self.rows) // self._batch(batch_size)
+
+    def _batch(self, wanted: int) -> int:
+        return min(wanted, len(self.rows))
+
+    def _gathered(self, positions: tf.data.Dataset) -> tf.data.Dataset:
+        matrix, rows = tf.constant(self.matrix), tf.constant(self.rows)
         span = tf.range(-self.lookback + 1, 1, dtype=tf.int64)
-        named = {output_name(h): values[:, None] for h, values in self.targets.items()}
-        samples = tf.data.Dataset.from_tensor_slices((self.rows, named))
-        if shuffle_seed is not None:
-            samples = samples.shuffle(len(self.rows), seed=shuffle_seed, reshuffle_each_iteration=True)
-            samples = samples.batch(min(batch_size, len(self.rows)), drop_remainder=True)
-        else:
-            samples = samples.batch(batch_size)
-        return samples.map(lambda rows, y: (tf.gather(matrix, rows[:, None] + span), y)).prefetch(2)
+        named = {output_name(h): tf.constant(values[:, None]) for h, values in self.targets.items()}
+
+        def gather(at: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+            windows = tf.gather(matrix, tf.gather(rows, at)[:, None] + span)
+            return windows, {name: tf.gather(values, at) for name, values in named.items()}
+
+        return positions.map(gather).prefetch(2)
 
 
 def fit_network(
@@ -98,7 +119,7 @@ def fit_network(
     NotFittedError
         If the network is not compiled.
     ConfigError
-        If the targets do not belong to the outputs of the network.
+        If the targets do not belong to the outputs of the network, or the windows not to its input.
     ForecastError
         If a loss became NaN.
     """
@@ -109,6 +130,11 @@ def fit_network(
         given = sorted(output_name(h) for h in data.targets)
         if given != wanted:
             raise ConfigError(f"expected targets for the outputs {wanted}; got {given}")
+        window = (data.lookback, data.matrix.shape[1])
+        if window != tuple(network.input_shape[1:]):
+            raise ConfigError(
+                f"expected windows of shape {tuple(network.input_shape[1:])} (lookback, features); got {window}"
+            )
     watch = {"monitor": "val_loss", "mode": "min"}
     stopping = [
         keras.callbacks.EarlyStopping(patience=config.patience, restore_best_weights=True, **watch),
@@ -116,14 +142,15 @@ def fit_network(
         keras.callbacks.TerminateOnNaN(),
     ]
     history = network.fit(
-        train.dataset(config.batch_size, shuffle_seed=config.seed),
-        validation_data=validation.dataset(VALIDATION_BATCH),
+        train.shuffled_batches(config.batch_size, config.seed),
+        steps_per_epoch=train.steps(config.batch_size),
+        validation_data=validation.batches(VALIDATION_BATCH),
         epochs=config.epochs,
         shuffle=False,  # the dataset shuffles by itself
         callbacks=[*stopping, _Progress(config.epochs, shown=progress), *callbacks],
         verbose=0,
     )
-    losses = pd.DataFrame(history.history)
+    losses = _named(pd.DataFrame(history.history), wanted)
     losses.index = pd.RangeIndex(1, len(losses) + 1, name="epoch")
     diverged = losses.index[~np.isfinite(losses[["loss", "val_loss"]].to_numpy()).all(axis=1)]
     if len(diverged):
@@ -132,6 +159,16 @@ def fit_network(
             f"{config.learning_rate}) or look at the scaled features for extreme values"
         )
     return losses
+
+
+def _named(losses: pd.DataFrame, outputs: list[str]) -> pd.DataFrame:
+    """Name the losses of a single output as those of several are: Keras leaves its name out."""
+    if len(outputs) > 1:
+        return losses
+    (output,) = outputs
+    parts = {f"{part}{score}": f"{part}{output}_{score}" for part in ("", "val_") for score in ("loss", "mae")}
+    named = {new: losses[old] for old, new in parts.items()}
+    return losses.drop(columns=["mae", "val_mae"]).assign(**named)
 
 
 class _Progress(keras.callbacks.Callback):  # type: ignore[misc] # Keras ships no types
