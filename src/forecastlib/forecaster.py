@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import keras
 import numpy as np
@@ -28,7 +28,7 @@ from forecastlib.volatility import SESSIONS_NEEDED, horizon_volatility
 from forecastlib.windows import Windows
 
 Floats = npt.NDArray[np.float64]
-Origins = str | dt.date | pd.DatetimeIndex | Sequence[str] | Sequence[dt.date]
+Origins = str | dt.date | np.datetime64 | pd.DatetimeIndex | Sequence[str] | Sequence[dt.date]
 
 
 class Forecaster:
@@ -100,6 +100,7 @@ class Forecaster:
         ForecastError
             If training diverged.
         """
+        self._caller = None  # nothing may predict with parts of two models, should this fail half-way
         dataset = prepare(prices, self.config)
         windows, split = dataset.windows, dataset.split
         self.scaling = Scaling(self.config.model).fit(windows, split.train)
@@ -174,6 +175,15 @@ class Forecaster:
         windows, matrix, _ = self._origins(prices, as_of)
         return self._sampled_prices(windows, matrix, samples or self.config.model.mc_samples)
 
+    @property
+    def sessions_needed(self) -> int:
+        """Sessions up to an origin that its forecast depends on; older ones change nothing, not in the last bit."""
+        return max(self._fewest_sessions, SESSIONS_NEEDED)
+
+    @property
+    def _fewest_sessions(self) -> int:
+        return warm_up(self.config.features) + self.config.window.lookback
+
     def save(self, path: str | Path) -> Path:
         """Write the bundle, one folder; an existing bundle there is replaced only once the new one is whole."""
         self._require_fitted()
@@ -235,20 +245,18 @@ class Forecaster:
         self._require_fitted()
         require_prices(prices)
         positions = _positions(prices.index, as_of)
-        needed = warm_up(self.config.features) + self.config.window.lookback
-        if positions.min() + 1 < needed:
+        if positions.min() + 1 < self._fewest_sessions:
             raise NotEnoughDataError(
-                f"expected at least {needed} sessions up to the origin to forecast from; got {positions.min() + 1} up to "
+                f"expected at least {self._fewest_sessions} sessions up to the origin; got {positions.min() + 1} up to "
                 f"{prices.index[positions.min()]:%Y-%m-%d}; give a longer history or a later as_of"
             )
-        # No value depends on rows further back than this, to the last bit, so a forecast need not compute them.
-        first = max(0, int(positions.min()) + 1 - max(needed, SESSIONS_NEEDED))
+        first = max(0, int(positions.min()) + 1 - self.sessions_needed)
         windows = all_windows(prices.iloc[first : positions.max() + 1], self.config)
         if windows.feature_names != self.metadata.feature_names:
             raise IncompatibleModelError(_other_features(self.metadata.feature_names, windows.feature_names))
         chosen = windows.take(np.searchsorted(windows.rows, positions - first))
         calendar = resolve_calendar(str(prices.attrs.get("symbol", "")), self.config.data.calendar)
-        dates = target_dates(chosen.origins, self.config.window.horizons, prices.index, calendar)
+        dates = target_dates(chosen.origins, self.config.window.horizons, pd.DatetimeIndex(prices.index), calendar)
         return chosen, self.scaling.features(windows.matrix), np.asarray(dates)
 
 
@@ -257,9 +265,12 @@ def _positions(index: pd.Index, as_of: Origins | None) -> npt.NDArray[np.int64]:
     if as_of is None:
         return np.array([len(index) - 1])
     try:
-        wanted = pd.DatetimeIndex(pd.to_datetime([as_of] if isinstance(as_of, str | dt.date) else list(as_of)))
+        dates: list[Any] = [as_of] if isinstance(as_of, str | dt.date | np.datetime64) else list(as_of)
+        wanted = pd.DatetimeIndex([pd.Timestamp(date) for date in dates])
     except (ValueError, TypeError) as error:
         raise ConfigError(f"expected as_of as a date such as 2018-06-29, or several; got {as_of!r}") from error
+    if wanted.hasnans or wanted.tz is not None:
+        raise ConfigError(f"expected as_of as a date without a time zone, none of them missing; got {as_of!r}")
     if len(wanted) == 0:
         raise ConfigError("expected at least one date in as_of; got none")
     positions = index.searchsorted(wanted.to_numpy(), side="right") - 1

@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import importlib.metadata
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,12 +15,14 @@ import mlflow
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+from mlflow.types.schema import AnyType
 
 import forecastlib
 from forecastlib.config import RunConfig
 from forecastlib.errors import ModelNotFoundError
 from forecastlib.forecaster import Forecaster
+from forecastlib.forecasts import COLUMNS as FORECAST_COLUMNS
 from forecastlib.prices import COLUMNS
 from forecastlib.tracking import connect, slug
 
@@ -40,6 +43,15 @@ SERVED_REQUIREMENTS = (
     "tensorflow",
 )
 """What a served model needs to be installed; the library itself travels with the model."""
+
+VERSION_TAG = re.compile(r"v\d+\.\d+\.\d+_\d{8}_\d{6}")
+
+_FORECAST_TYPES = {
+    "origin": DataType.datetime,
+    "horizon": DataType.long,
+    "target_date": DataType.datetime,
+    **dict.fromkeys(("symbol", "direction", "model_version", "batch_id"), DataType.string),
+}
 
 
 @dataclass(frozen=True)
@@ -119,7 +131,7 @@ def register(forecaster: Forecaster, prices: pd.DataFrame, *, symbol: str) -> Re
     }
     for key, value in tags.items():
         client.set_model_version_tag(name, str(number), key, value)
-    return Registered(name, number, tags, mlflow.active_run().info.run_id)
+    return Registered(name, number, tags, client.get_model_version(name, str(number)).run_id or "")
 
 
 def _input_example(prices: pd.DataFrame) -> pd.DataFrame:
@@ -127,10 +139,16 @@ def _input_example(prices: pd.DataFrame) -> pd.DataFrame:
 
 
 def _signature() -> ModelSignature:
-    # Dates may come as a column (over HTTP) or as the index (a frame of prices), so the column is not required.
-    columns = [ColSpec(DataType.string, "date", required=False), *(ColSpec(DataType.double, name) for name in COLUMNS)]
+    # Dates may come as a column (over HTTP) or as the index (a frame of prices), so the column is not required. MLflow
+    # would refuse dates that are no text and volumes that are whole numbers; the library checks and converts by itself.
+    anything = AnyType()  # type: ignore[no-untyped-call]
+    columns: list[ColSpec | TensorSpec] = [ColSpec(anything, "date", required=False)]
+    columns += [ColSpec(anything, name) for name in COLUMNS]
+    answer: list[ColSpec | TensorSpec] = [
+        ColSpec(_FORECAST_TYPES.get(name, DataType.double), name) for name in FORECAST_COLUMNS
+    ]
     options = [ParamSpec("as_of", DataType.string, ""), ParamSpec("symbol", DataType.string, "")]
-    return ModelSignature(inputs=Schema(columns), params=ParamSchema(options))
+    return ModelSignature(inputs=Schema(columns), outputs=Schema(answer), params=ParamSchema(options))
 
 
 def find(symbol: str, version: str = CHAMPION) -> Registered | None:
@@ -147,7 +165,7 @@ def find(symbol: str, version: str = CHAMPION) -> Registered | None:
     try:
         if version.isdigit():
             found = client.get_model_version(name, version)
-        elif version.startswith("v"):
+        elif VERSION_TAG.fullmatch(version):
             tagged = client.search_model_versions(f"name = '{name}' and tag.version = '{version}'")
             if not tagged:
                 return None
@@ -158,7 +176,7 @@ def find(symbol: str, version: str = CHAMPION) -> Registered | None:
         if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
             return None
         raise
-    return Registered(name, int(found.version), dict(found.tags), found.run_id)
+    return Registered(name, int(found.version), dict(found.tags), found.run_id or "")
 
 
 def load(symbol: str, version: str = CHAMPION) -> Forecaster:

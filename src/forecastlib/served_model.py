@@ -9,14 +9,14 @@ from typing import Any
 
 import pandas as pd
 from mlflow.models import set_model
-from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from forecastlib.errors import DataQualityError
 from forecastlib.forecaster import Forecaster
 from forecastlib.prices import COLUMNS, to_prices
 
 
-class ServedForecaster(PythonModel):  # type: ignore[misc] # MLflow ships no types
+class ServedForecaster(PythonModel):
     """Forecast from raw prices.
 
     Takes a frame with the columns ``open high low close volume`` and the dates as its index or as a column ``date``.
@@ -39,7 +39,10 @@ class ServedForecaster(PythonModel):  # type: ignore[misc] # MLflow ships no typ
 
 def _as_prices(frame: pd.DataFrame, symbol: str) -> pd.DataFrame:
     if "date" in frame.columns:
-        dates = pd.DatetimeIndex(pd.to_datetime(frame["date"]))
+        try:
+            dates = pd.DatetimeIndex(pd.to_datetime(frame["date"]))
+        except ValueError as error:
+            raise DataQualityError(f"expected dates such as 2018-12-31 in the column 'date': {error}") from error
     elif isinstance(frame.index, pd.DatetimeIndex):
         dates = frame.index
     else:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import mlflow
 import numpy as np
 import pandas as pd
+from mlflow.data.pandas_dataset import from_pandas
 from mlflow.entities import Metric
 
 from forecastlib.config import RunConfig
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 EXPERIMENT = "forecastlib"
 HOME_VARIABLE = "FORECASTLIB_HOME"
 RUN_VARIABLE = "MLFLOW_RUN_ID"
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
 
 
 def project_root() -> Path:
@@ -63,18 +65,24 @@ def connect() -> mlflow.MlflowClient:
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
-    if not uri:
-        root = project_root()
-        os.chdir(root)
-        (root / "mlruns").mkdir(exist_ok=True)
-        uri = f"sqlite:///{root / 'mlruns' / 'mlflow.db'}"
+    given = os.environ.get(URI_VARIABLE)
+    if given:
+        return _open_store(given, artifacts=None)
+    root = project_root()
+    (root / "mlruns").mkdir(parents=True, exist_ok=True)
+    os.chdir(root)
+    client = _open_store(f"sqlite:///{root / 'mlruns' / 'mlflow.db'}", artifacts="mlruns/artifacts")
+    # MLflow writes it to the environment as well, where it would look like the user's wish the next time.
+    os.environ.pop(URI_VARIABLE, None)
+    return client
+
+
+def _open_store(uri: str, *, artifacts: str | None) -> mlflow.MlflowClient:
     mlflow.set_tracking_uri(uri)
-    client = mlflow.MlflowClient(uri)
     with _only_one_creates(uri):
+        client = mlflow.MlflowClient(uri)  # makes the tables of a new database
         if client.get_experiment_by_name(EXPERIMENT) is None:
-            local = uri.startswith("sqlite:")
-            client.create_experiment(EXPERIMENT, artifact_location="mlruns/artifacts" if local else None)
+            client.create_experiment(EXPERIMENT, artifact_location=artifacts)
     mlflow.set_experiment(EXPERIMENT)
     return client
 
@@ -93,6 +101,7 @@ def _only_one_creates(uri: str) -> Iterator[None]:
         yield
         return
     lock = Path(uri.removeprefix("sqlite:///")).with_suffix(".lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(lock, timeout=120, isolation_level=None)
     try:
         connection.execute("BEGIN EXCLUSIVE")
@@ -105,17 +114,23 @@ def _only_one_creates(uri: str) -> Iterator[None]:
 def run(name: str, tags: Mapping[str, str]) -> Iterator[str]:
     """Work inside a run, and yield its id: the one ``MLFLOW_RUN_ID`` names if a runner opened one, else a new one.
 
-    A run that ends by an exception is left FAILED.
+    A new run is nested in the active one, if there is one. A run that ends by an exception is left FAILED.
     """
     connect()
-    with mlflow.start_run(run_name=None if os.environ.get(RUN_VARIABLE) else name) as active:
-        mlflow.set_tags(dict(tags))
-        yield active.info.run_id
+    opened = os.environ.get(RUN_VARIABLE)
+    try:
+        with mlflow.start_run(run_name=None if opened else name, nested=True) as active:
+            mlflow.set_tags(dict(tags))
+            yield active.info.run_id
+    finally:
+        if opened:  # MLflow forgets it, but figures are still to come
+            os.environ[RUN_VARIABLE] = opened
 
 
 def log_config(config: RunConfig) -> None:
-    """Log every setting flat, and the configuration whole."""
-    mlflow.log_params({name: json.dumps(value) for name, value in config.flat().items()})
+    """Log every setting flat, text as it is and the rest as JSON, and the configuration whole."""
+    flat = config.flat()
+    mlflow.log_params({name: value if isinstance(value, str) else json.dumps(value) for name, value in flat.items()})
     mlflow.log_dict(config.model_dump(mode="json"), "config.json")
 
 
@@ -136,7 +151,7 @@ def log_history(run_id: str, history: pd.DataFrame) -> None:
 def log_data(prices: pd.DataFrame, quality: pd.DataFrame) -> None:
     """Log which prices a run has used, by fingerprint, and the report of their quality."""
     symbol, source = str(prices.attrs.get("symbol", "")), str(prices.attrs.get("source", ""))
-    dataset = mlflow.data.from_pandas(prices, name=symbol or None, digest=fingerprint(prices))
+    dataset = from_pandas(prices, name=symbol or None, digest=fingerprint(prices))
     mlflow.log_input(dataset, context="training", tags={"source": source})
     mlflow.set_tags({"data_fingerprint": fingerprint(prices), "data_source": source})
     mlflow.log_text(quality.to_csv(index=False), "quality.csv")
