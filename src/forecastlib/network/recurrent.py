@@ -50,9 +50,7 @@ class FastLSTM(keras.layers.LSTM):  # type: ignore[misc] # Keras ships no types
     Gradients of the first order only: a gradient of a gradient raises ``NotImplementedError`` on the fast path.
 
     A saved model needs ``import forecastlib.network`` before it is loaded. One that should load without this library
-    is saved after :func:`with_lstm_class`, or loaded with the class replaced by name::
-
-        keras.saving.load_model(path, custom_objects={"FastLSTM": keras.layers.LSTM})
+    is saved as ``with_lstm_class(model, keras.layers.LSTM)``; :func:`with_lstm_class` also makes it fast again.
 
     Examples
     --------
@@ -152,55 +150,53 @@ def _run(training: bool, *arguments: Tensor) -> tuple[Tensor, Tensor]:
         Outputs (batch, steps, units) and last carry (batch, units).
     """
     *tensors, input_masks, state_masks = arguments
+    parts = _parts(tf.shape(tensors[0])[0]) if training else [slice(None)]
+    masks = [[m if m is None else m[:, rows] for m in (input_masks, state_masks)] for rows in parts]
+    run = _forward_compiled if training else _forward
 
-    @tf.custom_gradient
     def forward(*watched: Tensor) -> Any:
         # Cut off from the tape: it would otherwise differentiate the compiled loop as well.
-        inputs, kernel, recurrent, bias, hidden, carry = (tf.stop_gradient(tensor) for tensor in watched)
-        parts = _parts(tf.shape(inputs)[0]) if training else [slice(None)]
-        masks = [[m if m is None else m[:, rows] for m in (input_masks, state_masks)] for rows in parts]
-        run = _forward_compiled if training else _forward
+        inputs, kernel, recurrent, bias, hidden, carry = map(tf.stop_gradient, watched)
         results = [
             run(inputs[rows], kernel, recurrent, bias, hidden[rows], carry[rows], *part)
             for rows, part in zip(parts, masks, strict=True)
         ]
 
-        def backward(d_outputs: Tensor, d_carry: Tensor) -> Any:
-            @tf.custom_gradient
-            def once(d_outputs: Tensor, d_carry: Tensor, *_: Tensor) -> Any:
-                d_outputs, d_carry = tf.stop_gradient(d_outputs), tf.stop_gradient(d_carry)
-                d_gates, *gradients = zip(
-                    *(
-                        _backward_compiled(
-                            d_outputs[rows], d_carry[rows], *saved, recurrent, hidden[rows], carry[rows], part[1]
-                        )
-                        for rows, part, (_, _, *saved) in zip(parts, masks, results, strict=True)
-                    ),
-                    strict=True,
-                )
-                # A product of its own, so that it is left out where nobody asks for the gradient of the inputs.
-                d_inputs = [
-                    _input_gradient_compiled(d, kernel, part[0]) for d, part in zip(d_gates, masks, strict=True)
-                ]
-                return (
-                    _join(d_inputs),
-                    *(tf.add_n(gradient) for gradient in gradients[:3]),
-                    *(_join(gradient) for gradient in gradients[3:]),
-                ), _refuse
+        def backward(*d_results: Tensor) -> list[Tensor]:
+            d_outputs, d_carry = map(tf.stop_gradient, d_results)
+            d_gates, *gradients = zip(
+                *(
+                    _backward_compiled(
+                        d_outputs[rows], d_carry[rows], *saved, recurrent, hidden[rows], carry[rows], part[1]
+                    )
+                    for rows, part, (_, _, *saved) in zip(parts, masks, results, strict=True)
+                ),
+                strict=True,
+            )
+            # Products of their own, so that a graph leaves them out where nobody asks for the gradient of the inputs.
+            d_inputs = [_input_gradient_compiled(d, kernel, part[0]) for d, part in zip(d_gates, masks, strict=True)]
+            d_arguments = [_join(d_inputs), *map(tf.add_n, gradients[:3]), *map(_join, gradients[3:])]
+            return [tf.custom_gradient(_sealed)(d, *d_results, *watched) for d in d_arguments]
 
-            return once(d_outputs, d_carry, *watched)
+        return (_join([result[0] for result in results]), _join([result[1] for result in results])), backward
 
-        return (_join([r[0] for r in results]), _join([r[1] for r in results])), backward
-
-    outputs, carry = forward(*tensors)
+    outputs, carry = tf.custom_gradient(forward)(*tensors)
+    batch, steps, _ = tensors[0].shape
+    outputs.set_shape((batch, steps, tensors[2].shape[0]))  # what compiling for any shape has lost
+    carry.set_shape((batch, tensors[2].shape[0]))
     return outputs, carry
 
 
-def _refuse(*_: Tensor) -> Any:
-    raise NotImplementedError(
-        "expected gradients of the first order only; FastLSTM has no gradient of its gradient: "
-        "use keras.layers.LSTM, or forecastlib.network.with_lstm_class(model, keras.layers.LSTM)"
-    )
+def _sealed(gradient: Tensor, *sources: Tensor) -> Any:
+    """Return a gradient that cannot be differentiated by what it came from."""
+
+    def refuse(*_: Tensor) -> Any:
+        raise NotImplementedError(
+            "expected gradients of the first order only; FastLSTM has no gradient of its gradient: use "
+            "keras.layers.LSTM, or forecastlib.network.recurrent.with_lstm_class(model, keras.layers.LSTM)"
+        )
+
+    return tf.identity(gradient), refuse
 
 
 def _parts(rows: Tensor) -> list[slice]:
@@ -216,12 +212,12 @@ def _join(parts: Any) -> Tensor:
 
 
 def _by_gate(matrix: Tensor) -> Tensor:
-    """(n, 4 x units) -> (4, n, units)."""
+    """Turn (n, 4 x units) into (4, n, units)."""
     return tf.stack(tf.split(matrix, GATES, axis=1))
 
 
 def _masked(steps: Tensor, masks: Tensor | None) -> Tensor:
-    """(steps, batch, n) -> (4 or 1, steps x batch, n): a copy for each gate, or one for all."""
+    """Return a copy of (steps, batch, n) for each gate, or one for all: (4 or 1, steps x batch, n)."""
     copies = steps[tf.newaxis] if masks is None else steps[tf.newaxis] * masks[:, tf.newaxis]
     shape = tf.shape(copies)
     return tf.reshape(copies, [shape[0], shape[1] * shape[2], shape[3]])
@@ -249,10 +245,10 @@ def _forward(
     steps, units = tf.shape(inputs)[1], tf.shape(recurrent)[0]
     z = tf.reshape(z, [GATES, steps, tf.shape(inputs)[0], units])
     weights = slopes * _by_gate(recurrent)
-    dropped = (lambda h: h[tf.newaxis]) if state_masks is None else (lambda h: h[tf.newaxis] * state_masks)
 
     def step(t: Tensor, h: Tensor, c: Tensor, saved: list[Any]) -> Any:
-        gates = tf.tanh(z[:, t] + tf.matmul(dropped(h), weights))
+        kept = h[tf.newaxis] if state_masks is None else h[tf.newaxis] * state_masks
+        gates = tf.tanh(z[:, t] + tf.matmul(kept, weights))
         i, f, g, o = tf.unstack(gates, GATES)
         c = 0.5 * ((1 + f) * c + (1 + i) * g)
         h = 0.5 * (1 + o) * tf.tanh(c)
