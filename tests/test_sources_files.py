@@ -77,6 +77,26 @@ def test_a_rounded_export_is_read_without_an_option(name, truth):
     assert (prices["volume"] - truth["volume"]).abs().max() <= 0.005e9
 
 
+@pytest.mark.parametrize(
+    "rewrite",
+    [
+        lambda line: line,
+        lambda line: ",".join(f'"{cell}"' for cell in line.split(",")),
+        lambda line: line.replace("2018-12-10", '"2018-12-10"'),
+        lambda line: line.replace(",", ", "),
+        lambda line: line + ",",
+        lambda line: line + "\r",
+        lambda line: line + "\n \n",
+        lambda line: line.replace(",", "\t"),
+        lambda line: '"' + line.replace(",", '";"') + '" ',
+    ],
+    ids=["plain", "quoted", "one quoted", "spaces", "trailing", "crlf", "blank lines", "tabs", "quoted, spaces behind"],
+)
+def test_quotes_spaces_and_line_ends_change_nothing(read, truth, rewrite):
+    lines = (PRICES / "yahoo.csv").read_text().splitlines()
+    pd.testing.assert_frame_equal(read("\n".join(map(rewrite, lines)) + "\n"), truth, check_exact=True)
+
+
 def test_a_file_says_where_its_prices_come_from_and_what_was_left_out():
     path = PRICES / "holidays.csv"
     assert open_source(f"csv:{path}").fetch("^GSPC").attrs == {
@@ -339,6 +359,13 @@ class TestNotPrices:
         for name in ("yfinance_by_ticker.csv", "symbol_column.csv"):
             with pytest.raises(SourceError, match=r"are those of \^GSPC, \^IXIC; got symbol 'AAPL'"):
                 open_source(f"csv:{PRICES / name}").fetch("AAPL")
+
+    def test_a_symbol_that_lacks_a_column_is_not_served_from_another(self, read):
+        header = "Price,Open,High,Low,Close,High,Low,Close\nTicker,A,A,A,A,B,B,B\nDate,,,,,,,\n"
+        row = "2021-03-04,1,2,1,1,2,1,1\n"
+        assert len(read(header + row, symbol="A")) == 1
+        with pytest.raises(SourceError, match="the columns of B lack open; got High, Low, Close"):
+            read(header + row, symbol="B")
 
     def test_lines_above_the_header_are_passed_over(self, read):
         assert len(read("S&P 500 Historical Data\nsource: somewhere\n\n" + HEADER + "2021-03-04,1,2,0.5,1,1\n")) == 1

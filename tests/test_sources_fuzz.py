@@ -1,5 +1,6 @@
 """Whatever a file holds: prices or a ForecastError; never another exception, never much memory."""
 
+import io
 import subprocess
 import sys
 import tempfile
@@ -92,6 +93,17 @@ def test_files_with_mangled_lines_in_any_encoding(name, changes, encoding):
         else:
             lines[number] = lines[number].rstrip("\r\n")
     read("".join(lines).encode(encoding, errors="replace"))
+
+
+@fuzz
+@given(st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=4))
+def test_parquet_files_with_changed_bytes(changes):
+    buffer = io.BytesIO()
+    open_source("bundled").fetch("^GSPC", "2018-12-06").to_parquet(buffer)
+    broken = bytearray(buffer.getvalue())
+    for position, value in changes:
+        broken[position % len(broken)] = value
+    read(bytes(broken), ".parquet")
 
 
 CELL = st.one_of(

@@ -168,7 +168,14 @@ def doctor_command(source: str, symbol: str, start: str | None, end: str | None,
         raise click.exceptions.Exit(1)
 
 
-@main.command("showcase")
+@main.command(
+    "showcase",
+    epilog="""\b
+Examples:
+  forecastlib showcase
+  forecastlib showcase ^GSPC
+""",
+)
 @click.argument("symbols", nargs=-1, metavar="[SYMBOL]...")
 def showcase_command(symbols: Sequence[str]) -> None:
     """Draw anew what the README shows, from the present champions: by default of both bundled indices."""

@@ -14,8 +14,6 @@ from forecastlib.sources.dates import parse_dates
 from forecastlib.sources.numbers import decide_decimal, parse_numbers
 from forecastlib.sources.table import Column, Table
 
-ADJUST = ("auto", "none", "close")
-
 
 def assemble(
     table: Table, symbol: str, *, date_format: str | None = None, decimal: str | None = None, adjust: Adjust = "auto"

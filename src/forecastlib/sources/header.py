@@ -142,7 +142,8 @@ def _of_symbol(fields: list[str], tickers: list[str], symbol: str) -> list[str]:
     known = sorted(set(tickers[1:]))
     if symbol not in known:
         raise SourceError(f"the columns are those of {', '.join(known)[:200]}; got symbol {symbol!r}")
-    return [
-        fields[0],
-        *(name if ticker == symbol else "" for name, ticker in zip(fields[1:], tickers[1:], strict=True)),
-    ]
+    mine = [name if ticker == symbol else "" for name, ticker in zip(fields[1:], tickers[1:], strict=True)]
+    lacks = [field for field in REQUIRED if field not in _columns(["Date", *mine])]
+    if lacks:
+        raise SourceError(f"the columns of {symbol} lack {', '.join(lacks)}; got {', '.join(filter(None, mine))}")
+    return [fields[0], *mine]

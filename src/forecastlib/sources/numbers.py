@@ -19,6 +19,7 @@ _BETWEEN = "\x1f"  # the unit separator: joins cells, so that a column is search
 _IGNORED = dict.fromkeys(" \t\xa0\u202f\u2009'’$€£¥₩원", "")  # spaces between groups of digits, currencies
 _POWERS = {"K": "e3", "M": "e6", "B": "e9", "T": "e12"}
 _CLEANED = str.maketrans(_IGNORED | _POWERS | {letter.lower(): power for letter, power in _POWERS.items()})
+_UNUSUAL = re.compile(f"[^0-9.{_BETWEEN}-]")
 
 # What decides that a sign is the decimal one. Each pattern begins with a sign, which makes the search ten times faster.
 _SHOWS_DECIMAL = {
@@ -62,7 +63,9 @@ def parse_numbers(column: Column, decimal: str = ".") -> npt.NDArray[np.float64]
         values = column.cells.astype(np.float64)
     else:
         thousands = "," if decimal == "." else "."
-        cleaned = _joined(column).translate(_CLEANED).replace(thousands, "").replace(decimal, ".")
+        cleaned = _joined(column).replace(thousands, "").replace(decimal, ".")
+        if _UNUSUAL.search(cleaned):
+            cleaned = cleaned.translate(_CLEANED)
         values = np.array(_numbers(column, cleaned), dtype=np.float64)
     if np.isinf(values).any():
         raise SourceError(f"{column.at(int(np.flatnonzero(np.isinf(values))[0]))} is not a finite number")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 
 from forecastlib.errors import SourceError
 from forecastlib.sources.header import EXPECTED, Layout, find_layout, lacking
@@ -34,14 +35,14 @@ def read_table(data: bytes, symbol: str) -> Table:
     SourceError
         If this is no table of prices, saying what was looked for and what was found.
     """
-    lines = _lines(decode(data))
-    head = [line for line in lines[:_HEADER_WITHIN] if line.strip()]
+    lines, numbers = _lines(decode(data))
+    head = lines[:_HEADER_WITHIN]
     lacks = ""
     for delimiter in DELIMITERS:
         rows = [next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), []) for line in head]
         layout = find_layout(rows, symbol)
         if layout is not None:
-            return _read_below(lines, delimiter, layout)
+            return _read_below(lines[layout.first_row :], numbers[layout.first_row :], delimiter, layout)
         lacks = lacks or lacking(rows)
     found = lacks or (f"the first line {head[0].strip()[:200]!r}" if head else "an empty file")
     raise SourceError(f"looked for {EXPECTED}; found {found}")
@@ -71,8 +72,8 @@ def decode(data: bytes) -> str:
     raise SourceError(f"the file says that it is {candidates[0]}, but cannot be decoded so; it may be cut off")
 
 
-def _lines(text: str) -> list[str]:
-    """Split a text into lines, refusing more or longer ones than prices have, so that memory stays bounded."""
+def _lines(text: str) -> tuple[list[str], list[int]]:
+    """Split a text into lines that are not blank, and their numbers; refuse more or longer ones than prices have."""
     ends = max(text.count("\n"), text.count("\r"))
     if ends > MOST_ROWS:
         raise SourceError(f"looked for daily prices of one symbol; found {ends} lines; cut them")
@@ -80,37 +81,53 @@ def _lines(text: str) -> list[str]:
     longest = max(map(len, lines), default=0)
     if longest > _LONGEST_LINE:
         raise SourceError(f"looked for {EXPECTED}; found a line of {longest} characters")
-    return lines
+    numbers = [number for number, line in enumerate(lines, 1) if not line.isspace()]
+    return [lines[number - 1] for number in numbers], numbers
 
 
-def _rows(lines: list[str], delimiter: str) -> tuple[list[list[str]], list[int]]:
-    """Split lines into fields; return the rows that are not blank, and the number of the line of each."""
-    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
-    try:
-        rows = list(reader)
-    except csv.Error as error:
-        raise SourceError(f"line {reader.line_num} is no row of a table: {error}") from None
-    if len(rows) != len(lines):  # some row goes over several lines
-        reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
-        before, row = next((number, row) for number, row in enumerate(reader) if reader.line_num != number + 1)
-        raise SourceError(f"line {before + 1} opens a quote that it does not close: {str(row)[:80]}")
-    numbers = [number for number, row in enumerate(rows, 1) if row and (row[0] or any(map(str.strip, row)))]
-    return [rows[number - 1] for number in numbers], numbers
-
-
-def _read_below(lines: list[str], delimiter: str, layout: Layout) -> Table:
-    """Collect the columns below the header, telling apart rows that are short from rows that cannot be read."""
-    rows, numbers = _rows(lines, delimiter)
-    rows, numbers = rows[layout.first_row :], numbers[layout.first_row :]
-    if not set(map(len, rows)) <= {layout.width}:
-        rows = [_of_width(row, number, delimiter, layout.width) for row, number in zip(rows, numbers, strict=True)]
+def _read_below(lines: list[str], numbers: list[int], delimiter: str, layout: Layout) -> Table:
+    """Read the columns below the header."""
     notes = []
-    if rows and _is_cut_off(lines[-1], delimiter, layout.width):
+    if lines and _is_cut_off(lines[-1], delimiter, layout.width):
         notes.append(f"line {numbers[-1]}, the last one, is cut off; it was dropped")
-        rows, numbers = rows[:-1], numbers[:-1]
-    cells = list(zip(*rows, strict=True)) or [()] * layout.width
+        lines, numbers = lines[:-1], numbers[:-1]
+    cells = _cells_at_once(lines, delimiter, layout.width)
+    if cells is None:
+        rows = _rows(lines, numbers, delimiter, layout.width)
+        cells = list(zip(*rows, strict=True)) or [()] * layout.width
     columns = {field: Column(layout.names[field], cells[column], numbers) for field, column in layout.columns.items()}
     return Table(columns, delimiter, notes, dropped=len(notes))
+
+
+def _cells_at_once(lines: list[str], delimiter: str, width: int) -> list[Sequence[str]] | None:
+    """Split lines that all have the same number of fields, and quotes around none or all of them, twice as fast."""
+    text = "".join(lines)
+    between = delimiter
+    if '"' in text:
+        between = f'"{delimiter}"'
+        if {line.count('"') for line in lines} != {2 * width} or not text.startswith('"'):
+            return None
+        text = text.strip()[1:-1].replace('"\n"', between)
+    else:
+        text = text.rstrip("\n").replace("\n", between)
+    flat = text.split(between)
+    if {line.count(between) for line in lines} != {width - 1} or len(flat) != width * len(lines):
+        return None
+    return [flat[column::width] for column in range(width)]
+
+
+def _rows(lines: list[str], numbers: list[int], delimiter: str, width: int) -> list[list[str]]:
+    """Split lines into fields, telling apart rows that are short from rows that cannot be read."""
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+    rows = []
+    try:
+        for position, row in enumerate(reader):
+            if reader.line_num != position + 1:
+                raise SourceError(f"line {numbers[position]} opens a quote that it does not close: {str(row)[:80]}")
+            rows.append(row if len(row) == width else _of_width(row, numbers[position], delimiter, width))
+    except csv.Error as error:
+        raise SourceError(f"line {numbers[reader.line_num - 1]} is no row of a table: {error}") from None
+    return rows
 
 
 def _of_width(row: list[str], number: int, delimiter: str, width: int) -> list[str]:
@@ -124,6 +141,6 @@ def _of_width(row: list[str], number: int, delimiter: str, width: int) -> list[s
 
 def _is_cut_off(last_line: str, delimiter: str, width: int) -> bool:
     """Whether the last line has neither an end nor all its fields: its last number may lack digits."""
-    if last_line.endswith("\n") or not last_line.strip():
+    if last_line.endswith("\n"):
         return False
     return len(next(csv.reader([last_line], delimiter=delimiter), [])) < width
