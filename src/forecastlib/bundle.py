@@ -288,5 +288,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise IncompatibleModelError(f"{path} cannot be read: {error}; restore it, or train it again") from error
     if not isinstance(content, dict):
-        raise IncompatibleModelError(f"expected a JSON object in {path}; got {type(content).__name__}")
+        raise IncompatibleModelError(
+            f"expected a JSON object in {path}; got {type(content).__name__}; restore it, or train it again"
+        )
     return content

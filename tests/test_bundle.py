@@ -1,0 +1,283 @@
+"""What is saved, and what is refused when it is read back."""
+
+import dataclasses
+import datetime as dt
+import hashlib
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+
+import forecastlib
+from forecastlib import bundle
+from forecastlib.errors import ConfigError, IncompatibleModelError, ModelNotFoundError
+from forecastlib.forecaster import Forecaster
+from forecastlib.prices import fingerprint
+
+FILES = ["calibration.json", "config.json", "metadata.json", "model.keras", "scalers.json"]
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    return tiny.forecaster().save(tmp_path_factory.mktemp("bundles") / "original")
+
+
+@pytest.fixture
+def folder(original, tmp_path):
+    """A bundle that may be damaged."""
+    return pathlib.Path(shutil.copytree(original, tmp_path / "bundle"))
+
+
+def parts_of(forecaster):
+    return bundle.Parts(
+        forecaster.network, forecaster.scaling, forecaster.calibration, forecaster.config, forecaster.metadata
+    )
+
+
+def reseal(folder):
+    """Make checksums fit again after an edit by hand."""
+    metadata = json.loads((folder / "metadata.json").read_text())
+    metadata.pop("checksum", None)
+    for name in metadata["checksums"]:
+        metadata["checksums"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    metadata["checksum"] = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()
+    (folder / "metadata.json").write_text(json.dumps(metadata))
+
+
+def edit(folder, name, **changes):
+    content = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps(content | changes))
+    reseal(folder)
+
+
+# What is saved
+
+
+def test_a_bundle_is_one_folder_of_five_files(original):
+    assert sorted(path.name for path in original.iterdir()) == FILES
+
+
+def test_the_metadata_says_where_the_model_comes_from(original):
+    metadata, prices = json.loads((original / "metadata.json").read_text()), tiny.prices()
+    fitted = tiny.forecaster()
+    assert metadata["format"] == bundle.FORMAT
+    assert metadata["symbols"] == ["^IXIC"]
+    assert metadata["feature_names"] == list(fitted.metadata.feature_names)
+    assert metadata["sessions"]["^IXIC"] == {
+        "first": "2013-01-16",
+        "last": "2018-12-31",
+        "count": 1500,
+        "fingerprint": fingerprint(prices),
+    }
+    assert set(metadata["sets"]) == {"train", "validation", "test"}
+    assert sum(entry["samples"] for entry in metadata["sets"].values()) < 1500
+    assert {"python", "forecastlib", "keras", "tensorflow", "numpy", "pandas"} <= set(metadata["libraries"])
+    assert metadata["libraries"]["forecastlib"] == forecastlib.__version__
+    assert metadata["seed"] == fitted.config.train.seed
+    assert metadata["epochs"] == 2
+    trained_at = dt.datetime.strptime(metadata["version"], "v1.0.0_%Y%m%d_%H%M%S").replace(tzinfo=dt.UTC)
+    assert dt.timedelta() <= dt.datetime.now(dt.UTC) - trained_at < dt.timedelta(hours=1)
+
+
+def test_the_configuration_is_saved_whole(original):
+    assert json.loads((original / "config.json").read_text()) == tiny.config().model_dump(mode="json")
+    assert bundle.read(original).config == tiny.config()
+
+
+def test_metrics_travel_with_the_model(tmp_path):
+    parts = parts_of(tiny.forecaster())
+    with_metrics = dataclasses.replace(parts, metadata=parts.metadata.with_metrics({"mae_7d": 1 / 3}))
+    assert bundle.read(bundle.write(tmp_path / "b", with_metrics)).metadata.metrics == {"mae_7d": 1 / 3}
+
+
+def test_a_loaded_forecaster_forecasts_to_the_last_bit_as_the_saved_one(original):
+    prices, loaded = tiny.prices(), Forecaster.load(original)
+    origins = prices.index[-20:]
+    pd.testing.assert_frame_equal(
+        tiny.numbers(loaded.predict(prices, origins)),
+        tiny.numbers(tiny.forecaster().predict(prices, origins)),
+        check_exact=True,
+    )
+    assert np.array_equal(loaded.sample(prices), tiny.forecaster().sample(prices))
+    assert loaded.metadata == tiny.forecaster().metadata
+
+
+def test_a_saved_model_can_be_saved_again(original, tmp_path):
+    again = Forecaster.load(original).save(tmp_path / "deeper" / "again")
+    for name in ("calibration.json", "config.json", "scalers.json"):
+        assert (again / name).read_bytes() == (original / name).read_bytes()
+
+
+# Where it is saved
+
+
+def test_saving_replaces_a_former_bundle_and_leaves_nothing_else(folder):
+    (folder / "scalers.json").write_text("spoilt")
+    tiny.forecaster().save(folder)
+    assert Forecaster.load(folder).metadata == tiny.forecaster().metadata
+    assert [path.name for path in folder.parent.iterdir()] == ["bundle"]
+
+
+def test_saving_into_an_empty_folder_is_fine(tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert bundle.read(tiny.forecaster().save(str(tmp_path / "empty")))
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_saving_over_what_is_not_a_bundle_is_refused(tmp_path, kind):
+    target = tmp_path / "mine"
+    precious = target / "thesis.txt" if kind == "folder" else target
+    precious.parent.mkdir(exist_ok=True)
+    precious.write_text("years of work")
+    with pytest.raises(ConfigError, match=r"expected a new folder or an existing bundle at .*mine"):
+        tiny.forecaster().save(target)
+    assert precious.read_text() == "years of work"
+    assert len(list(tmp_path.rglob("*"))) == (2 if kind == "folder" else 1)
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+def test_a_save_that_is_interrupted_while_writing_leaves_the_former_bundle(folder, monkeypatch, error):
+    written = []
+
+    def fail_late(path, content, **options):
+        if len(written) == 2:
+            raise error
+        written.append(path)
+
+    monkeypatch.setattr(bundle, "_write_json", fail_late)
+    with pytest.raises(type(error)):
+        tiny.forecaster().save(folder)
+    assert Forecaster.load(folder).metadata == tiny.forecaster().metadata
+    assert [path.name for path in folder.parent.iterdir()] == ["bundle"]
+
+
+def test_a_save_that_is_interrupted_while_moving_leaves_the_former_bundle(folder, monkeypatch):
+    rename = pathlib.Path.rename
+
+    def interrupted(self, target):
+        if self.name == "new":
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(pathlib.Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tiny.forecaster().save(folder)
+    monkeypatch.undo()
+    assert Forecaster.load(folder).metadata == tiny.forecaster().metadata
+    assert [path.name for path in folder.parent.iterdir()] == ["bundle"]
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("path", ["nowhere", "empty", "a file"])
+def test_where_there_is_no_bundle_the_message_says_what_was_expected(tmp_path, path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a file").write_text("")
+    with pytest.raises(ModelNotFoundError, match=r"expected a bundle at .*there is no metadata.json; train"):
+        Forecaster.load(tmp_path / path)
+
+
+def damage(path, how):
+    content = path.read_bytes()
+    if how == "missing":
+        path.unlink()
+    elif how == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    elif how == "empty":
+        path.write_bytes(b"")
+    elif how == "not what its name says":
+        path.write_text("{{{ \N{SNOWMAN}")
+    elif how == "a list":
+        path.write_text("[1, 2]")
+    else:
+        place, bit = {"first bit": (0, 0), "middle bit": (len(content) // 2, 3), "last bit": (len(content) - 2, 7)}[how]
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << bit
+        path.write_bytes(flipped)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "how",
+    ["missing", "truncated", "empty", "not what its name says", "a list", "first bit", "middle bit", "last bit"],
+)
+def test_every_damage_to_every_file_is_noticed_and_named(folder, name, how):
+    damage(folder / name, how)
+    with pytest.raises((IncompatibleModelError, ModelNotFoundError), match=name.replace(".", r"\.")) as caught:
+        Forecaster.load(folder)
+    assert "train" in str(caught.value)
+
+
+def test_any_digit_of_the_metadata_that_changes_is_noticed(folder):
+    text = (folder / "metadata.json").read_text()
+    (folder / "metadata.json").write_text(text.replace('"count": 1500', '"count": 1501'))
+    with pytest.raises(IncompatibleModelError, match=r"metadata\.json of the bundle .* is damaged"):
+        Forecaster.load(folder)
+
+
+def test_a_bundle_of_another_format_is_refused_by_its_number(folder):
+    edit(folder, "metadata.json", format=99)
+    with pytest.raises(IncompatibleModelError, match=r"expected a bundle of format 1; .* has 99"):
+        Forecaster.load(folder)
+
+
+def test_a_setting_that_this_version_does_not_know_is_named(folder):
+    config = json.loads((folder / "config.json").read_text())
+    edit(folder, "config.json", model=config["model"] | {"attention_heads": 4})
+    with pytest.raises(IncompatibleModelError, match="attention_heads"):
+        Forecaster.load(folder)
+
+
+def test_a_setting_that_is_missing_is_not_taken_from_the_defaults(folder):
+    config = json.loads((folder / "config.json").read_text())
+    del config["window"]["lookback"]
+    edit(folder, "config.json", window=config["window"])
+    with pytest.raises(IncompatibleModelError, match="lacks lookback"):
+        Forecaster.load(folder)
+
+
+def test_metadata_that_lacks_an_entry_is_refused_by_its_name(folder):
+    metadata = json.loads((folder / "metadata.json").read_text())
+    del metadata["feature_names"]
+    (folder / "metadata.json").write_text(json.dumps(metadata))
+    reseal(folder)
+    with pytest.raises(IncompatibleModelError, match="lacks 'feature_names'"):
+        Forecaster.load(folder)
+
+
+def test_a_network_that_keras_cannot_read_is_refused(folder):
+    (folder / "model.keras").write_bytes(b"PK\x03\x04 not really")
+    reseal(folder)
+    with pytest.raises(IncompatibleModelError, match="cannot be read by this version of Keras"):
+        Forecaster.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda p: {"config": p.config.replace(horizons=[7, 30])}, "outputs for"),
+        (lambda p: {"config": p.config.replace(lookback=11)}, r"takes price_sequence_input \(11, 14\)"),
+        (lambda p: {"calibration": dataclasses.replace(p.calibration, horizons=(7, 30))}, "a calibration of"),
+        (lambda p: {"metadata": dataclasses.replace(p.metadata, feature_names=("close",))}, r"\(10, 1\)"),
+        (lambda p: {"config": p.config.replace(feature_scaler="minmax")}, "expected a minmax scaler"),
+    ],
+)
+def test_parts_that_do_not_fit_each_other_are_refused(tmp_path, change, message):
+    parts = parts_of(tiny.forecaster())
+    path = bundle.write(tmp_path / "odd", dataclasses.replace(parts, **change(parts)))
+    with pytest.raises(IncompatibleModelError, match=message):
+        Forecaster.load(path)
+
+
+def test_a_model_of_other_features_is_refused_with_their_names(tmp_path):
+    parts = parts_of(tiny.forecaster())
+    names = ("moon_phase", *parts.metadata.feature_names[1:])
+    other = dataclasses.replace(parts, metadata=dataclasses.replace(parts.metadata, feature_names=names))
+    loaded = Forecaster.load(bundle.write(tmp_path / "odd", other))
+    with pytest.raises(IncompatibleModelError, match=r"missing: \['moon_phase'\].*train it again"):
+        loaded.predict(tiny.prices())

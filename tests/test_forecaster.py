@@ -1,0 +1,332 @@
+"""From raw prices to a forecast frame."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+
+from forecastlib.errors import ConfigError, DataQualityError, NotEnoughDataError, NotFittedError
+from forecastlib.forecaster import Forecaster
+from forecastlib.forecasts import COLUMNS
+from forecastlib.uncertainty import mc_dropout_confidence
+
+
+@pytest.fixture(scope="module")
+def prices():
+    return tiny.prices()
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return tiny.forecaster()
+
+
+@pytest.fixture
+def copy(fitted, tmp_path):
+    """A forecaster that may be changed."""
+    return Forecaster.load(fitted.save(tmp_path / "bundle"))
+
+
+def assert_same(got, expected, **tolerance):
+    pd.testing.assert_frame_equal(
+        tiny.numbers(got).reset_index(drop=True), tiny.numbers(expected).reset_index(drop=True), **tolerance
+    )
+
+
+# Forecasts
+
+
+def test_a_forecast_is_one_row_a_horizon_from_the_newest_session(fitted, prices):
+    forecast = fitted.predict(prices)
+    assert list(forecast.columns) == list(COLUMNS)
+    assert forecast["horizon"].tolist() == [7, 14]
+    assert (forecast["symbol"] == "^IXIC").all()
+    assert (forecast["origin"] == pd.Timestamp("2018-12-31")).all()
+    assert (forecast["last_close"] == prices["close"].iloc[-1]).all()
+    assert (forecast["model_version"] == fitted.metadata.version).all()
+    assert forecast["batch_id"].nunique() == 1
+    change = 100 * (forecast["predicted_price"] / forecast["last_close"] - 1)
+    np.testing.assert_allclose(forecast["change_pct"], change)
+    ends = forecast[["lower_95", "lower_80", "upper_80", "upper_95"]].to_numpy()
+    assert (np.diff(ends, axis=1) > 0).all()
+    np.testing.assert_allclose(forecast["p_up"] + forecast["p_down"], 1.0)
+    assert forecast["confidence"].between(0, 1).all()
+
+
+def test_target_dates_in_the_future_follow_the_calendar_of_the_exchange(fitted, prices):
+    # 2019: closed on 1 January and on 21 January (Martin Luther King Jr. Day).
+    dates = fitted.predict(prices)["target_date"]
+    assert dates.tolist() == [pd.Timestamp("2019-01-10"), pd.Timestamp("2019-01-22")]
+
+
+def test_target_dates_in_the_past_are_sessions_of_the_data(fitted, prices):
+    origins = prices.index[[-40, -30, -20]]
+    forecast = fitted.predict(prices, origins)
+    at = prices.index.get_indexer(forecast["origin"])
+    assert forecast["target_date"].tolist() == prices.index[at + forecast["horizon"]].tolist()
+
+
+@pytest.mark.parametrize(
+    "as_of",
+    [
+        "2018-06-29",
+        pd.Timestamp("2018-06-29").date(),
+        pd.Timestamp("2018-06-29"),
+        np.datetime64("2018-06-29"),
+        ["2018-06-29"],
+        pd.DatetimeIndex(["2018-06-29"]),
+        "2018-07-01",  # a Sunday: the session before it
+    ],
+)
+def test_a_date_may_come_in_any_form(fitted, prices, as_of):
+    forecast = fitted.predict(prices, as_of)
+    assert forecast["origin"].unique().tolist() == [pd.Timestamp("2018-06-29")]
+
+
+def test_several_dates_keep_their_order(fitted, prices):
+    forecast = fitted.predict(prices, ["2018-06-29", "2017-03-01", "2018-12-03"])
+    assert forecast["origin"].iloc[::2].dt.strftime("%Y-%m-%d").tolist() == ["2018-06-29", "2017-03-01", "2018-12-03"]
+    assert_same(forecast.iloc[2:4], fitted.predict(prices, "2017-03-01"), rtol=1e-5)
+
+
+def test_a_date_after_the_newest_session_means_the_newest_session(fitted, prices):
+    assert_same(fitted.predict(prices, "2030-01-01"), fitted.predict(prices))
+
+
+def test_a_date_before_the_first_session_is_refused(fitted, prices):
+    with pytest.raises(NotEnoughDataError, match="on or after the first session 2013-01-16; got 2012-12-31"):
+        fitted.predict(prices, "2012-12-31")
+
+
+@pytest.mark.parametrize(
+    "as_of", ["", "no date", "2018-13-45", pd.NaT, [None], [], 5, pd.Timestamp("2018-06-29", tz="UTC")]
+)
+def test_what_is_no_date_is_refused(fitted, prices, as_of):
+    with pytest.raises(ConfigError, match="date"):
+        fitted.predict(prices, as_of)
+
+
+def test_many_origins_in_one_pass_are_forecast_as_each_alone(fitted, prices):
+    every = fitted.predict(prices, prices.index[-500:])
+    assert len(every) == 1000
+    for i in range(0, 500, 25):
+        # Not to the last bit: products of matrices round by their shape. To 1e-5 relative.
+        assert_same(every.iloc[2 * i : 2 * i + 2], fitted.predict(prices, prices.index[-500 + i]), rtol=1e-5)
+
+
+def test_a_forecast_does_not_change_when_later_prices_do(fitted, prices):
+    origin = prices.index[-100]
+    later = prices.copy()
+    later.iloc[-99:] *= np.random.default_rng(0).uniform(0.5, 2.0, (99, 5))
+    expected = fitted.predict(prices, origin)
+    assert_same(fitted.predict(later, origin), expected, check_exact=True)
+    past_only = fitted.predict(prices.loc[:origin], origin)
+    assert_same(past_only, expected, check_exact=True)
+
+
+def test_the_newest_sessions_are_enough_to_the_last_bit(fitted, prices):
+    expected = fitted.predict(prices)
+    assert fitted.sessions_needed < 300
+    assert_same(fitted.predict(prices.iloc[-fitted.sessions_needed :]), expected, check_exact=True)
+    assert_same(fitted.predict(prices.iloc[-fitted.sessions_needed - 7 :]), expected, check_exact=True)
+
+
+def test_the_newest_sessions_are_enough_for_all_152_features():
+    """Nothing needs to be trained for that: the windows are what a forecast depends on."""
+    from forecastlib.config import RunConfig
+    from forecastlib.dataset import all_windows
+
+    config = RunConfig()
+    forecaster = Forecaster(config)
+    prices = tiny.prices()
+    whole = all_windows(prices, config)
+    cut = all_windows(prices.iloc[-forecaster.sessions_needed :], config)
+    assert len(cut) == 1
+    assert np.array_equal(cut.X[-1], whole.X[-1])
+    assert cut.volatility[-1] == whole.volatility[-1]
+
+
+# Wrong input
+
+
+def test_too_short_a_history_says_how_much_is_needed_and_how_much_came(fitted, prices):
+    with pytest.raises(
+        NotEnoughDataError, match=r"at least (\d+) sessions up to the origin; got 12 up to 2018-12-31"
+    ) as e:
+        fitted.predict(prices.iloc[-12:])
+    needed = int(str(e.value).split("at least ")[1].split()[0])
+    assert len(fitted.predict(prices.iloc[-needed:])) == 2
+    with pytest.raises(NotEnoughDataError):
+        fitted.predict(prices.iloc[-needed + 1 :])
+
+
+def test_too_early_an_origin_says_so_even_among_good_ones(fitted, prices):
+    with pytest.raises(NotEnoughDataError, match="got 3 up to 2013-01-18"):
+        fitted.predict(prices, ["2018-12-31", "2013-01-18"])
+
+
+def damaged(prices, how):
+    frame = prices.copy()
+    if how == "a missing price":
+        frame.iloc[-30, 3] = np.nan
+    elif how == "not sorted":
+        frame = frame.iloc[::-1]
+    elif how == "a date twice":
+        frame = pd.concat([frame, frame.iloc[-1:]])
+    elif how == "no volume":
+        frame = frame.drop(columns="volume")
+    elif how == "whole numbers":
+        frame = frame.astype({"volume": np.int64})
+    elif how == "a time zone":
+        frame.index = frame.index.tz_localize("UTC")
+    elif how == "no dates":
+        frame = frame.reset_index(drop=True)
+    elif how == "a price of zero":
+        frame.iloc[5, 0] = 0.0
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("a missing price", "finite number.*close on 2018-11-1"),
+        ("not sorted", "oldest to newest"),
+        ("a date twice", "2018-12-31 is there more than once"),
+        ("no volume", "volume missing"),
+        ("whole numbers", "float64 in column 'volume'; got int64"),
+        ("a time zone", "without a time zone"),
+        ("no dates", "DatetimeIndex"),
+        ("a price of zero", "positive price"),
+    ],
+)
+def test_prices_of_another_shape_are_refused_when_fitting_and_when_predicting(fitted, prices, how, message):
+    frame = damaged(prices, how)
+    with pytest.raises(DataQualityError, match=message):
+        fitted.predict(frame)
+    with pytest.raises(DataQualityError, match=message):
+        Forecaster(tiny.config()).fit(frame, progress=False)
+
+
+def test_too_few_sessions_to_train_say_so(prices):
+    with pytest.raises(NotEnoughDataError, match="expected"):
+        Forecaster(tiny.config()).fit(prices.iloc[:40], progress=False)
+
+
+def test_using_a_forecaster_before_it_is_fitted_says_what_to_call(prices, tmp_path):
+    forecaster = Forecaster(tiny.config())
+    for use in (
+        lambda: forecaster.predict(prices),
+        lambda: forecaster.sample(prices),
+        lambda: forecaster.save(tmp_path),
+    ):
+        with pytest.raises(NotFittedError, match=r"call fit\(prices\), or Forecaster.load\(path\)"):
+            use()
+
+
+def test_a_fit_that_fails_leaves_nothing_that_predicts_with_parts_of_two_models(copy, prices):
+    copy.predict(prices)
+    with pytest.raises(NotEnoughDataError):
+        copy.fit(prices.iloc[:40], progress=False)
+    with pytest.raises(NotFittedError):
+        copy.predict(prices)
+
+
+# MC dropout
+
+
+def test_sampled_prices_have_a_spread_and_are_the_same_each_time(fitted, prices):
+    passes = fitted.sample(prices)
+    assert passes.shape == (1, 100, 2)
+    assert (passes > 0).all()
+    assert (passes.std(axis=1) > 0).all()
+    assert np.array_equal(fitted.sample(prices), passes)
+    assert fitted.sample(prices, prices.index[-3:], samples=8).shape == (3, 8, 2)
+
+
+def test_the_confidence_may_come_from_mc_dropout(copy, prices):
+    copy.config = copy.config.replace(confidence_method="mc_dropout")
+    passes = copy.sample(prices)
+    expected = mc_dropout_confidence(passes.mean(axis=1), passes.std(axis=1))
+    np.testing.assert_array_equal(copy.predict(prices)["confidence"], expected.ravel())
+
+
+# Training
+
+
+def test_what_was_learnt_says_from_which_dates(fitted, prices):
+    sets = fitted.metadata.sets
+    assert fitted.scaling.labels_to == sets["train"]["last_label"]
+    assert sets["train"]["last_label"] <= sets["validation"]["first_origin"]
+    assert sets["validation"]["last_label"] <= sets["test"]["first_origin"]
+    assert fitted.calibration.count == sets["validation"]["samples"]
+    assert len(fitted.history) == fitted.metadata.epochs == 2
+
+
+@pytest.mark.slow
+def test_training_takes_nothing_from_the_test_set_and_repeats_to_the_last_bit(fitted, prices):
+    later = prices.copy()
+    last_learnt = fitted.metadata.sets["validation"]["last_label"]
+    later.loc[later.index > last_learnt] *= 1.5
+    keras.utils.set_random_seed(4)
+    other = Forecaster(tiny.config()).fit(later, progress=False)
+    assert all(
+        np.array_equal(a, b) for a, b in zip(fitted.network.get_weights(), other.network.get_weights(), strict=True)
+    )
+    pd.testing.assert_frame_equal(fitted.history, other.history, check_exact=True)
+    assert fitted.scaling.to_dict() == other.scaling.to_dict()
+    assert fitted.calibration.to_dict() == other.calibration.to_dict()
+    assert_same(
+        other.predict(prices).assign(model_version=fitted.metadata.version), fitted.predict(prices), check_exact=True
+    )
+
+
+@pytest.mark.slow
+def test_one_model_may_learn_from_several_symbols():
+    frames = [tiny.prices("^GSPC"), tiny.prices("^IXIC")]
+    both = Forecaster(tiny.config(target="vol_scaled", horizons=[5])).fit(frames, progress=False)
+    assert both.metadata.symbols == ("^GSPC", "^IXIC")
+    assert both.metadata.sets["train"]["samples"] > 1.9 * tiny.forecaster().metadata.sets["train"]["samples"]
+    for frame in frames:
+        forecast = both.predict(frame)
+        assert forecast["symbol"].tolist() == [frame.attrs["symbol"]]
+        assert forecast["predicted_price"].iloc[0] == pytest.approx(frame["close"].iloc[-1], rel=0.2)
+
+
+PREDICT_ELSEWHERE = """
+import sys, tiny
+from forecastlib.forecaster import Forecaster
+for bundle, symbol in zip(sys.argv[1::2], sys.argv[2::2]):
+    prices = tiny.prices(symbol)
+    frame = tiny.numbers(Forecaster.load(bundle).predict(prices, prices.index[-5:]))
+    print(frame.select_dtypes("float").map(float.hex).to_json())
+"""
+
+
+@pytest.mark.slow
+def test_loaded_models_forecast_as_in_processes_of_their_own_to_the_last_bit(tmp_path):
+    symbols = ("^IXIC", "^GSPC")
+    bundles = {symbol: tiny.forecaster(symbol).save(tmp_path / symbol) for symbol in symbols}
+    apart = {}
+    for symbol in symbols:
+        command = [sys.executable, "-c", PREDICT_ELSEWHERE, str(bundles[symbol]), symbol]
+        environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+        done = subprocess.run(
+            command, cwd=Path(__file__).parent, env=environment, capture_output=True, text=True, check=True
+        )
+        apart[symbol] = json.loads(done.stdout.strip().splitlines()[-1])
+    loaded = {symbol: Forecaster.load(bundles[symbol]) for symbol in symbols}
+    for symbol in (*symbols, *reversed(symbols)):  # one after the other and back: neither takes the other's scalers
+        prices = tiny.prices(symbol)
+        frame = tiny.numbers(loaded[symbol].predict(prices, prices.index[-5:]))
+        assert json.loads(frame.select_dtypes("float").map(float.hex).to_json()) == apart[symbol]
+        assert_same(
+            tiny.forecaster(symbol).predict(prices, prices.index[-5:]), frame.assign(batch_id=""), check_exact=True
+        )
+    assert apart["^IXIC"] != apart["^GSPC"]

@@ -1,0 +1,45 @@
+"""Forecasters that are trained in seconds, shared by the test modules that only look at them."""
+
+from functools import cache
+
+import pandas as pd
+
+from forecastlib.config import RunConfig
+from forecastlib.forecaster import Forecaster
+from forecastlib.sources import open_source
+
+PARAMETERS = {
+    "start": "2013-01-16",
+    "epochs": 2,
+    "lookback": 10,
+    "horizons": [7, 14],
+    "groups": ["bar"],
+    "lstm_units": [4],
+    "dense_units": [4],
+    "branch_units": 4,
+}
+"""Settings of a small network on the newest 1,500 bundled sessions."""
+
+
+def config(symbol: str = "^IXIC", **parameters: object) -> RunConfig:
+    return RunConfig.from_parameters(**(PARAMETERS | {"symbol": symbol} | parameters))
+
+
+@cache
+def _prices(symbol: str) -> pd.DataFrame:
+    return open_source("bundled").fetch(symbol, PARAMETERS["start"])
+
+
+def prices(symbol: str = "^IXIC") -> pd.DataFrame:
+    return _prices(symbol).copy()
+
+
+@cache
+def forecaster(symbol: str = "^IXIC") -> Forecaster:
+    """Return a fitted forecaster; do not change it."""
+    return Forecaster(config(symbol)).fit(prices(symbol), progress=False)
+
+
+def numbers(forecast: pd.DataFrame) -> pd.DataFrame:
+    """Leave out what differs between two calls by intent."""
+    return forecast.drop(columns="batch_id")
