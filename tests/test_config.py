@@ -53,8 +53,8 @@ DEFAULTS = {
     "batch_size": 32,
     "learning_rate": 0.001,
     "loss_weights": None,
-    "patience": 10,
-    "reduce_patience": 5,
+    "patience": 6,
+    "reduce_patience": 3,
     "reduce_factor": 0.5,
     "seed": 0,
 }

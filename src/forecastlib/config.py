@@ -159,8 +159,8 @@ class TrainConfig(_Frozen):
     loss_weights: Annotated[tuple[Annotated[float, Field(ge=0.0)], ...], Many] | None = Field(
         default=None, description="Weight of each horizon's loss; None: 0.5, 0.3, 0.2 for three horizons, else equal."
     )
-    patience: int = Field(default=10, ge=1, description="Epochs without a better validation loss before stopping.")
-    reduce_patience: int = Field(default=5, ge=1, description="Epochs without a better one before the rate is reduced.")
+    patience: int = Field(default=6, ge=1, description="Epochs without a better validation loss before stopping.")
+    reduce_patience: int = Field(default=3, ge=1, description="Epochs without a better one before the rate is reduced.")
     reduce_factor: Share = Field(default=0.5, description="What the learning rate is multiplied by then.")
     seed: int = Field(default=0, ge=0, lt=2**31, description="Seed of weights, dropout and order of windows.")
 

@@ -314,13 +314,15 @@ def plot_forecast(forecast: pd.DataFrame, prices: pd.DataFrame, sessions: int = 
         axes.plot(later.index, later, color=GREY, linewidth=0.9, label="what came")
     axes.plot(dates, [last, *rows["predicted_price"]], color=RED, marker="o", markersize=4, label="forecast")
     axes.axvline(origin, color=GREY, linewidth=0.8, linestyle=":")
-    for row in rows.itertuples():
+    for position, row in enumerate(rows.itertuples()):
         said = f"{row.horizon} sessions\n{row.change_pct:+.1f} %, {row.direction}\nrise {row.p_up:.0%}"
-        axes.annotate(said, (row.target_date, row.upper_95), xytext=(0, 4), textcoords="offset points", fontsize=8,
-                      ha="center", va="bottom")  # fmt: skip
+        # In turn above and below the fan, so that near horizons do not write over each other.
+        above = position % 2 == 0
+        axes.annotate(said, (row.target_date, row.upper_95 if above else row.lower_95), xytext=(0, 4 if above else -4),
+                      textcoords="offset points", fontsize=8, ha="center", va="bottom" if above else "top")  # fmt: skip
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.set_title(f"{rows['symbol'].iloc[0]}: forecast of {origin:%Y-%m-%d}, model {rows['model_version'].iloc[0]}")
     axes.legend(loc="lower left", fontsize=8, ncols=2)
-    axes.margins(x=0.06, y=0.16)
+    axes.margins(x=0.06, y=0.18)
     _dates(axes)
     return figure
