@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 import tiny
 
+from forecastlib.config import RunConfig
+from forecastlib.dataset import all_windows
 from forecastlib.errors import ConfigError, DataQualityError, NotEnoughDataError, NotFittedError
 from forecastlib.forecaster import Forecaster
 from forecastlib.forecasts import COLUMNS
@@ -140,9 +142,6 @@ def test_the_newest_sessions_are_enough_to_the_last_bit(fitted, prices):
 
 def test_the_newest_sessions_are_enough_for_all_152_features():
     """Nothing needs to be trained for that: the windows are what a forecast depends on."""
-    from forecastlib.config import RunConfig
-    from forecastlib.dataset import all_windows
-
     config = RunConfig()
     forecaster = Forecaster(config)
     prices = tiny.prices()

@@ -1,8 +1,12 @@
 """Forecasters that are trained in seconds, shared by the test modules that only look at them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from forecastlib.config import RunConfig
 from forecastlib.forecaster import Forecaster
@@ -43,3 +47,14 @@ def forecaster(symbol: str = "^IXIC") -> Forecaster:
 def numbers(forecast: pd.DataFrame) -> pd.DataFrame:
     """Leave out what differs between two calls by intent."""
     return forecast.drop(columns="batch_id")
+
+
+@contextmanager
+def home(folder: Path) -> Iterator[Path]:
+    """Work in a project of its own, with a store that does not exist yet, and come back."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FORECASTLIB_HOME", str(folder))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.delenv("MLFLOW_RUN_ID", raising=False)
+        patch.chdir(folder)
+        yield folder

@@ -5,10 +5,14 @@ below are the public ones; each is imported from its module when first used, so 
 light and commands that need no TensorFlow or MLflow never load them.
 """
 
+import os
 from importlib import import_module
 from typing import Any
 
 __version__ = "1.0.0"
+
+# MLflow calls home when it is imported; this is the one place that always comes before.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 _HOMES = {
     "config": ("DataConfig", "FeatureConfig", "ModelConfig", "RunConfig", "SplitConfig", "TrainConfig", "WindowConfig"),

@@ -195,7 +195,15 @@ def load(symbol: str, version: str = CHAMPION) -> Forecaster:
             f"expected a model of {symbol!r} with version or alias {version!r}; registered versions: {there}; "
             f"train one with: make train SYMBOL={symbol}"
         )
-    folder = mlflow.artifacts.download_artifacts(f"models:/{found.name}/{found.number}")
+    try:
+        folder = mlflow.artifacts.download_artifacts(f"models:/{found.name}/{found.number}")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise ModelNotFoundError(
+            f"expected the files of {found.name}, version {found.number}, in the store; they are gone; restore them, "
+            f"or train again with: make train SYMBOL={symbol}"
+        ) from error
     return Forecaster.load(Path(folder) / "artifacts" / "bundle")
 
 

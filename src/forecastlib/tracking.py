@@ -63,26 +63,27 @@ def connect() -> mlflow.MlflowClient:
     their artifacts to ``mlruns/artifacts``. These locations are kept relative, so that the project can be moved as a
     whole; for them to be found, this enters the project's root folder (:func:`project_root`).
     """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     given = os.environ.get(URI_VARIABLE)
     if given:
-        return _open_store(given, artifacts=None)
+        return _open_store(given, movable=False)
     root = project_root()
     (root / "mlruns").mkdir(parents=True, exist_ok=True)
     os.chdir(root)
-    client = _open_store(f"sqlite:///{root / 'mlruns' / 'mlflow.db'}", artifacts="mlruns/artifacts")
+    client = _open_store(f"sqlite:///{root / 'mlruns' / 'mlflow.db'}", movable=True)
     # MLflow writes it to the environment as well, where it would look like the user's wish the next time.
     os.environ.pop(URI_VARIABLE, None)
     return client
 
 
-def _open_store(uri: str, *, artifacts: str | None) -> mlflow.MlflowClient:
+def _open_store(uri: str, *, movable: bool) -> mlflow.MlflowClient:
     mlflow.set_tracking_uri(uri)
     with _only_one_creates(uri):
         client = mlflow.MlflowClient(uri)  # makes the tables of a new database
         if client.get_experiment_by_name(EXPERIMENT) is None:
-            client.create_experiment(EXPERIMENT, artifact_location=artifacts)
+            created = client.create_experiment(EXPERIMENT)
+            if movable:
+                _keep_artifacts_relative(uri, created)
     mlflow.set_experiment(EXPERIMENT)
     return client
 
@@ -92,6 +93,13 @@ def experiment_id(client: mlflow.MlflowClient) -> str:
     experiment = client.get_experiment_by_name(EXPERIMENT)
     assert experiment is not None, "connect() creates it"
     return experiment.experiment_id
+
+
+def _keep_artifacts_relative(uri: str, experiment: str) -> None:
+    """Write the place of artifacts as it is seen from the root: MLflow makes every path absolute when it is given."""
+    with contextlib.closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as database, database:
+        change = "UPDATE experiments SET artifact_location = 'mlruns/artifacts' WHERE experiment_id = ?"
+        database.execute(change, (experiment,))
 
 
 @contextlib.contextmanager

@@ -1,0 +1,274 @@
+"""Training and forecasting as users run them, with a real MLflow store."""
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+
+from forecastlib import pipeline, registry, tracking
+from forecastlib.baselines import all_baselines
+from forecastlib.errors import ConfigError, DataQualityError, ForecastError, ModelNotFoundError, SourceError
+from forecastlib.evaluation import evaluate
+from forecastlib.prices import fingerprint
+
+SYMBOL = "^IXIC"
+WORSE = {"seed": 3, "target": "price", "epochs": 1}
+"""Settings of a network that has learned prices for one epoch: it cannot beat the champion."""
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    with tiny.home(tmp_path_factory.mktemp("project")) as folder:
+        tracking.connect()
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def first(store):
+    """The result of the first training; every test below sees the store as the tests above have left it."""
+    return pipeline.train(tiny.config(), progress=False)
+
+
+@pytest.fixture(scope="module")
+def second(first):
+    return pipeline.train(tiny.config(**WORSE), progress=False)
+
+
+@pytest.fixture(scope="module")
+def run(first):
+    return mlflow.get_run(first.run_id)
+
+
+def runs():
+    return mlflow.search_runs(experiment_names=[tracking.EXPERIMENT], output_format="list")
+
+
+def versions():
+    found = mlflow.MlflowClient().search_model_versions(f"name = '{registry.model_name(SYMBOL)}'")
+    return sorted(int(one.version) for one in found)
+
+
+def aliases():
+    found = mlflow.MlflowClient().get_registered_model(registry.model_name(SYMBOL)).aliases
+    return {alias: int(number) for alias, number in found.items()}
+
+
+# The first training
+
+
+def test_the_first_training_makes_the_champion(first):
+    assert (first.status, first.symbol) == ("completed", SYMBOL)
+    assert (first.promoted, first.reason) == (True, "the first version")
+    assert len(first.history) == 2
+    assert versions() == [1]
+    assert aliases() == {"champion": 1}
+    found = registry.find(SYMBOL)
+    assert (found.name, found.run_id, found.tags["version"]) == ("IXIC_lstm", first.run_id, first.version)
+
+
+def test_the_run_has_every_parameter_flat(run):
+    config = tiny.config()
+    assert set(run.data.params) == set(config.flat())
+    assert (run.data.params["symbol"], run.data.params["lookback"], run.data.params["horizons"]) == (
+        SYMBOL,
+        "10",
+        "[7, 14]",
+    )
+
+
+def test_the_run_has_the_losses_of_every_epoch_and_output(first, run):
+    client = mlflow.MlflowClient()
+    for output in ("price_prediction_7d", "price_prediction_14d"):
+        for name in (f"{output}_loss", f"val_{output}_loss"):
+            logged = client.get_metric_history(run.info.run_id, name)
+            assert [(m.step, m.value) for m in logged] == list(first.history[name].items())
+
+
+def test_the_run_has_the_test_scores_of_the_model_and_of_every_baseline(first, run):
+    for name in ("mae_7d", "mae_14d", "skill_7d", "rmse_14d", "directional_accuracy_7d", "coverage_80_7d"):
+        assert run.data.metrics[name] == pytest.approx(first.metrics[name])
+        for baseline in all_baselines():
+            assert f"{baseline.name}/{name}" in run.data.metrics
+    assert run.data.metrics["random_walk/skill_7d"] == 0.0
+    for table in ("scores.csv", "verdicts.csv"):
+        assert first.version in mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{table}")
+
+
+def test_the_test_scores_are_those_of_the_test_set_alone(first):
+    forecaster = registry.load(SYMBOL)
+    prices = tiny.prices()
+    after = forecaster.metadata.sets["validation"]["last_label"]
+    origins = prices.index[prices.index >= after][:-14]
+    scores = evaluate(forecaster.predict(prices, origins), prices).flat(first.version)
+    assert {name: first.metrics[name] for name in ("mae_7d", "rmse_14d")} == pytest.approx(
+        {name: scores[name] for name in ("mae_7d", "rmse_14d")}
+    )
+    assert forecaster.metadata.metrics == first.metrics
+
+
+def test_the_run_has_the_data_set_the_tags_and_the_costs(first, run):
+    (used,) = run.inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == (SYMBOL, fingerprint(tiny.prices()))
+    tags = run.data.tags
+    assert (tags["symbol"], tags["source"], tags["promoted"]) == (SYMBOL, "bundled", "True")
+    assert (tags["model_version"], tags["reason"]) == (first.version, "the first version")
+    assert len(tags["git_commit"]) == 40 or tags["git_commit"] == "unknown"
+    metrics = run.data.metrics
+    assert metrics["parameters"] == registry.load(SYMBOL).network.count_params()
+    assert 0 < metrics["forecast_ms"] < 10_000
+    assert 1e8 < metrics["peak_memory_bytes"] < 1e11
+    assert 1e4 < metrics["bundle_bytes"] < 1e6
+    assert run.info.status == "FINISHED"
+    assert "check" in mlflow.artifacts.load_text(f"{run.info.artifact_uri}/quality.csv").splitlines()[0]
+
+
+# Forecasting
+
+
+def test_a_forecast_is_that_of_the_champion_from_its_own_source(first):
+    forecast = pipeline.forecast(SYMBOL, as_of="2018-06-30")
+    expected = registry.load(SYMBOL).predict(tiny.prices(), "2018-06-29")
+    pd.testing.assert_frame_equal(tiny.numbers(forecast), tiny.numbers(expected), check_exact=True)
+    assert (forecast["model_version"] == first.version).all()
+
+
+def test_forecasting_without_a_model_says_how_to_train_one(store):
+    with pytest.raises(ModelNotFoundError, match=r"make train SYMBOL=\^GSPC"):
+        pipeline.forecast("^GSPC")
+
+
+# Training again
+
+
+def test_the_same_training_again_is_skipped_and_says_why(first):
+    before = len(runs())
+    again = pipeline.train(tiny.config(), progress=False)
+    assert (again.status, again.promoted) == ("skipped", False)
+    assert again.reason == (
+        "the champion comes from the same configuration and the same prices; force_retrain trains anyway"
+    )
+    assert (again.run_id, again.version, again.metrics) == (first.run_id, first.version, first.metrics)
+    assert again.history.empty
+    assert (len(runs()), versions()) == (before, [1])
+
+
+@pytest.mark.slow
+def test_a_model_that_is_no_better_becomes_the_challenger(second):
+    assert (second.status, second.promoted) == ("completed", False)
+    assert second.reason.startswith("MAE / MAE of the random walk ")
+    own, champion = (float(word.strip(",")) for word in second.reason.split() if word[0].isdigit())
+    assert own > champion
+    assert aliases() == {"champion": 1, "challenger": 2}
+
+
+@pytest.mark.slow
+def test_a_model_that_is_better_on_the_same_newest_origins_becomes_champion(first, second):
+    # With force_retrain the same configuration gives the same forecasts, so the bad one takes the place first.
+    registry.promote(registry.find(SYMBOL, "2"), "for this test")
+    third = pipeline.train(tiny.config(), force_retrain=True, progress=False)
+    assert (third.status, third.promoted) == ("completed", True)
+    assert aliases() == {"champion": 3}
+    same = [name for name in third.metrics if third.metrics[name] == first.metrics[name]]
+    assert len(same) == len(first.metrics)  # the same seed, the same figures
+    both = registry.load(SYMBOL), registry.load(SYMBOL, "2")
+    after = max(one.metadata.sets["validation"]["last_label"] for one in both)
+    prices = tiny.prices()
+    origins = prices.index[prices.index > after][:-14]
+    scores = [evaluate(one.predict(prices, origins), prices).scores.loc[one.metadata.version] for one in both]
+    ratios = [(1 - score["skill"]).mean() for score in scores]
+    assert third.reason == (
+        f"MAE / MAE of the random walk {ratios[0]:.4f}, champion {ratios[1]:.4f}, on the same newest origins"
+    )
+
+
+# Failing
+
+
+class Fails(pipeline.keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        raise ForecastError("the power went off")
+
+
+def test_a_training_that_fails_leaves_the_run_failed_and_the_registry_as_it_was(first):
+    before = versions(), aliases()
+    with pytest.raises(ForecastError, match="the power went off"):
+        pipeline.train(tiny.config(seed=9), callbacks=[Fails()], progress=False)
+    assert (versions(), aliases()) == before
+    assert runs()[0].info.status == "FAILED"
+    assert mlflow.active_run() is None
+
+
+def test_a_failure_after_training_leaves_the_registry_as_it_was_too(first, monkeypatch):
+    def fail(*_):
+        raise OSError("no space left on device")
+
+    before = versions(), aliases()
+    monkeypatch.setattr(pipeline, "_costs", fail)
+    fitted = tiny.forecaster()
+    monkeypatch.setattr(pipeline.Forecaster, "fit", lambda self, *_, **__: fitted)
+    with pytest.raises(OSError, match="no space left"):
+        pipeline.train(tiny.config(seed=9), progress=False)
+    assert (versions(), aliases()) == before
+    assert runs()[0].info.status == "FAILED"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "message"),
+    [
+        ({"symbol": "^NOPE"}, SourceError, "NOPE"),
+        ({"source": "nowhere"}, ConfigError, "nowhere"),
+        ({"start": "2018-12-20"}, DataQualityError, "sessions"),
+    ],
+)
+def test_what_cannot_be_fetched_or_trusted_stops_before_a_run_begins(store, parameters, error, message):
+    before = len(runs())
+    with pytest.raises(error, match=message):
+        pipeline.train(tiny.config(**parameters), progress=False)
+    assert len(runs()) == before
+
+
+def test_prices_with_errors_are_refused(store):
+    prices = tiny.prices()
+    prices.iloc[700, 1] = np.nan
+    prices.to_csv(store / "damaged.csv")
+    with pytest.raises(DataQualityError):
+        pipeline.train(tiny.config(source="csv:damaged.csv"), progress=False)  # a path from the project's root
+
+
+# The contest
+
+
+def test_a_champion_that_cannot_be_loaded_gives_way_and_the_reason_says_so(first, monkeypatch):
+    def gone(symbol, version):
+        raise ModelNotFoundError("its files are gone")
+
+    monkeypatch.setattr(registry, "load", gone)
+    won, reason = pipeline._contest(tiny.forecaster(), tiny.prices(), SYMBOL)
+    assert won
+    assert reason.endswith("cannot be used any more: its files are gone")
+    assert pipeline._if_adequate(registry.find(SYMBOL), tiny.config(), tiny.prices()) is None
+
+
+def test_without_common_newest_origins_the_champion_stays(first):
+    prices = tiny.prices()
+    last_learnt = tiny.forecaster().metadata.sets["validation"]["last_label"]
+    won, reason = pipeline._contest(tiny.forecaster(), prices.loc[:last_learnt], SYMBOL)
+    assert not won
+    assert "no origins" in reason
+
+
+def test_other_prices_are_a_reason_to_train_again(first):
+    champion = registry.find(SYMBOL)
+    assert pipeline._if_adequate(champion, tiny.config(), tiny.prices()) is not None
+    assert pipeline._if_adequate(champion, tiny.config(), tiny.prices().iloc[:-1]) is None
+    assert pipeline._if_adequate(champion, tiny.config(seed=1), tiny.prices()) is None
+    assert pipeline._if_adequate(None, tiny.config(), tiny.prices()) is None
+
+
+def test_a_rival_is_scored_on_the_same_test_set(first):
+    evaluation = pipeline.evaluate_on_test_set(
+        tiny.forecaster(), tiny.prices(), rivals={"another": registry.load(SYMBOL)}
+    )
+    assert {"random_walk", tiny.forecaster().metadata.version, "another"} <= set(evaluation.models)
+    assert evaluation.scores["n"].groupby("horizon").nunique().tolist() == [1, 1]

@@ -1,0 +1,300 @@
+"""Registered models in a real MLflow store, and loading them where the library is not."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+
+from forecastlib import registry, tracking
+from forecastlib.errors import DataQualityError, ModelNotFoundError
+
+SYMBOL = "^IXIC"
+
+
+def registered(version, symbol=SYMBOL):
+    """Register the tiny forecaster in a run of its own, as a version of this name."""
+    forecaster = tiny.forecaster()
+    renamed = type(forecaster).__new__(type(forecaster))
+    renamed.__dict__.update(forecaster.__dict__)
+    renamed.metadata = dataclasses.replace(forecaster.metadata, version=version)
+    with tracking.run("register", {}):
+        return registry.register(renamed, tiny.prices(), symbol=symbol)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """Two versions, the first one champion and the second one challenger."""
+    with tiny.home(tmp_path_factory.mktemp("project")) as folder:
+        first = registered("v1.0.0_20190102_030405")
+        registry.promote(first, "the first version")
+        registry.challenge(registered("v1.0.0_20190103_030405"), "no better")
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def served(store):
+    return mlflow.pyfunc.load_model("models:/IXIC_lstm@champion")
+
+
+# Names and versions
+
+
+def test_names_are_those_of_the_symbols():
+    assert registry.model_name("^IXIC") == "IXIC_lstm"
+    assert registry.model_name("BTC-USD") == "BTC_USD_lstm"
+
+
+def test_the_digest_tells_configurations_apart():
+    assert registry.config_digest(tiny.config()) == registry.config_digest(tiny.config())
+    assert registry.config_digest(tiny.config()) != registry.config_digest(tiny.config(seed=1))
+
+
+@pytest.mark.parametrize(
+    ("version", "number"),
+    [
+        ("champion", 1),
+        ("challenger", 2),
+        ("1", 1),
+        ("2", 2),
+        ("v1.0.0_20190102_030405", 1),
+        ("v1.0.0_20190103_030405", 2),
+    ],
+)
+def test_a_version_is_found_by_alias_number_and_tag(store, version, number):
+    found = registry.find(SYMBOL, version)
+    assert (found.name, found.number) == ("IXIC_lstm", number)
+    assert found.tags["symbol"] == SYMBOL
+    assert found.tags["config"] == registry.config_digest(tiny.config())
+    assert found.tags["data_fingerprint"] == tiny.forecaster().metadata.fingerprint
+    assert mlflow.get_run(found.run_id).info.status == "FINISHED"
+    loaded = registry.load(SYMBOL, version)
+    assert loaded.metadata.version == found.tags["version"]
+    assert loaded.config == tiny.config()
+
+
+@pytest.mark.parametrize("version", ["9", "v1.0.0_20200101_000000", "validated", "no such alias", "v1' or '1'='1"])
+def test_a_version_that_does_not_exist_is_not_found(store, version):
+    assert registry.find(SYMBOL, version) is None
+    with pytest.raises(ModelNotFoundError, match=r"registered versions: .*1 \(v1\.0\.0_20190102_030405\).*make train"):
+        registry.load(SYMBOL, version)
+
+
+def test_a_symbol_without_models_is_not_found(store):
+    assert registry.find("^GSPC") is None
+    with pytest.raises(
+        ModelNotFoundError, match=r"registered versions: none; train one with: make train SYMBOL=\^GSPC"
+    ):
+        registry.load("^GSPC")
+
+
+def test_a_run_knows_what_its_model_costs(store):
+    metrics = mlflow.get_run(registry.find(SYMBOL).run_id).data.metrics
+    assert metrics["parameters"] == tiny.forecaster().network.count_params()
+    assert 10_000 < metrics["bundle_bytes"] < 1_000_000
+
+
+def test_promoting_moves_the_champion_and_ends_the_challenge(tmp_path, store):
+    client = tracking.connect()
+    second = registry.find(SYMBOL, "2")
+    try:
+        registry.promote(second, "better by half")
+        aliases = client.get_registered_model("IXIC_lstm").aliases
+        assert {alias: int(number) for alias, number in aliases.items()} == {"champion": 2}
+        tags = registry.find(SYMBOL).tags
+        assert tags["reason"] == "better by half"
+        assert pd.Timestamp(tags["champion_since"]) > pd.Timestamp("2020", tz="UTC")
+    finally:
+        registry.promote(registry.find(SYMBOL, "1"), "the first version")
+        registry.challenge(second, "no better")
+
+
+def test_a_version_whose_files_are_gone_says_so(store):
+    source = Path(mlflow.MlflowClient().get_model_version_download_uri("IXIC_lstm", "2"))
+    aside = source.with_name("aside")
+    source.rename(aside)
+    try:
+        with pytest.raises(ModelNotFoundError, match="version 2, in the store; they are gone; restore"):
+            registry.load(SYMBOL, "2")
+    finally:
+        aside.rename(source)
+
+
+# The model as MLflow loads it
+
+
+def expected():
+    return tiny.numbers(tiny.forecaster().predict(tiny.prices())).assign(model_version="v1.0.0_20190102_030405")
+
+
+def as_index(prices):
+    return prices
+
+
+def as_column(prices):
+    return prices.reset_index()
+
+
+def as_text(prices):
+    return prices.reset_index().astype({"date": str})
+
+
+def with_whole_volume(prices):
+    return prices.astype({"volume": np.int64})
+
+
+def newest_first(prices):
+    return prices.iloc[::-1]
+
+
+@pytest.mark.parametrize("form", [as_index, as_column, as_text, with_whole_volume, newest_first])
+def test_a_served_model_takes_raw_prices_in_any_form(served, form):
+    forecast = served.predict(form(tiny.prices()))
+    pd.testing.assert_frame_equal(tiny.numbers(forecast), expected(), check_exact=True)
+
+
+def test_a_served_model_takes_a_date_and_a_symbol(served):
+    forecast = served.predict(tiny.prices(), params={"as_of": "2018-06-30", "symbol": "OTHER"})
+    assert forecast["origin"].unique().tolist() == [pd.Timestamp("2018-06-29")]
+    assert forecast["symbol"].unique().tolist() == ["OTHER"]
+
+
+def test_a_served_model_refuses_prices_without_dates(served):
+    with pytest.raises(DataQualityError, match="dates as the index or as a column 'date'"):
+        served.predict(tiny.prices().reset_index(drop=True))
+    with pytest.raises(DataQualityError, match="expected dates such as 2018-12-31"):
+        served.predict(tiny.prices().reset_index().assign(date="some day"))
+
+
+def test_the_model_says_what_it_takes_and_gives_and_shows_an_example(served):
+    signature = served.metadata.signature
+    assert signature.inputs.input_names() == ["date", "open", "high", "low", "close", "volume"]
+    assert signature.inputs.required_input_names() == ["open", "high", "low", "close", "volume"]
+    assert signature.outputs.input_names() == list(tiny.forecaster().predict(tiny.prices()).columns)
+    assert [parameter.name for parameter in signature.params.params] == ["as_of", "symbol"]
+    example = served.input_example
+    assert len(example) == tiny.forecaster().sessions_needed
+    pd.testing.assert_frame_equal(tiny.numbers(served.predict(example)), expected(), check_exact=True)
+
+
+ELSEWHERE = """
+import sys
+source = sys.argv[1]
+sys.path[:] = [path for path in sys.path if path != source]
+sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
+try:
+    import forecastlib
+except ModuleNotFoundError:
+    pass
+else:
+    raise SystemExit("the library can be imported without the model")
+import mlflow, pandas as pd
+mlflow.set_tracking_uri("sqlite:///mlruns/mlflow.db")
+model = mlflow.pyfunc.load_model("models:/IXIC_lstm@champion")
+forecast = model.predict(pd.read_csv("prices.csv", parse_dates=["date"], index_col="date"))
+import forecastlib
+print(forecastlib.__file__)
+print(forecast.drop(columns="batch_id").to_json(date_format="iso", double_precision=15))
+"""
+
+
+def lines_from_elsewhere(folder):
+    tiny.prices().to_csv(folder / "prices.csv")
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    for name in ("PYTHONPATH", "FORECASTLIB_HOME", "MLFLOW_TRACKING_URI"):
+        environment.pop(name, None)
+    command = [sys.executable, "-P", "-c", ELSEWHERE, str(registry.SOURCE_TREE.parent)]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.strip().splitlines()[-2:]
+
+
+@pytest.mark.slow
+def test_a_moved_store_serves_the_same_where_the_source_tree_is_not(store, tmp_path):
+    moved = Path(shutil.copytree(store, tmp_path / "moved"))
+    hidden = store.with_name("hidden")
+    store.rename(hidden)  # nothing may still be read from there
+    try:
+        home, forecast = lines_from_elsewhere(moved)
+        with tiny.home(moved):
+            assert registry.load(SYMBOL).metadata.version == "v1.0.0_20190102_030405"
+    finally:
+        hidden.rename(store)
+        os.chdir(store)
+    assert Path(home).is_relative_to(moved / "mlruns")
+    assert home.endswith("code/forecastlib/__init__.py")
+    assert forecast == expected().to_json(date_format="iso", double_precision=15)
+
+
+@contextlib.contextmanager
+def model_server(folder, uri):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", uri, "--env-manager", "local"]
+    environment = os.environ | {
+        "MLFLOW_TRACKING_URI": "sqlite:///mlruns/mlflow.db",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    with (folder / "server.log").open("w") as log:
+        server = subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", str(port)],
+            cwd=folder,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield server, f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait(30)
+
+
+def wait_until_it_answers(server, address, log, seconds=150):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert server.poll() is None, log.read_text()[-3000:]
+        not_yet = contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError)
+        with not_yet, urllib.request.urlopen(f"{address}/ping", timeout=5) as answer:
+            assert answer.status == 200
+            return
+        time.sleep(0.2)  # between two looks; the deadline decides
+    raise AssertionError(f"no answer within {seconds} s: {log.read_text()[-3000:]}")
+
+
+@pytest.mark.slow
+def test_mlflows_own_model_server_answers_the_same(store):
+    frame = as_text(with_whole_volume(tiny.prices().tail(400)))
+    body = json.dumps({"dataframe_split": frame.to_dict(orient="split", index=False), "params": {"as_of": ""}}).encode()
+    with model_server(store, "models:/IXIC_lstm@champion") as (server, address):
+        wait_until_it_answers(server, address, store / "server.log")
+        request = urllib.request.Request(
+            f"{address}/invocations", body, headers={"Content-Type": "application/json"}, method="POST"
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            rows = pd.DataFrame(json.load(answer)["predictions"])
+    assert list(rows.columns) == list(tiny.forecaster().predict(tiny.prices()).columns)
+    wanted = expected()
+    for name in wanted.columns:
+        if pd.api.types.is_float_dtype(wanted[name]):
+            np.testing.assert_array_equal(rows[name].astype(float), wanted[name])
+        elif pd.api.types.is_datetime64_any_dtype(wanted[name]):
+            assert pd.to_datetime(rows[name]).tolist() == wanted[name].tolist()
+        else:
+            assert rows[name].tolist() == wanted[name].tolist()
