@@ -36,7 +36,12 @@ $(VENV)/ready: requirements.lock pyproject.toml
 run: setup ## run all notebooks for both bundled indices, or for SYMBOL=...
 	$(BIN)/forecastlib run $(if $(filter SYMBOL=%,$(PARAMETERS)),,SYMBOL=^IXIC,^GSPC) $(PARAMETERS)
 
-data features train evaluate forecast: setup ## run one notebook; any of its parameters may follow as NAME=value
+data: ## fetch prices and check them; here and below, parameters may follow as NAME=value
+features: ## features, windows and the split
+train: ## train, evaluate, log and register a model
+evaluate: ## the model beside the baselines and the naive recipe
+forecast: ## forecast with the champion
+data features train evaluate forecast: setup
 	$(BIN)/forecastlib run $@ $(PARAMETERS)
 
 lab: setup ## open the notebooks in JupyterLab

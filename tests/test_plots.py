@@ -1,0 +1,90 @@
+"""Figures: each draws what it says, and leaves the user's style alone."""
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+
+from forecastlib import compute_features, evaluate, holdout, make_windows, plots
+from forecastlib.config import SplitConfig, WindowConfig
+from forecastlib.forecasts import COLUMNS
+
+
+@pytest.fixture(scope="module")
+def forecasts(gspc):
+    """Return forecasts of a made-up model: the last close, with ranges around it."""
+    origins = gspc.index[-200:-40]
+    rows = []
+    for origin in origins:
+        at, close = gspc.index.get_loc(origin), gspc.loc[origin, "close"]
+        for h in (5, 10):
+            spread = 0.01 * np.sqrt(h)
+            rows.append(("^GSPC", origin, h, gspc.index[at + h], close, 1.001 * close, 0.1, "neutral",
+                         close * (1 - spread), close * (1 + spread), close * (1 - 2 * spread), close * (1 + 2 * spread),
+                         0.55, 0.45, 0.3, "model", "batch"))  # fmt: skip
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def lines(axes):
+    return {line.get_label(): line.get_xydata() for line in axes.get_lines()}
+
+
+def test_prices_are_drawn_as_they_are(gspc):
+    above, below = plots.plot_prices(gspc).axes
+    assert above.get_yscale() == "log"
+    np.testing.assert_array_equal(above.get_lines()[0].get_ydata(), gspc["close"])
+    assert len(below.patches) == gspc["volume"].resample("MS").mean().size
+
+
+def test_every_feature_group_has_a_panel_named_with_its_size(gspc):
+    titles = [axes.get_title(loc="left") for axes in plots.plot_feature_groups(compute_features(gspc)).axes]
+    assert titles == ["bar (14)", "trend (32)", "momentum (28)", "volatility (30)", "volume (22)", "statistics (22)",
+                      "calendar (4)"]  # fmt: skip
+
+
+def test_the_split_shows_each_set_and_how_much_is_purged(gspc):
+    windows = make_windows(gspc, compute_features(gspc), WindowConfig())
+    split = holdout(windows, SplitConfig())
+    above, below = plots.plot_split(windows, split, gspc).axes
+    assert [text.get_text() for text in above.texts] == ["29 purged", "29 purged"]
+    assert [tick.get_text() for tick in below.get_yticklabels()] == ["train", "validation", "test"]
+
+
+def test_losses_have_a_panel_for_each_output_in_order_of_horizon():
+    names = ["", *(f"price_prediction_{h}d_" for h in (30, 7, 14))]
+    history = pd.DataFrame({f"{v}{n}loss": [3.0, 1.0, 2.0] for n in names for v in ("", "val_")}, index=[1, 2, 3])
+    titles = [axes.get_title(loc="left") for axes in plots.plot_losses(history).axes]
+    assert titles == ["all outputs, weighted", "7d", "14d", "30d"]
+
+
+def test_predictions_are_drawn_against_what_happened(gspc, forecasts):
+    figure = plots.plot_predictions(evaluate(forecasts, gspc), "model")
+    left, right = figure.axes[:2]
+    first = forecasts[forecasts["horizon"] == 5]
+    np.testing.assert_allclose(lines(left)["predicted"][:, 1], first["predicted_price"])
+    np.testing.assert_allclose(lines(left)["real"][:, 1], gspc.loc[first["target_date"], "close"])
+    assert right.get_title(loc="left").startswith("skill ")
+
+
+def test_scores_show_the_true_figure_even_where_the_bar_is_cut(gspc, forecasts):
+    awful = forecasts.assign(predicted_price=2.0 * forecasts["predicted_price"], model_version="awful")
+    evaluation = evaluate(pd.concat([forecasts, awful]), gspc)
+    first = plots.plot_scores(evaluation, {"model": "LSTM"}).axes[0]
+    assert {tick.get_text() for tick in first.get_yticklabels()} == {"drift", "awful", "LSTM"}
+    shown = " ".join(text.get_text() for text in first.texts)
+    assert f"{evaluation.scores.loc[('awful', 5), 'skill']:+.3f}" in shown
+    assert min(bar.get_width() for bar in first.patches) == -plots.WORST_SKILL_SHOWN
+
+
+def test_the_fan_begins_at_the_last_close_and_ends_at_the_ranges(gspc, forecasts):
+    one = forecasts[forecasts["origin"] == forecasts["origin"].iloc[0]]
+    (axes,) = plots.plot_forecast(one, gspc).axes
+    fan = lines(axes)["forecast"]
+    np.testing.assert_allclose(fan[:, 1], [one["last_close"].iloc[0], *one["predicted_price"]])
+    assert "what came" in lines(axes)
+
+
+def test_drawing_leaves_the_users_own_style_as_it_was(gspc):
+    with mpl.rc_context({"font.size": 17.0}):
+        plots.plot_prices(gspc)
+        assert mpl.rcParams["font.size"] == 17.0
