@@ -23,7 +23,7 @@ from forecastlib.network import (
     output_name,
     stochastic_twin,
 )
-from forecastlib.network.inference import BATCH_SIZES
+from forecastlib.network.inference import LARGEST_BATCH
 
 WINDOW = WindowConfig(lookback=6, horizons=(7, 14))  # as text 14 comes first: an order that could go wrong shows
 SMALL = ModelConfig(lstm_units=(5, 4), dense_units=(6,), branch_units=5)
@@ -353,7 +353,7 @@ def test_predictions_are_those_of_keras(answering):
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 17])
-def test_padding_of_batches_does_not_show(answering, n):
+def test_an_origin_gets_the_same_answer_in_a_batch_of_any_size(answering, n):
     data = samples()
     caller = NetworkCaller(answering, (7, 14))
     every = caller.predict(data.matrix, data.rows)
@@ -365,7 +365,7 @@ def test_padding_of_batches_does_not_show(answering, n):
 def test_more_windows_than_the_largest_batch_are_cut_and_joined_in_order(answering):
     data = samples()
     caller = NetworkCaller(answering, (7, 14))
-    many = np.resize(data.rows, BATCH_SIZES[-1] + 7)
+    many = np.resize(data.rows, LARGEST_BATCH + 7)
     once = caller.predict(data.matrix, data.rows)
     np.testing.assert_allclose(caller.predict(data.matrix, many), np.resize(once, (len(many), 2)), rtol=1e-5, atol=1e-6)
 

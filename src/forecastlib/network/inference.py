@@ -14,12 +14,8 @@ from forecastlib.network.architecture import output_name, stochastic_twin
 
 Scaled = npt.NDArray[np.float32]
 
-BATCH_SIZES = (1, 4, 16, 64, 256, 1024)
-"""Numbers of windows that are computed at once; others are padded to the next of them.
-
-A recurrent layer may compile its loop anew for every batch size it meets, which takes a hundred times longer than
-running it. 1024 windows are 37 MB at the default lookback and number of features.
-"""
+LARGEST_BATCH = 1024
+"""Windows that are computed at once: 37 MB at the default lookback and number of features."""
 
 
 class NetworkCaller:
@@ -74,8 +70,8 @@ class NetworkCaller:
         """
         shared = tf.constant(matrix)
         with self._lock:
-            answers = [np.asarray(self._predict(shared, part)) for part in _padded(rows)]
-        return np.concatenate(answers)[: len(rows)]
+            answers = [np.asarray(self._predict(shared, part)) for part in _parts(rows)]
+        return np.concatenate(answers)
 
     def sample(self, matrix: Scaled, rows: npt.NDArray[np.int64], samples: int) -> Scaled:
         """Run MC dropout: the stochastic passes of an origin as one batch (Gal and Ghahramani, ICML 2016).
@@ -98,24 +94,11 @@ class NetworkCaller:
             for row in rows:
                 for generator, seed in zip(self._generators, self._seeds, strict=True):
                     generator.state.assign([int(seed), 0])
-                copies = np.full(samples, row, dtype=np.int64)
-                passes += [np.asarray(self._sample(shared, tf.constant(part))) for part in _parts(copies)]
+                passes += [np.asarray(self._sample(shared, part)) for part in _parts(np.full(samples, row))]
         return np.concatenate(passes).reshape(len(rows), samples, -1)
 
 
-def _parts(rows: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
+def _parts(rows: npt.NDArray[np.int64]) -> Iterator[tf.Tensor]:
     """Cut many windows into batches, so that the memory of gathered windows stays bounded."""
-    for start in range(0, len(rows), BATCH_SIZES[-1]):
-        yield rows[start : start + BATCH_SIZES[-1]]
-
-
-def _padded(rows: npt.NDArray[np.int64]) -> Iterator[tf.Tensor]:
-    """Cut into batches, and fill the last one up to the next batch size by repeating its last row.
-
-    Examples
-    --------
-    1030 rows become one batch of 1024 and one of 16, the last ten of which are to be dropped.
-    """
-    for part in _parts(rows):
-        size = next(size for size in BATCH_SIZES if size >= len(part))
-        yield tf.constant(np.pad(part, (0, size - len(part)), mode="edge"), dtype=tf.int64)
+    for start in range(0, len(rows), LARGEST_BATCH):
+        yield tf.constant(rows[start : start + LARGEST_BATCH], dtype=tf.int64)
