@@ -53,8 +53,9 @@ ui: setup ## compare runs and see the registered models in MLflow, on PORT=5000
 showcase: setup ## draw what the README shows anew, from the present champions
 	$(BIN)/forecastlib showcase
 
+# Two processes of one thread each: several threads apiece would only get in each other's way.
 test: setup ## run every test
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: setup ## check style and types
 	$(BIN)/ruff check .
