@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import curl_cffi  # noqa: F401 - before any test module loads TensorFlow, see forecastlib/network/__init__.py
 import numpy as np
 import pandas as pd
 import pytest

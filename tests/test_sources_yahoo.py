@@ -399,3 +399,18 @@ def test_yfinance_is_not_loaded_before_it_is_asked():
 
 def test_the_real_yahoo_is_what_open_source_opens():
     assert open_source("yahoo").name == "yahoo"
+
+
+@pytest.mark.slow
+def test_requests_still_work_where_tensorflow_is_loaded():
+    # TensorFlow's own libcurl must not take the place of the one that yfinance's requests need.
+    code = """
+import forecastlib.network
+from curl_cffi import requests
+try:
+    requests.get("http://127.0.0.1:9", impersonate="chrome", timeout=5)
+except requests.exceptions.ConnectionError as error:
+    print("refused", error.code)
+"""
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.split() == ["refused", "7"]

@@ -1,5 +1,13 @@
 """The network: its recurrent layer, its architecture, its training, and calling it once it is trained."""
 
+from importlib import import_module
+from importlib.util import find_spec
+
+# TensorFlow exports symbols of a libcurl of its own. Loaded before curl_cffi, which the extra `yahoo` brings, it makes
+# that one call the wrong library, and every request to Yahoo fails. So curl_cffi, where it is there, has to come first.
+if find_spec("curl_cffi") is not None:
+    import_module("curl_cffi")
+
 from forecastlib.network.architecture import (
     INPUT_NAME,
     build_network,
