@@ -80,6 +80,12 @@ def _dates(axes: Axes) -> None:
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
 
 
+def _log_prices(axes: Axes) -> None:
+    axes.set_yscale("log")
+    for set_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        set_formatter(StrMethodFormatter("{x:,.0f}"))
+
+
 @_styled
 def plot_prices(prices: pd.DataFrame) -> Figure:
     """Draw the closes on a logarithmic axis, and the volume below them.
@@ -92,9 +98,7 @@ def plot_prices(prices: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(9, 4.6))
     above, below = figure.subplots(2, sharex=True, height_ratios=[3, 1])
     above.plot(prices.index, prices["close"], color=BLUE, linewidth=1.0)
-    above.set_yscale("log")
-    above.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    above.yaxis.set_minor_formatter(StrMethodFormatter("{x:,.0f}"))
+    _log_prices(above)
     above.set_title(f"{prices.attrs.get('symbol', '')}: close (log scale)")
     monthly = prices["volume"].resample("MS").mean()
     below.bar(monthly.index, monthly / 1e9, width=25, color=GREY)
@@ -146,9 +150,7 @@ def plot_split(windows: Windows, split: Split, prices: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(9, 4.4))
     above, below = figure.subplots(2, sharex=True, height_ratios=[3, 1.2])
     above.plot(prices.index, prices["close"], color=LIGHT, linewidth=1.0)
-    above.set_yscale("log")
-    above.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    above.yaxis.set_minor_formatter(StrMethodFormatter("{x:,.0f}"))
+    _log_prices(above)
     ends = []
     for level, (name, index) in enumerate(split.sets().items()):
         chosen = windows.take(index)
