@@ -62,7 +62,7 @@ lint: setup ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-lock: setup ## resolve pyproject.toml anew into requirements.lock (needs uv on the PATH)
+lock: ## resolve pyproject.toml anew into requirements.lock (needs uv on the PATH)
 	uv pip compile --quiet pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-header -o requirements.lock
 
 clean: ## remove what runs have produced, but not .venv
