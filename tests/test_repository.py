@@ -26,7 +26,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 LAYERS = [
     "config errors",
-    "prices sources quality sessions volatility features windows splits scaling distribution metrics dataset",
+    "database locks project prices sources quality sessions volatility features windows splits scaling distribution "
+    "metrics dataset",
     "network uncertainty baselines forecasts",
     "bundle forecaster evaluation tracking registry pipeline backtest audit ledger served_model",
     "cli doctor serving runner report showcase sweep plots",
@@ -42,6 +43,7 @@ PUBLIC = [
     "ForecastError",
     "Forecaster",
     "IncompatibleModelError",
+    "Ledger",
     "LedgerError",
     "ModelConfig",
     "ModelNotFoundError",

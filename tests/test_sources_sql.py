@@ -14,9 +14,10 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
+from forecastlib.database import masked, parse_url
 from forecastlib.errors import ConfigError, DataQualityError, SourceError
 from forecastlib.sources import open_source
-from forecastlib.sources.sql import SqlSource, import_prices, masked, parse_url
+from forecastlib.sources.sql import SqlSource, import_prices
 
 
 @pytest.fixture(scope="module")
@@ -213,8 +214,9 @@ def test_an_import_that_fails_midway_leaves_the_table_as_it_was(url, gspc):
 # One interpreter that forks, so that pandas is loaded once; the children wait for the pipe's end to begin together.
 AT_ONCE = """
 import os, sys
+from forecastlib.database import parse_url
 from forecastlib.sources import open_source
-from forecastlib.sources.sql import import_prices, parse_url
+from forecastlib.sources.sql import import_prices
 
 prices = open_source("bundled").fetch("^GSPC", "2013-01-01")
 parse_url(sys.argv[1])  # loads SQLAlchemy

@@ -30,6 +30,7 @@ _HOMES = {
     "evaluation": ("evaluate",),
     "features": ("compute_features",),
     "forecaster": ("Forecaster",),
+    "ledger": ("Ledger",),
     "network": ("FastLSTM",),
     "pipeline": ("forecast", "train"),
     "quality": ("QualityReport", "check_quality", "repair"),

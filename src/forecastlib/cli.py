@@ -111,9 +111,10 @@ def import_command(
     Without a SYMBOL, all that the source has. Sessions that are there already get the new values. It is one
     transaction: if anything fails, the table stays as it was.
     """
+    from forecastlib.database import masked, parse_url
     from forecastlib.sources import open_source
     from forecastlib.sources.base import symbols_of
-    from forecastlib.sources.sql import import_prices, masked, parse_url
+    from forecastlib.sources.sql import import_prices
 
     target = masked(parse_url(into))
     opened = open_source(source, **options)

@@ -77,6 +77,7 @@ def forecast_frame(
     -------
     DataFrame
         n x horizons rows, the horizons of an origin one after the other; the columns are :data:`COLUMNS`.
+        ``attrs["direction_threshold"]`` is what the calls were made with.
     """
     n, horizons = log_returns.shape
     close = windows.last_close[:, None]
@@ -104,7 +105,9 @@ def forecast_frame(
         lower, upper = distribution.interval(coverage / 100.0)
         columns[f"lower_{coverage}"] = (close * np.exp(lower)).ravel()
         columns[f"upper_{coverage}"] = (close * np.exp(upper)).ravel()
-    return pd.DataFrame(columns)[list(COLUMNS)]
+    frame = pd.DataFrame(columns)[list(COLUMNS)]
+    frame.attrs["direction_threshold"] = config.direction_threshold
+    return frame
 
 
 def require_forecasts(forecasts: pd.DataFrame) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,42 +17,18 @@ from mlflow.data.pandas_dataset import from_pandas
 from mlflow.entities import Metric
 
 from forecastlib.config import RunConfig
+from forecastlib.locks import alone
 from forecastlib.prices import fingerprint
+from forecastlib.project import HOME_VARIABLE as HOME_VARIABLE
+from forecastlib.project import project_root as project_root
+from forecastlib.project import slug as slug
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EXPERIMENT = "forecastlib"
-HOME_VARIABLE = "FORECASTLIB_HOME"
 RUN_VARIABLE = "MLFLOW_RUN_ID"
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
-
-
-def project_root() -> Path:
-    """Return the folder that holds ``mlruns/`` and ``reports/``.
-
-    ``FORECASTLIB_HOME``, else the nearest folder at or above the working directory that has both ``mlruns`` and
-    ``notebooks``, else the working directory.
-    """
-    home = os.environ.get(HOME_VARIABLE)
-    if home:
-        return Path(home).expanduser().resolve()
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / "mlruns").is_dir() and (folder / "notebooks").is_dir():
-            return folder
-    return here
-
-
-def slug(symbol: str) -> str:
-    """Return a symbol as a name for folders and registered models.
-
-    Examples
-    --------
-    >>> slug("^IXIC"), slug("BTC-USD")
-    ('IXIC', 'BTC_USD')
-    """
-    return re.sub(r"[^A-Za-z0-9]+", "_", symbol).strip("_") or "unnamed"
 
 
 def connect() -> mlflow.MlflowClient:
@@ -108,14 +83,8 @@ def _only_one_creates(uri: str) -> Iterator[None]:
     if not uri.startswith("sqlite:"):
         yield
         return
-    lock = Path(uri.removeprefix("sqlite:///")).with_suffix(".lock")
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(lock, timeout=120, isolation_level=None)
-    try:
-        connection.execute("BEGIN EXCLUSIVE")
+    with alone(Path(uri.removeprefix("sqlite:///")).with_suffix(".lock")):
         yield
-    finally:
-        connection.close()
 
 
 @contextlib.contextmanager

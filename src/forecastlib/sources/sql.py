@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, quote_plus
 
 import numpy as np
 import pandas as pd
 
-from forecastlib.errors import ConfigError, SourceError
+from forecastlib.database import file_of, masked, open_engine, parse_url, reason_of, writing
+from forecastlib.errors import SourceError
 from forecastlib.prices import COLUMNS, require_prices
 from forecastlib.sources.base import Day, served
 from forecastlib.sources.dates import parse_dates
 from forecastlib.sources.table import Column
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL, Connection, Engine, Table
+    from sqlalchemy import URL, Connection, Table
 
-_DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
-_SECRET = re.compile(r"pass|secret|token|key", re.IGNORECASE)
 _WRITE_IT = "write it with `forecastlib import SOURCE --into sql:URL`"
-_WAIT_SECONDS = 30
 _ROWS_AT_ONCE = 1_000
 _LOCK = 0x666F7265  # any constant of our own: imports into one PostgreSQL database go one after the other
 
@@ -126,43 +122,6 @@ def import_prices(prices: pd.DataFrame | Iterable[pd.DataFrame], url: str) -> in
     return written
 
 
-def parse_url(url: str) -> URL:
-    """Read a database's URL and name its driver.
-
-    Raises
-    ------
-    ConfigError
-        If it is none of SQLite or PostgreSQL; the URL is not repeated, as it may hold a password.
-    """
-    import sqlalchemy as sa
-
-    try:
-        parsed = sa.make_url(url.removeprefix("sql:"))
-        driver = _DRIVERS.get(parsed.drivername, parsed.drivername)
-        backend = driver.partition("+")[0]
-    except (sa.exc.ArgumentError, ValueError):
-        backend = ""
-    if backend not in _DRIVERS:
-        raise ConfigError(
-            "expected a database as sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE; "
-            f"got {f'one of {backend}' if backend else 'something else'}"
-        )
-    return parsed.set(drivername=driver)
-
-
-def masked(url: URL) -> str:
-    """Write a database's URL without its secrets.
-
-    Examples
-    --------
-    >>> masked(parse_url("postgresql://ann:hunter2@db/prices?sslpassword=x"))
-    'postgresql://ann:***@db/prices?sslpassword=***'
-    """
-    query = {name: "***" if _SECRET.search(name) else value for name, value in url.query.items()}
-    shown = url.set(query=query, drivername=url.drivername.partition("+")[0])
-    return shown.render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
-
-
 @contextmanager
 def connected(url: URL, *, write: bool = False) -> Iterator[Connection]:
     """Open a connection with one transaction around its use, wording what the driver raises without secrets.
@@ -174,23 +133,22 @@ def connected(url: URL, *, write: bool = False) -> Iterator[Connection]:
     """
     import sqlalchemy as sa
 
-    name = masked(url)
-    file = url.database if url.get_backend_name() == "sqlite" else None
-    if not write and file and file != ":memory:" and not file.startswith("file:") and not _exists(file):
+    name, file = masked(url), file_of(url)
+    if not write and file and not _exists(file):
         raise SourceError(f"sql:{name}: there is no such file; {_WRITE_IT}")
     try:
-        engine = _engine(url, write=write)
+        engine = open_engine(url)
     except ModuleNotFoundError as error:
-        raise SourceError(f"sql:{name}: {error}; pip install 'forecastlib[postgres]'") from None
+        raise SourceError(f"sql:{name}: {error}") from None
     try:
-        with engine.begin() as connection:
+        with writing(engine) if write else engine.begin() as connection:
             if write and url.get_backend_name() == "postgresql":
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
             yield connection
     except sa.exc.SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", None) or error).strip()
+        reason = reason_of(error, url)
         hint = f"; {_WRITE_IT}" if _no_table(reason) else ""
-        raise SourceError(f"sql:{name}: {_without_secrets(reason, url)}{hint}") from None
+        raise SourceError(f"sql:{name}: {reason}{hint}") from None
     finally:
         engine.dispose()
 
@@ -204,37 +162,6 @@ def _exists(file: str) -> bool:
 
 def _no_table(reason: str) -> bool:
     return "no such table" in reason or 'relation "prices" does not exist' in reason
-
-
-def _without_secrets(text: str, url: URL) -> str:
-    values = [str(url.password or "")]
-    for name, value in url.query.items():
-        if _SECRET.search(name):
-            values += [value] if isinstance(value, str) else value
-    for secret in values:
-        for form in {secret, quote(secret, safe=""), quote_plus(secret)} - {""}:
-            text = text.replace(form, "***")
-    return text
-
-
-def _engine(url: URL, *, write: bool) -> Engine:
-    import sqlalchemy as sa
-
-    if url.get_backend_name() == "postgresql":
-        waiting: dict[str, Any] = {} if "connect_timeout" in url.query else {"connect_timeout": _WAIT_SECONDS}
-        return sa.create_engine(url, poolclass=sa.NullPool, connect_args=waiting)
-    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args={"timeout": _WAIT_SECONDS})
-
-    # Python's sqlite3 begins a transaction late, and none around CREATE TABLE: begin it here; to write, with the lock.
-    @sa.event.listens_for(engine, "connect")
-    def _no_implicit_begin(connection: Any, _: Any) -> None:
-        connection.isolation_level = None
-
-    @sa.event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-    return engine
 
 
 def _table() -> Table:
