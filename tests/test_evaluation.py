@@ -7,9 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecastlib import metrics
+from forecastlib.config import WindowConfig
+from forecastlib.distribution import LEVELS, Distribution
 from forecastlib.errors import DataQualityError, NotEnoughDataError
-from forecastlib.evaluation import DRIFT, RANDOM_WALK, SCORES, evaluate, mean_relative_error
+from forecastlib.evaluation import DRIFT, RANDOM_WALK, SCORES, crps, evaluate, mean_relative_error
 from forecastlib.forecasts import COLUMNS
+from forecastlib.windows import make_windows
 
 HORIZONS = (1, 5)
 
@@ -90,8 +93,8 @@ def test_every_score_equals_that_of_a_slow_loop(evaluation, forecasts, prices):
                 score.append(high - low + 2 / (1 - coverage / 100) * (max(low - y, 0) + max(y - high, 0)))
             expected |= {f"coverage_{coverage}": sum(inside) / n, f"width_{coverage}": sum(width) / n}
             expected[f"interval_score_{coverage}"] = sum(score) / n
-        assert set(expected) == set(SCORES)
-        assert evaluation.scores.loc[("net", h)].to_dict() == pytest.approx(expected, rel=1e-9)
+        assert set(expected) == set(SCORES) - {"crps", "crps_skill"}
+        assert evaluation.scores.loc[("net", h), list(expected)].to_dict() == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_random_walk_has_no_skill_and_no_verdict(evaluation):
@@ -123,7 +126,7 @@ def test_the_drift_looks_at_nothing_after_an_origin(forecasts, prices):
 
 def test_a_model_without_ranges_has_no_scores_of_them(prices):
     scores = evaluate(forecasts_of(prices, range(100, 150), ranges=False), prices).scores
-    of_ranges = [name for name in SCORES if name.endswith(("_80", "_95"))]
+    of_ranges = [name for name in SCORES if name.endswith(("_80", "_95")) or name.startswith("crps")]
     assert scores[of_ranges].isna().all(axis=None)
     assert scores.drop(columns=of_ranges).notna().all(axis=None)
 
@@ -142,6 +145,40 @@ def test_scores_and_verdicts_have_one_row_for_each_model_and_horizon(evaluation)
     assert tuple(evaluation.scores.columns) == SCORES
     assert list(evaluation.verdicts.columns) == ["statistic", "p_value", "outcome", "verdict"]
     assert evaluation.symbol == "^X"
+
+
+def test_crps_of_a_distribution_is_that_of_its_quantiles_as_samples_in_per_cent(prices):
+    windows = make_windows(prices, prices[["close"]], WindowConfig(lookback=1, horizons=HORIZONS))
+    rng = np.random.default_rng(0)
+    quantiles = np.sort(rng.normal(0.0, 0.03, (len(windows), 2, len(LEVELS))), axis=2)
+    found = crps(windows, Distribution(LEVELS, quantiles))
+    close = prices["close"].to_numpy()
+    for row, column in ((0, 0), (57, 1), (180, 0)):
+        origin = windows.rows[row]
+        actual = math.log(close[origin + HORIZONS[column]] / close[origin])
+        expected = 100.0 * float(metrics.crps_of_samples(actual, quantiles[row, column]))
+        assert found[row, column] == pytest.approx(expected, rel=0.02)
+    assert np.isnan(found[-5:, 1]).all()  # not known yet
+    assert np.isfinite(found[:-5]).all()
+
+
+def test_crps_of_a_frame_is_averaged_and_compared_with_the_random_walks(prices):
+    net = forecasts_of(prices, range(100, 150)).assign(crps=np.tile([1.0, 3.0], 50))
+    walk = forecasts_of(prices, range(100, 150), model=RANDOM_WALK).assign(crps=2.0)
+    silent = forecasts_of(prices, range(100, 150), model="silent")
+    scores = evaluate(pd.concat([net, walk, silent]), prices).scores
+    assert scores.loc["net", "crps"].tolist() == [1.0, 3.0]
+    assert scores.loc["net", "crps_skill"].tolist() == [0.5, -0.5]
+    assert scores.loc[RANDOM_WALK, "crps_skill"].tolist() == [0.0, 0.0]
+    assert scores.loc[["silent", DRIFT], ["crps", "crps_skill"]].isna().all(axis=None)
+
+
+def test_one_missing_crps_leaves_the_mean_unknown(prices):
+    net = forecasts_of(prices, range(100, 150)).assign(crps=1.0)
+    net.loc[4, "crps"] = np.nan
+    scores = evaluate(net, prices).scores
+    assert math.isnan(scores.loc[("net", 1), "crps"])
+    assert scores.loc[("net", 5), "crps"] == 1.0
 
 
 # What counts
@@ -314,6 +351,16 @@ def test_the_table_has_a_row_for_each_model_with_the_random_walk_first(evaluatio
     assert list(table.index) == [RANDOM_WALK, DRIFT, "net"]
     assert list(table.columns) == ["mae 1d", "mae 5d", "skill 1d", "skill 5d"]
     assert table.loc["net", "skill 5d"] == evaluation.scores.loc[("net", 5), "skill"]
+
+
+def test_the_table_has_crps_where_it_is_known(prices):
+    net = forecasts_of(prices, range(100, 150)).assign(crps=1.25)
+    evaluation = evaluate(net, prices)
+    assert list(evaluation.table().columns)[-2:] == ["crps 1d", "crps 5d"]
+    html = evaluation._repr_html_()
+    assert "CRPS in per cent" in html
+    assert "1.250" in html
+    assert "–" in html  # of the random walk, whose distribution was not given
 
 
 def test_an_evaluation_shows_itself_as_a_table(evaluation):

@@ -16,10 +16,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from forecastlib import metrics
+from forecastlib.distribution import Distribution
 from forecastlib.errors import DataQualityError, NotEnoughDataError
 from forecastlib.forecasts import COVERAGES, require_forecasts
 from forecastlib.metrics.comparison import SMALLEST_COUNT
 from forecastlib.prices import require_prices
+from forecastlib.windows import Windows
 
 RANDOM_WALK, DRIFT = "random_walk", "drift"
 
@@ -35,8 +37,12 @@ SCORES = (
     "bias",
     "directional_accuracy",
     *(f"{score}_{coverage}" for coverage in COVERAGES for score in ("coverage", "width", "interval_score")),
+    "crps",
+    "crps_skill",
 )
 """The columns of :attr:`Evaluation.scores`; those of ranges are NaN for a model that gives none."""
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +53,8 @@ class Evaluation:
     ----------
     scores : DataFrame
         One row for each model and horizon (index ``model, horizon``), the columns :data:`SCORES`. Coverages are shares,
-        widths are relative to the last close, ``skill`` is 1 - MAE / MAE of the random walk.
+        widths are relative to the last close, ``skill`` is 1 - MAE / MAE of the random walk. ``crps`` is in per cent,
+        as :func:`crps` gives it, and ``crps_skill`` is 1 - CRPS / CRPS of the random walk.
     verdicts : DataFrame
         The same rows but for the random walk: Diebold-Mariano ``statistic``, ``p_value``, ``outcome`` and ``verdict``,
         a sentence.
@@ -77,17 +84,41 @@ class Evaluation:
         }
 
     def table(self) -> pd.DataFrame:
-        """Return MAE and skill of every model, one row a model, to be read at a glance."""
+        """Return MAE, skill and, where it is known, CRPS of every model, one row a model, to be read at a glance."""
         horizons = self.scores.index.unique("horizon")
+        shown = [score for score in ("mae", "skill", "crps") if self.scores[score].notna().any()]
         return pd.DataFrame(
-            {f"{score} {h}d": self.scores[score].xs(h, level="horizon") for score in ("mae", "skill") for h in horizons}
+            {f"{score} {h}d": self.scores[score].xs(h, level="horizon") for score in shown for h in horizons}
         )
 
     def _repr_html_(self) -> str:
         table = self.table()
-        formats: dict[Any, Any] = {name: "{:,.1f}" if str(name).startswith("mae") else "{:+.3f}" for name in table}
-        html: str = table.style.format(formats).set_caption(f"{self.symbol}: error and skill").to_html()
+        kinds = {"mae": "{:,.1f}", "skill": "{:+.3f}", "crps": "{:.3f}"}
+        formats: dict[Any, Any] = {name: kinds[str(name).split()[0]] for name in table}
+        caption = f"{self.symbol}: error and skill" + (", and CRPS in per cent" if "crps" in str(list(table)) else "")
+        html: str = table.style.format(formats, na_rep="–").set_caption(caption).to_html()
         return html
+
+
+def crps(windows: Windows, distribution: Distribution) -> Floats:
+    """Score predictive distributions by the continuous ranked probability score, in per cent.
+
+    Parameters
+    ----------
+    windows
+        The origins that are forecast, n rows, with their labels.
+    distribution
+        Predictive distributions of their log returns.
+
+    Returns
+    -------
+    ndarray, shape (n, horizons)
+        100 times the score of the log return, which is nearly per cent of the last close, so that times of high prices
+        do not count more; NaN where the label is not known yet. In a forecast frame it is the column ``crps``, row by
+        row: ``frame.assign(crps=crps(windows, distribution).ravel())``.
+    """
+    actual = windows.log_returns(windows.y)
+    return 100.0 * metrics.crps_of_quantiles(actual, distribution.quantiles, distribution.levels)
 
 
 def evaluate(forecasts: pd.DataFrame, prices: pd.DataFrame) -> Evaluation:
@@ -99,7 +130,8 @@ def evaluate(forecasts: pd.DataFrame, prices: pd.DataFrame) -> Evaluation:
     Parameters
     ----------
     forecasts
-        A forecast frame, of one or several models (``model_version``).
+        A forecast frame, of one or several models (``model_version``). It may have a further column ``crps``, see
+        :func:`crps`: a frame has the ends of two ranges, but not the distribution that they are of.
     prices
         Prices of the symbol, reaching beyond the target dates.
 
@@ -136,7 +168,7 @@ def evaluate(forecasts: pd.DataFrame, prices: pd.DataFrame) -> Evaluation:
     horizons = sorted(known["horizon"].unique())
     every = pd.MultiIndex.from_product([models, horizons], names=["model", "horizon"])
     rivals = every[every.get_level_values("model") != RANDOM_WALK]
-    scores = [_score(groups[key], prices, known["origin"].min()) for key in every]
+    scores = [_score(groups[m, h], groups[RANDOM_WALK, h], prices, known["origin"].min()) for m, h in every]
     verdicts = [_compare(groups[m, h], groups[RANDOM_WALK, h], prices, h) for m, h in rivals]
     return Evaluation(
         pd.DataFrame(scores, index=every, columns=list(SCORES)),
@@ -185,7 +217,7 @@ def _reference(known: pd.DataFrame, prices: pd.DataFrame) -> list[pd.DataFrame]:
     return [frame for name, frame in zip(parts, made, strict=True) if name not in set(known["model_version"])]
 
 
-def _score(rows: pd.DataFrame, prices: pd.DataFrame, first_origin: pd.Timestamp) -> list[float]:
+def _score(rows: pd.DataFrame, walk: pd.DataFrame, prices: pd.DataFrame, first_origin: pd.Timestamp) -> list[float]:
     actual, predicted, last = (rows[name].to_numpy() for name in ("actual_price", "predicted_price", "last_close"))
     before = prices["close"].loc[:first_origin].to_numpy()
     horizon = int(rows["horizon"].iloc[0])
@@ -209,6 +241,9 @@ def _score(rows: pd.DataFrame, prices: pd.DataFrame, first_origin: pd.Timestamp)
                 f"width_{coverage}": metrics.mean_width(lower, upper),
                 f"interval_score_{coverage}": metrics.interval_score(actual / last, lower, upper, coverage / 100.0),
             }
+    if "crps" in rows:  # NaN where a model gives no distribution
+        own = rows["crps"].mean(skipna=False)
+        scores |= {"crps": own, "crps_skill": 1.0 - own / walk["crps"].mean(skipna=False)}
     return [float(scores.get(name, math.nan)) for name in SCORES]
 
 
@@ -230,9 +265,9 @@ def _compare(rows: pd.DataFrame, walk: pd.DataFrame, prices: pd.DataFrame, horiz
     }
 
 
-def _loss(rows: pd.DataFrame) -> npt.NDArray[np.float64]:
+def _loss(rows: pd.DataFrame) -> Floats:
     error = (rows["predicted_price"] - rows["actual_price"]) / rows["last_close"]
-    loss: npt.NDArray[np.float64] = np.abs(error.to_numpy(dtype=np.float64))
+    loss: Floats = np.abs(error.to_numpy(dtype=np.float64))
     return loss
 
 
