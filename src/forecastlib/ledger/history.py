@@ -6,7 +6,7 @@ import datetime as dt
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Self
 
@@ -80,12 +80,19 @@ class Ledger:
             # Two processes that switch a new file to write-ahead logging at once would get in each other's way.
             with alone(path.with_suffix(".lock")) if file else nullcontext(), self._worded():
                 self._engine = open_engine(self._url, keep_connections=True)
-                if file:
-                    with self._engine.connect() as connection:
-                        connection.connection.cursor().execute("PRAGMA journal_mode = WAL")
-                migrate(self._engine)
+                self._prepare(write_ahead=bool(file))
         except OSError as error:
             raise LedgerError(f"ledger {self.name}: {error}") from None
+
+    def _prepare(self, *, write_ahead: bool) -> None:
+        """Make the database ready, or leave no connection open."""
+        with ExitStack() as undo:
+            undo.callback(self._engine.dispose)
+            if write_ahead:
+                with self._engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+                    connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+            migrate(self._engine)
+            undo.pop_all()
 
     def record(self, forecasts: pd.DataFrame, requested_by: str | None = None) -> int:
         """Keep forecasts: all of a frame, or if anything fails none of it.
@@ -111,11 +118,12 @@ class Ledger:
         require_forecasts(forecasts)
         rows = list(rows_of(forecasts, requested_by))
         with self._writing() as connection:
-            added = connection.execute(self._insert(FORECASTS), rows).rowcount
+            # Counted by what comes back: drivers do not agree on the row count of many statements.
+            added = connection.execute(self._insert(FORECASTS).returning(FORECASTS.c.horizon), rows).all()
             if requested_by is not None:
                 asked = [{name: row[name] for name in ("requested_by", *KEY)} for row in rows]
                 connection.execute(self._insert(REQUESTS), asked)
-        return int(added)
+        return len(added)
 
     def settle(self, prices: pd.DataFrame) -> int:
         """Fill in what happened, for forecasts of this symbol whose target session the prices know.
@@ -296,10 +304,10 @@ class Ledger:
         except ModuleNotFoundError as error:
             raise LedgerError(f"ledger {self.name}: {error}") from None
 
-    def _insert(self, table: sa.Table) -> sa.Insert:
-        dialect = postgresql if self._engine.dialect.name == "postgresql" else sqlite
-        statement: sa.Insert = dialect.insert(table).on_conflict_do_nothing()
-        return statement
+    def _insert(self, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
+        if self._engine.dialect.name == "postgresql":
+            return postgresql.insert(table).on_conflict_do_nothing()
+        return sqlite.insert(table).on_conflict_do_nothing()
 
     def _asked(self, query: sa.Select[Any], requested_by: str | None) -> sa.Select[Any]:
         if requested_by is None:

@@ -102,7 +102,7 @@ def widening(settled: pd.DataFrame, coverage: int) -> float:
     Returns
     -------
     float
-        For the half-width in log returns; 1 if nothing is settled.
+        For the half-width in log returns, about the middle of the range; 1 if nothing is settled.
 
     Notes
     -----
@@ -113,8 +113,10 @@ def widening(settled: pd.DataFrame, coverage: int) -> float:
     rows = ranged.sort_values(["origin", "recorded_at"]).drop_duplicates("origin", keep="last")
     if rows.empty:
         return 1.0
-    half_width = np.log((rows[f"upper_{coverage}"] / rows[f"lower_{coverage}"]).to_numpy()) / 2.0
-    scores = np.abs(np.log((rows["actual_price"] / rows["predicted_price"]).to_numpy())) / half_width
+    actual, lower, upper = (
+        np.log(rows[name].to_numpy()) for name in ("actual_price", f"lower_{coverage}", f"upper_{coverage}")
+    )
+    scores = np.abs(actual - (lower + upper) / 2.0) / ((upper - lower) / 2.0)
     origins = rows["origin"].to_numpy()
     followed = np.searchsorted(origins, rows["target_date"].to_numpy()) - np.arange(len(rows))
     known_later = origins[-1] >= rows["target_date"].to_numpy()

@@ -1,0 +1,676 @@
+"""The ledger, in SQLite and in a real PostgreSQL."""
+
+import datetime as dt
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+
+from forecastlib import evaluate, metrics
+from forecastlib.database import parse_url
+from forecastlib.errors import ConfigError, DataQualityError, LedgerError
+from forecastlib.forecasts import COLUMNS
+from forecastlib.ledger import LEDGER_VARIABLE, Ledger
+from forecastlib.ledger.schema import MIGRATIONS
+from forecastlib.uncertainty import adaptive_widening
+
+HORIZONS = (3, 5)
+VERSION = "v1.0.0_20260101_120000"
+TABLES = ("forecasts", "requests", "ledger_schema")
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def url(request, tmp_path):
+    """The URL of a database without a ledger."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ledger.db'}"
+    url = request.getfixturevalue("postgresql")
+    execute(url, *(f"DROP TABLE IF EXISTS {table}" for table in TABLES))
+    return url
+
+
+@pytest.fixture
+def ledger(url):
+    with Ledger(url) as ledger:
+        yield ledger
+
+
+@pytest.fixture
+def prices(make_prices):
+    return make_prices(120)
+
+
+def execute(url, *statements):
+    """Change a database by other means than ours."""
+    with sa.create_engine(parse_url(url), poolclass=sa.NullPool).begin() as connection:
+        for statement in statements:
+            connection.execute(sa.text(statement))
+
+
+def rows_in(url, table="forecasts"):
+    """Read a whole table by other means than ours, in order."""
+    with sa.create_engine(parse_url(url), poolclass=sa.NullPool).connect() as connection:
+        return connection.execute(
+            sa.text(f"SELECT * FROM {table} ORDER BY symbol, origin, horizon, model_version")
+        ).all()
+
+
+def forecasts_of(prices, rows, *, version=VERSION, seed=0):
+    """Forecast some rows of prices by chance, in the shape of a forecaster."""
+    rng = np.random.default_rng(seed)
+    at = np.repeat(np.asarray(rows), len(HORIZONS))
+    horizon = np.tile(HORIZONS, len(rows))
+    last = prices["close"].to_numpy()[at]
+    change = rng.normal(0.0, 0.02, len(at))
+    predicted, width = last * np.exp(change), rng.uniform(0.005, 0.04, len(at))
+    days = pd.bdate_range(prices.index[0], periods=len(prices) + 30, unit="us")
+    p_up = rng.uniform(0.2, 0.8, len(at))
+    direction = np.where(change > 0.005, "up", np.where(change < -0.005, "down", "neutral"))
+    columns = {
+        "symbol": prices.attrs["symbol"],
+        "origin": prices.index[at],
+        "horizon": horizon,
+        "target_date": days[at + horizon],
+        "last_close": last,
+        "predicted_price": predicted,
+        "change_pct": 100.0 * np.expm1(change),
+        "direction": direction,
+        "lower_80": predicted * np.exp(-width),
+        "upper_80": predicted * np.exp(width),
+        "lower_95": predicted * np.exp(-2 * width),
+        "upper_95": predicted * np.exp(2 * width),
+        "p_up": p_up,
+        "p_down": 1.0 - p_up,
+        "confidence": np.where(direction == "up", p_up, 1.0 - p_up),
+        "model_version": version,
+        "batch_id": "a batch",
+    }
+    return pd.DataFrame(columns)[list(COLUMNS)]
+
+
+# Recording
+
+
+def test_a_forecast_comes_back_to_the_last_digit(ledger, prices):
+    forecasts = forecasts_of(prices, [60, 61])
+    before = dt.datetime.now(dt.UTC)
+    assert ledger.record(forecasts, "ann") == 4
+    found = ledger.history().sort_values(["origin", "horizon"], ignore_index=True)
+    pd.testing.assert_frame_equal(found[list(COLUMNS)], forecasts, check_exact=True)
+    assert (found["requested_by"] == "ann").all()
+    assert found["recorded_at"].between(before, dt.datetime.now(dt.UTC)).all()
+    assert found["actual_price"].isna().all() and found["settled_at"].isna().all()
+
+
+def test_the_same_forecast_again_changes_nothing(url, ledger, prices):
+    forecasts = forecasts_of(prices, [60, 61])
+    ledger.record(forecasts, "ann")
+    before = rows_in(url), rows_in(url, "requests")
+    assert ledger.record(forecasts.assign(batch_id="another", predicted_price=1.0), "ann") == 0
+    assert (rows_in(url), rows_in(url, "requests")) == before
+
+
+def test_only_what_is_new_is_counted_and_kept(ledger, prices):
+    ledger.record(forecasts_of(prices, [60, 61]))
+    assert ledger.record(forecasts_of(prices, [61, 62, 63])) == 4
+    assert ledger.count() == 8
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"symbol": "OTHER"},
+        {"origin": pd.Timestamp("2001-01-01")},
+        {"horizon": 4},
+        {"model_version": "v1.0.0_20260202_120000"},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_a_forecast_that_differs_in_one_of_four_things_is_another(ledger, prices, other):
+    forecast = forecasts_of(prices, [60]).head(1)
+    ledger.record(forecast)
+    assert ledger.record(forecast.assign(**other)) == 1
+    assert ledger.count() == 2
+
+
+def test_several_may_ask_for_the_same_forecast_and_each_finds_it(ledger, prices):
+    forecasts = forecasts_of(prices, [60])
+    assert ledger.record(forecasts, "ann") == 2
+    assert ledger.record(forecasts, "bob") == 0
+    assert ledger.record(forecasts) == 0
+    assert ledger.count() == 2
+    assert (ledger.history()["requested_by"] == "ann").all()
+    for name in ("ann", "bob"):
+        own = ledger.history(requested_by=name)
+        assert len(own) == ledger.count(requested_by=name) == 2
+        assert (own["requested_by"] == name).all()
+    assert ledger.count(requested_by="eve") == 0
+
+
+def test_a_model_without_ranges_has_none(ledger, prices):
+    bare = forecasts_of(prices, [60]).assign(lower_80=np.nan, upper_80=np.nan, lower_95=np.nan, upper_95=np.nan)
+    ledger.record(bare)
+    ledger.settle(prices)
+    assert ledger.history()[["lower_80", "upper_95"]].isna().all(axis=None)
+    scores = ledger.scorecard().loc[("TEST", 3, VERSION)]
+    assert scores["n"] == 1 and np.isnan(scores["coverage_80"]) and np.isfinite(scores["mae"])
+
+
+def test_what_is_no_forecast_frame_is_refused(ledger, prices):
+    with pytest.raises(DataQualityError, match="the columns predicted_price are missing"):
+        ledger.record(forecasts_of(prices, [60]).drop(columns="predicted_price"))
+
+
+def test_a_frame_of_which_one_row_cannot_be_kept_is_not_kept_at_all(ledger, prices):
+    forecasts = forecasts_of(prices, [60, 61])
+    forecasts.loc[3, "predicted_price"] = np.nan
+    with pytest.raises(LedgerError, match=r"(?i)not.null"):
+        ledger.record(forecasts, "ann")
+    assert ledger.count() == 0
+
+
+# Looking up
+
+
+def test_history_is_filtered_and_counted_alike(ledger, prices, make_prices):
+    other = make_prices(120, symbol="OTHER")
+    ledger.record(forecasts_of(prices, [60, 61, 62]), "ann")
+    ledger.record(forecasts_of(prices, [60], version="v1.0.0_20260202_120000"), "bob")
+    ledger.record(forecasts_of(other, [60, 61]))
+    ledger.settle(other)
+    day = prices.index[61]
+    for filters, expected in [
+        ({}, 12),
+        ({"symbol": "OTHER"}, 4),
+        ({"version": VERSION}, 10),
+        ({"requested_by": "ann"}, 6),
+        ({"since": day}, 6),
+        ({"until": day.date()}, 10),
+        ({"since": f"{day:%Y-%m-%d}", "until": day}, 4),
+        ({"settled": True}, 4),
+        ({"settled": False}, 8),
+        ({"symbol": "TEST", "requested_by": "ann", "until": prices.index[60], "settled": False}, 2),
+        ({"symbol": "'; DROP TABLE forecasts; --"}, 0),
+    ]:
+        assert len(ledger.history(**filters)) == ledger.count(**filters) == expected, filters
+
+
+def test_the_newest_comes_first_and_pages_make_up_the_whole(ledger, prices):
+    ledger.record(forecasts_of(prices, [60, 61]))
+    ledger.record(forecasts_of(prices, [50]))
+    whole = ledger.history()
+    origins = [prices.index[row] for row in (50, 50, 61, 61, 60, 60)]  # what was recorded last, then by origin
+    assert whole["origin"].tolist() == origins
+    assert whole["horizon"].tolist() == [3, 5] * 3
+    pages = [ledger.history(limit=4), ledger.history(limit=4, offset=4)]
+    assert [len(page) for page in pages] == [4, 2]
+    pd.testing.assert_frame_equal(pd.concat(pages, ignore_index=True), whole)
+    assert len(ledger.history(offset=5)) == 1
+    assert len(ledger.history(limit=0)) == 0
+    with pytest.raises(ConfigError, match="at least 0; got limit=-1"):
+        ledger.history(limit=-1)
+
+
+def test_an_empty_history_has_the_same_columns_and_types(ledger, prices):
+    empty = ledger.history()
+    ledger.record(forecasts_of(prices, [60]), "ann")
+    full = ledger.history()
+    assert list(empty) == list(full) and len(empty) == 0
+    changed = {"requested_by"}  # nothing says what an empty column of texts or missing values would hold
+    assert empty.dtypes.drop(changed).equals(full.dtypes.drop(changed))
+    assert str(full["recorded_at"].dtype) == str(full["settled_at"].dtype) == "datetime64[us, UTC]"
+
+
+@pytest.mark.parametrize("day", ["someday", pd.NaT, "2018-13-01"])
+def test_what_is_no_date_is_refused(ledger, day):
+    with pytest.raises(ConfigError, match="expected a date such as 2018-06-29"):
+        ledger.history(since=day)
+
+
+# Settling
+
+
+def test_settling_fills_in_the_close_so_many_sessions_after_the_origin(ledger, prices):
+    ledger.record(forecasts_of(prices, range(60, 120)))
+    at = {date: row for row, date in enumerate(prices.index)}
+    expected = {
+        (prices.index[row], horizon): prices["close"].iloc[row + horizon]
+        for row in range(60, 120)
+        for horizon in HORIZONS
+        if row + horizon < 120
+    }
+    assert ledger.settle(prices) == len(expected) == 57 + 55
+    found = ledger.history(settled=True)
+    assert {(r.origin, r.horizon): r.actual_price for r in found.itertuples()} == expected
+    pending = ledger.history(settled=False)
+    assert (pending["origin"].map(at) + pending["horizon"]).min() == 120
+    assert pending["actual_price"].isna().all()
+
+
+def test_what_is_settled_is_never_changed(url, ledger, prices):
+    ledger.record(forecasts_of(prices, [60]))
+    ledger.settle(prices.iloc[:64])
+    first = rows_in(url)
+    assert ledger.count(settled=True) == 1
+    revised = prices * 1.5
+    revised.attrs = prices.attrs
+    assert ledger.settle(revised) == 1  # the other horizon, known only now
+    assert [row for row in rows_in(url) if row in first] == [row for row in first if row.actual_price is not None]
+    before = rows_in(url)
+    assert ledger.settle(prices) == 0
+    assert rows_in(url) == before
+
+
+def test_only_forecasts_of_the_same_symbol_and_of_origins_that_are_known_are_settled(ledger, prices, make_prices):
+    other = make_prices(120, symbol="OTHER")
+    ledger.record(forecasts_of(prices, [60, 70]))
+    ledger.record(forecasts_of(other, [60]))
+    assert ledger.settle(prices.drop(prices.index[70])) == 2
+    left = ledger.history(settled=False)
+    assert set(zip(left["symbol"], left["origin"], strict=True)) == {
+        ("TEST", prices.index[70]),
+        ("OTHER", other.index[60]),
+    }
+
+
+def test_prices_that_were_adjusted_since_are_brought_back_to_the_level_of_that_time(ledger, prices):
+    ledger.record(forecasts_of(prices, [60]))
+    split = prices.copy()
+    split[["open", "high", "low", "close"]] /= 2.0
+    assert ledger.settle(split) == 2
+    settled = ledger.history().set_index("horizon")["actual_price"]
+    assert settled[3] == pytest.approx(prices["close"].iloc[63], rel=1e-12)
+
+
+def test_prices_that_do_not_say_of_what_are_refused(ledger, prices):
+    prices.attrs = {}
+    with pytest.raises(DataQualityError, match="attrs"):
+        ledger.settle(prices)
+
+
+# Scores
+
+
+def test_a_scorecard_agrees_with_the_evaluation_of_the_same_forecasts(ledger, prices):
+    forecasts = forecasts_of(prices, range(60, 110, 5))
+    ledger.record(forecasts)
+    ledger.settle(prices)
+    card = ledger.scorecard()
+    assert card.index.names == ["symbol", "horizon", "model_version"]
+    scores = evaluate(forecasts, prices).scores
+    for horizon in HORIZONS:
+        own, expected = card.loc[("TEST", horizon, VERSION)], scores.loc[(VERSION, horizon)]
+        for name in ("n", "mae", "mape", "skill", "coverage_80", "coverage_95"):
+            assert own[name] == pytest.approx(expected[name], rel=1e-12), name
+        assert own["mae_random_walk"] == pytest.approx(scores.loc[("random_walk", horizon), "mae"], rel=1e-12)
+        assert own["pending"] == 0
+
+
+def test_the_hit_rate_counts_the_event_that_confidence_is_the_probability_of(ledger, prices):
+    forecasts = forecasts_of(prices, range(20, 110))
+    forecasts.attrs["direction_threshold"] = 0.005
+    ledger.record(forecasts)
+    ledger.settle(prices)
+    settled = ledger.history(settled=True)
+    settled = settled[settled["horizon"] == 3]
+    hits = []
+    for row in settled.itertuples():
+        change = row.actual_price / row.last_close - 1.0
+        hits.append({"up": change > 0, "down": change < 0, "neutral": abs(change) <= 0.005}[row.direction])
+    card = ledger.scorecard().loc[("TEST", 3, VERSION)]
+    assert 0 < sum(hits) < len(hits)
+    assert card["hit_rate"] == pytest.approx(np.mean(hits))
+    assert card["confidence"] == pytest.approx(settled["confidence"].mean())
+    expected = metrics.expected_calibration_error(settled["confidence"], hits)
+    assert card["calibration_error"] == pytest.approx(expected)
+
+
+def test_a_neutral_call_is_judged_by_the_threshold_that_it_was_made_with(ledger, make_prices):
+    prices = make_prices([100.0] * 20 + [102.0] * 20)
+    neutral = forecasts_of(prices, [18]).assign(direction="neutral")
+    for version, threshold in (("a", 0.03), ("b", 0.01), ("c", None)):  # not recorded: half a per cent
+        forecasts = neutral.assign(model_version=version)
+        forecasts.attrs = {} if threshold is None else {"direction_threshold": threshold}
+        ledger.record(forecasts)
+    ledger.settle(prices)
+    assert ledger.scorecard()["hit_rate"].xs(3, level="horizon").tolist() == [1.0, 0.0, 0.0]
+
+
+def test_a_scorecard_counts_what_is_pending_and_leaves_scores_open_where_nothing_is_settled(ledger, prices):
+    ledger.record(forecasts_of(prices, [60, 118]))
+    ledger.record(forecasts_of(prices, [119], version="v1.0.0_20260202_120000"))
+    ledger.settle(prices)
+    card = ledger.scorecard().reset_index("symbol", drop=True)
+    assert card[["n", "pending"]].loc[3].to_numpy().tolist() == [[1, 1], [0, 1]]
+    assert card.loc[(3, "v1.0.0_20260202_120000")].drop(["n", "pending"]).isna().all()
+    assert ledger.scorecard(version=VERSION, since=prices.index[100])["n"].sum() == 0
+
+
+def test_an_empty_scorecard_has_its_columns(ledger):
+    card = ledger.scorecard()
+    assert card.empty
+    assert card.index.names == ["symbol", "horizon", "model_version"]
+    assert {"n", "pending", "mae", "skill", "calibration_error"} <= set(card)
+
+
+def test_prices_that_did_not_move_leave_skill_open(ledger, make_prices):
+    prices = make_prices([100.0] * 40)
+    ledger.record(forecasts_of(prices, [20]))
+    ledger.settle(prices)
+    assert ledger.scorecard()["skill"].isna().all()
+
+
+# Adaptive ranges
+
+
+def test_the_widening_is_that_of_adaptive_conformal_prediction_over_all_that_is_settled(ledger, prices):
+    assert ledger.widening("TEST", 3) == 1.0
+    forecasts = forecasts_of(prices, range(20, 117))
+    ledger.record(forecasts)
+    ledger.settle(prices)
+    rows = forecasts[forecasts["horizon"] == 3]
+    actual = prices["close"].to_numpy()[np.arange(20, 117) + 3]
+    half_width = np.log(rows["upper_80"].to_numpy() / rows["predicted_price"].to_numpy())
+    scores = np.abs(np.log(actual / rows["predicted_price"].to_numpy())) / half_width
+    expected = adaptive_widening([*scores, *[np.nan] * 3], 0.80, 3)[-1]
+    assert ledger.widening("TEST", 3) == pytest.approx(expected, rel=1e-12)
+    assert expected != 1.0
+
+
+def test_ranges_that_hold_too_often_become_narrower_and_those_that_miss_wider(ledger, prices):
+    for version, factor in (("wide", 10.0), ("narrow", 0.01)):
+        forecasts = forecasts_of(prices, range(20, 115, 5), version=version)
+        for end in ("lower_80", "upper_80"):
+            forecasts[end] = forecasts["predicted_price"] * (forecasts[end] / forecasts["predicted_price"]) ** factor
+        ledger.record(forecasts)
+    ledger.settle(prices)
+    assert ledger.widening("TEST", 5, version="wide") < 1.0 < ledger.widening("TEST", 5, version="narrow")
+    with pytest.raises(ConfigError, match="expected a coverage of 80 or 95"):
+        ledger.widening("TEST", 5, 90)
+
+
+# Migrations
+
+
+FIRST_COLUMNS = [*COLUMNS, "requested_by", "recorded_at", "actual_price", "settled_at"]
+
+
+def write_first_schema(url, prices, version=1):
+    """Write a ledger as an earlier version left it, with three rows in it, one of them settled."""
+    execute(url, "CREATE TABLE ledger_schema (version INTEGER PRIMARY KEY)")
+    for number in range(version):
+        execute(url, *MIGRATIONS[number], f"INSERT INTO ledger_schema VALUES ({number + 1})")
+    forecasts = forecasts_of(prices, [60, 61]).head(3)
+    forecasts["requested_by"] = ["ann", None, "bob"]
+    forecasts["recorded_at"] = (
+        "2026-01-02 03:04:05.678901" if url.startswith("sqlite") else "2026-01-02T03:04:05.678901Z"
+    )
+    forecasts["actual_price"] = [123.25, None, None]
+    forecasts["settled_at"] = [forecasts["recorded_at"].iloc[0], None, None]
+    dated = forecasts.assign(**{name: forecasts[name].dt.strftime("%Y-%m-%d") for name in ("origin", "target_date")})
+    rows = [{k: None if pd.isna(v) else v for k, v in row.items()} for row in dated.to_dict("records")]
+    statement = f"INSERT INTO forecasts ({', '.join(FIRST_COLUMNS)}) VALUES (:{', :'.join(FIRST_COLUMNS)})"
+    with sa.create_engine(parse_url(url), poolclass=sa.NullPool).begin() as connection:
+        connection.execute(sa.text(statement), rows)
+    return forecasts
+
+
+def test_a_ledger_of_the_first_version_moves_on_with_its_data_in_place(url, prices):
+    written = write_first_schema(url, prices)
+    with Ledger(url) as ledger:
+        found = ledger.history().sort_values(["origin", "horizon"], ignore_index=True)
+        pd.testing.assert_frame_equal(found[list(COLUMNS)], written[list(COLUMNS)].reset_index(drop=True))
+        assert found["actual_price"].tolist()[0] == 123.25
+        assert found["actual_price"].isna().tolist() == found["settled_at"].isna().tolist() == [False, True, True]
+        assert (found["recorded_at"] == pd.Timestamp("2026-01-02 03:04:05.678901", tz="UTC")).all()
+        assert found["direction_threshold"].isna().all()
+        assert [ledger.count(requested_by=name) for name in ("ann", "bob")] == [1, 1]
+        assert ledger.record(forecasts_of(prices, [60, 61]), "ann") == 1
+        assert ledger.settle(prices) == 3
+    versions = [row.version for row in query(url, "SELECT version FROM ledger_schema ORDER BY version")]
+    assert versions == list(range(1, len(MIGRATIONS) + 1))
+
+
+def query(url, statement):
+    with sa.create_engine(parse_url(url), poolclass=sa.NullPool).connect() as connection:
+        return connection.execute(sa.text(statement)).all()
+
+
+def schema_of(url):
+    inspector = sa.inspect(sa.create_engine(parse_url(url), poolclass=sa.NullPool))
+    return {
+        table: (
+            [(column["name"], str(column["type"]), column["nullable"]) for column in inspector.get_columns(table)],
+            inspector.get_pk_constraint(table)["constrained_columns"],
+            [(index["name"], index["column_names"]) for index in inspector.get_indexes(table)],
+        )
+        for table in TABLES
+    }
+
+
+def test_from_every_version_the_same_schema_is_reached(url, prices):
+    Ledger(url).close()
+    expected = schema_of(url)
+    assert [name for name, *_ in expected["forecasts"][0]][-1] == "direction_threshold"
+    for version in range(1, len(MIGRATIONS)):
+        execute(url, *(f"DROP TABLE {table}" for table in TABLES))
+        write_first_schema(url, prices, version)
+        Ledger(url).close()
+        assert schema_of(url) == expected
+
+
+def test_a_migration_that_fails_leaves_the_version_before_whole(url, prices, monkeypatch):
+    write_first_schema(url, prices)
+    before = rows_in(url)
+    broken = (MIGRATIONS[0], (MIGRATIONS[1][0], "INSERT INTO nowhere VALUES (1)"))
+    monkeypatch.setattr("forecastlib.ledger.schema.MIGRATIONS", broken)
+    with pytest.raises(LedgerError, match="nowhere"):
+        Ledger(url)
+    assert rows_in(url) == before
+    assert [row.version for row in query(url, "SELECT version FROM ledger_schema")] == [1]
+    assert not sa.inspect(sa.create_engine(parse_url(url), poolclass=sa.NullPool)).has_table("requests")
+
+
+def test_a_ledger_of_a_later_version_is_refused(url):
+    Ledger(url).close()
+    execute(url, "INSERT INTO ledger_schema VALUES (99)")
+    with pytest.raises(LedgerError, match=r"this one is of version 99, written by a later forecastlib; update"):
+        Ledger(url)
+
+
+# Several at once
+
+# One interpreter that forks, so that libraries are loaded once; the children wait for the pipe's end to begin together.
+AT_ONCE = """
+import json, os, sys
+import pandas as pd
+from forecastlib.ledger import Ledger
+
+url, folder, work = sys.argv[1:]
+waiting, begin = os.pipe()
+children = []
+for number in range(8):
+    child = os.fork()
+    if child == 0:
+        os.close(begin)
+        os.read(waiting, 1)
+        try:
+            ledger = Ledger(url)
+            if work == "record":
+                own, shared = (pd.read_parquet(f"{folder}/{name}.parquet") for name in (number, "shared"))
+                batches = [batch for _, batch in own.groupby("origin")]
+                done = [ledger.record(batch, f"user {number}") for batch in (*batches, shared)]
+            else:
+                prices = pd.read_parquet(f"{folder}/prices.parquet")
+                prices.attrs["symbol"] = "TEST"
+                done = [ledger.settle(prices)]
+            os.write(1, (json.dumps(done) + "\\n").encode())
+        except BaseException as error:
+            os.write(2, (repr(error) + "\\n").encode())
+            os._exit(1)
+        os._exit(0)
+    children.append(child)
+os.close(begin)
+sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children))
+"""
+
+
+def at_once(url, folder, work):
+    command = [sys.executable, "-c", AT_ONCE, url, str(folder), work]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.slow
+def test_eight_processes_that_open_a_new_ledger_and_record_at_once_lose_nothing(url, prices, tmp_path):
+    for number in range(8):
+        forecasts_of(prices, range(20, 50), version=f"v{number}").to_parquet(tmp_path / f"{number}.parquet")
+    forecasts_of(prices, range(60, 90)).to_parquet(tmp_path / "shared.parquet")
+    done = at_once(url, tmp_path, "record")
+    assert [counts[:-1] for counts in done] == [[2] * 30] * 8
+    assert sum(counts[-1] for counts in done) == 60  # what all eight forecast is there once
+    with Ledger(url) as ledger:
+        assert ledger.count() == 8 * 60 + 60
+        assert [ledger.count(requested_by=f"user {number}") for number in range(8)] == [120] * 8
+
+
+@pytest.mark.slow
+def test_eight_processes_that_settle_at_once_settle_each_forecast_once(url, prices, tmp_path):
+    prices.to_parquet(tmp_path / "prices.parquet")
+    with Ledger(url) as ledger:
+        ledger.record(forecasts_of(prices, range(20, 110)))
+        assert sum(settled for (settled,) in at_once(url, tmp_path, "settle")) == 180
+        assert ledger.count(settled=True) == 180
+
+
+INTERRUPTED = """
+import sys
+import pandas as pd
+import sqlalchemy as sa
+from forecastlib.ledger import Ledger
+
+ledger = Ledger(sys.argv[1])
+ledger.record(pd.read_parquet(sys.argv[2]), "whole")
+
+def stop(connection, cursor, statement, *rest):
+    if statement.startswith(sys.argv[4]):
+        print("in the middle", flush=True)
+        sys.stdin.readline()  # never comes
+
+sa.event.listen(sa.Engine, "after_cursor_execute", stop)
+ledger.record(pd.read_parquet(sys.argv[3]), "broken off")
+print("done")
+"""
+
+
+@pytest.mark.parametrize("statement", ["INSERT INTO forecasts", "INSERT INTO requests"])
+def test_a_process_killed_in_the_middle_leaves_whole_batches_or_none(url, prices, tmp_path, statement):
+    for name, rows in (("first", range(20, 40)), ("second", range(40, 90))):
+        forecasts_of(prices, rows).to_parquet(tmp_path / name)
+    command = [sys.executable, "-c", INTERRUPTED, url, tmp_path / "first", tmp_path / "second", statement]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "in the middle\n"
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    with Ledger(url) as ledger:
+        assert ledger.count() == ledger.count(requested_by="whole") == 40
+        assert ledger.count(requested_by="broken off") == 0
+        assert ledger.record(forecasts_of(prices, range(40, 90))) == 100  # and no lock is left
+
+
+@pytest.mark.parametrize("kind", ["file", "memory"])
+def test_threads_may_share_a_ledger(kind, prices, tmp_path):
+    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}" if kind == "file" else "sqlite://")
+    together, added = threading.Barrier(8), []
+
+    def work(number):
+        together.wait()
+        for row in range(20, 30):
+            added.append(ledger.record(forecasts_of(prices, [row], version=f"v{number}")))
+            ledger.history(limit=1)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert added == [2] * 80
+    assert ledger.count() == 160
+    ledger.close()
+
+
+# Where it is
+
+
+def test_by_default_it_is_in_the_projects_folder_whose_variable_may_name_another(tmp_path, monkeypatch, prices):
+    monkeypatch.setenv("FORECASTLIB_HOME", str(tmp_path))
+    monkeypatch.delenv(LEDGER_VARIABLE, raising=False)
+    Ledger().close()
+    assert (tmp_path / "mlruns" / "ledger.db").is_file()
+    monkeypatch.setenv(LEDGER_VARIABLE, "sqlite:///elsewhere/other.db")
+    with Ledger() as ledger:
+        monkeypatch.chdir("/")  # as connecting to MLflow changes the working directory
+        ledger.close()
+        ledger.record(forecasts_of(prices, [60]))
+    assert len(rows_in(f"sqlite:///{tmp_path / 'elsewhere' / 'other.db'}")) == 2
+
+
+def test_opening_a_ledger_loads_neither_tensorflow_nor_mlflow(tmp_path):
+    program = (
+        "import sys; from forecastlib import Ledger; Ledger(sys.argv[1]).scorecard(); "
+        "print({'tensorflow', 'keras', 'mlflow'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", program, f"sqlite:///{tmp_path / 'ledger.db'}"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_readers_do_not_wait_for_a_writer(tmp_path, prices):
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    with Ledger(url) as ledger, sa.create_engine(url).connect() as writer:
+        ledger.record(forecasts_of(prices, [60]))
+        writer.exec_driver_sql("BEGIN IMMEDIATE")
+        writer.exec_driver_sql("DELETE FROM forecasts")
+        assert ledger.count() == 2
+
+
+# Errors
+
+
+@pytest.mark.parametrize("url", ["mysql://h/d", "ledger.db", "://"])
+def test_only_the_two_databases_are_taken(url):
+    with pytest.raises(ConfigError, match="expected a database as sqlite:///FILE or postgresql://"):
+        Ledger(url)
+
+
+def test_a_file_that_is_no_database_is_said(tmp_path):
+    (tmp_path / "x.db").write_text("Date,Open\n" * 1000)
+    with pytest.raises(LedgerError, match="not a database"):
+        Ledger(f"sqlite:///{tmp_path / 'x.db'}")
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(LedgerError, match="file"):
+        Ledger(f"sqlite:///{tmp_path / 'file' / 'x.db'}")
+
+
+@pytest.mark.slow
+def test_a_server_that_does_not_answer_is_said_without_the_password():
+    with pytest.raises(LedgerError) as caught:
+        Ledger("postgresql://ann:hunt%40er2@127.0.0.1:1/ledger?connect_timeout=2")
+    assert "ledger postgresql://ann:***@127.0.0.1:1/ledger" in str(caught.value)
+    assert "hunt" not in str(caught.value)
+
+
+def test_a_missing_driver_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(LedgerError, match=r"pip install 'forecastlib\[postgres\]'"):
+        Ledger("postgresql://h/d")
