@@ -29,12 +29,13 @@ LAYERS = [
     "database locks project prices sources quality sessions volatility features windows splits scaling distribution "
     "metrics dataset",
     "network uncertainty baselines forecasts",
-    "bundle forecaster evaluation tracking registry pipeline backtest audit ledger served_model",
+    "bundle forecaster evaluation tracking registry pipeline backtest leakage ledger served_model",
     "cli doctor serving runner report showcase sweep plots",
 ]
 LAYER_OF = {part: layer for layer, parts in enumerate(LAYERS) for part in parts.split()}
 
 PUBLIC = [
+    "AuditReport",
     "ConfigError",
     "DataConfig",
     "DataQualityError",
@@ -43,6 +44,7 @@ PUBLIC = [
     "ForecastError",
     "Forecaster",
     "IncompatibleModelError",
+    "LeakageError",
     "Ledger",
     "LedgerError",
     "ModelConfig",
@@ -56,6 +58,7 @@ PUBLIC = [
     "TrainConfig",
     "WindowConfig",
     "__version__",
+    "audit",
     "check_quality",
     "compute_features",
     "evaluate",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -17,6 +18,8 @@ from forecastlib.errors import ForecastError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from forecastlib.serving.keys import KeyFile
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -73,7 +76,8 @@ Examples:
 )
 @click.argument("words", nargs=-1, metavar="[NOTEBOOK]... [NAME=VALUE]...")
 @click.option("--no-progress", is_flag=True, help="Show no bar over cells.")
-def run_command(words: Sequence[str], no_progress: bool) -> None:
+@click.option("--reports", type=click.Path(path_type=Path), help="Another folder for the executed copies.")
+def run_command(words: Sequence[str], no_progress: bool, reports: Path | None) -> None:
     """Execute notebooks, by default all of them, inside an MLflow run.
 
     NAME=VALUE gives a parameter of the notebooks; SYMBOL takes several, separated by commas, one run each. Executed
@@ -86,7 +90,8 @@ def run_command(words: Sequence[str], no_progress: bool) -> None:
     symbols = [name for name in given if name.lower() == "symbol"]
     for symbol in given.pop(symbols[0]).split(",") if symbols else [""]:
         chosen = given | {"symbol": symbol.strip()} if symbol else given
-        run_id = run_notebooks(notebooks, read_parameters(chosen, notebooks), progress=not no_progress)
+        parameters = read_parameters(chosen, notebooks)
+        run_id = run_notebooks(notebooks, parameters, reports=reports, progress=not no_progress)
         click.echo(f"run {run_id}: {', '.join(notebook.name for notebook in notebooks)}")
 
 
@@ -170,6 +175,38 @@ def doctor_command(source: str, symbol: str, start: str | None, end: str | None,
 
 
 @main.command(
+    "audit",
+    epilog="""\b
+Examples:
+  forecastlib audit
+  forecastlib audit ^GSPC
+  forecastlib audit ^KS11 SOURCE=csv:data LOOKBACK=90 HORIZONS=5,10
+""",
+)
+@click.argument("words", nargs=-1, metavar="[SYMBOL]... [NAME=VALUE]...")
+def audit_command(words: Sequence[str]) -> None:
+    """Look for leaks of the future on the way from prices to a score, and name the culprits.
+
+    NAME=VALUE gives a setting of the run; SYMBOL=... takes several symbols too, separated by commas. Exits with 1 if
+    anything leaks.
+    """
+    from forecastlib.config import RunConfig
+    from forecastlib.leakage import audit
+    from forecastlib.sources import fetch_prices
+
+    given = {name.lower(): value for name, _, value in (word.partition("=") for word in words if "=" in word)}
+    symbols = [*(word for word in words if "=" not in word), *filter(None, given.pop("symbol", "").split(","))]
+    passed = True
+    for chosen in [given | {"symbol": symbol.strip()} for symbol in symbols] or [given]:
+        config = RunConfig.from_parameters(**chosen)
+        report = audit(fetch_prices(config.data), config)
+        click.echo(repr(report))
+        passed &= report.passed
+    if not passed:
+        raise click.exceptions.Exit(1)
+
+
+@main.command(
     "showcase",
     epilog="""\b
 Examples:
@@ -185,6 +222,88 @@ def showcase_command(symbols: Sequence[str]) -> None:
 
     for path in write_showcase(symbols or ("^GSPC", "^IXIC"), project_root()):
         click.echo(path)
+
+
+KEYS_OPTION = click.option(
+    "--keys", type=click.Path(path_type=Path), help="File of keys.  [default: mlruns/keys.json of the project]"
+)
+
+
+@main.command(
+    "serve",
+    epilog="""\b
+Examples:
+  forecastlib serve
+  forecastlib serve --port 9000 --source yahoo,bundled
+  forecastlib serve EPOCHS=20 LOOKBACK=90
+  forecastlib serve --host 0.0.0.0 --keys keys.json
+""",
+)
+@click.argument("words", nargs=-1, metavar="[NAME=VALUE]...")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option("--port", default=8000, show_default=True, help="Port to listen at; 0: any that is free.")
+@click.option("--source", default="bundled", show_default=True, help="Where trainings get their prices from.")
+@KEYS_OPTION
+def serve_command(words: Sequence[str], host: str, port: int, source: str, keys: Path | None) -> None:
+    """Serve training, forecasts, their history and scores over HTTP, with a page to look at them.
+
+    NAME=VALUE gives a parameter of every training. Without keys only this machine is served; see forecastlib keys.
+    """
+    from forecastlib.runner import find_notebooks, read_parameters
+    from forecastlib.serving.server import serve
+    from forecastlib.serving.settings import Settings
+
+    given = dict(word.partition("=")[::2] for word in words)
+    parameters = read_parameters(given, find_notebooks(["train"]))
+    serve(Settings(host=host, port=port, source=source, keys=keys, parameters=parameters), click.echo)
+
+
+@main.group(
+    "keys",
+    epilog="""\b
+Examples:
+  forecastlib keys add ann
+  forecastlib keys add dashboard --no-training
+  forecastlib keys list
+  forecastlib keys revoke ann
+""",
+)
+def keys_group() -> None:
+    """Make, list and revoke the keys that callers of the service identify themselves with."""
+
+
+def _key_file(keys: Path | None) -> KeyFile:
+    from forecastlib.serving.keys import KeyFile
+    from forecastlib.serving.settings import Settings
+
+    return KeyFile(Settings(keys=keys).keys_file)
+
+
+@keys_group.command("add")
+@click.argument("name")
+@click.option("--no-training", is_flag=True, help="It may not start trainings.")
+@KEYS_OPTION
+def add_key_command(name: str, no_training: bool, keys: Path | None) -> None:
+    """Make a key and show it: this once, as only its hash is kept."""
+    click.echo(_key_file(keys).add(name, may_train=not no_training))
+
+
+@keys_group.command("list")
+@KEYS_OPTION
+def list_keys_command(keys: Path | None) -> None:
+    """List the keys."""
+    for key in _key_file(keys).keys():
+        state = f"revoked {key.revoked_at}" if key.revoked_at else "valid"
+        click.echo(f"{key.name:20} {'may train' if key.may_train else 'no training':12} made {key.created_at}  {state}")
+
+
+@keys_group.command("revoke")
+@click.argument("name")
+@KEYS_OPTION
+def revoke_key_command(name: str, keys: Path | None) -> None:
+    """Refuse a key from now on; a running service knows at once."""
+    _key_file(keys).revoke(name)
+    click.echo(f"{name} is revoked")
 
 
 if __name__ == "__main__":

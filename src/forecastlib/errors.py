@@ -7,6 +7,7 @@
     ├── SourceError               prices could not be read from any of the sources asked
     ├── DataQualityError          prices were read, but cannot be trusted as they are
     ├── NotEnoughDataError        too few sessions for what was asked
+    ├── LeakageError              the audit found that something of the future leaks into the past
     ├── NotFittedError            something was used before it was fitted, compiled or trained
     ├── ModelNotFoundError        no such bundle, registered model, version or alias
     ├── IncompatibleModelError    a bundle is damaged, or does not fit the data or this version
@@ -34,6 +35,10 @@ class DataQualityError(ForecastError, ValueError):
 
 class NotEnoughDataError(ForecastError, ValueError):
     """There are too few sessions for what was asked."""
+
+
+class LeakageError(ForecastError):
+    """The audit found that something of the future leaks into the past."""
 
 
 class NotFittedError(ForecastError):

@@ -134,6 +134,24 @@ def log_data(prices: pd.DataFrame, quality: pd.DataFrame) -> None:
     mlflow.log_text(quality.to_csv(index=False), "quality.csv")
 
 
+def log_tables(tables: Mapping[str, pd.DataFrame]) -> None:
+    """Attach tables as CSV to the run that a runner opened for this notebook; interactively they are only shown."""
+    run_id = os.environ.get(RUN_VARIABLE)
+    if run_id:
+        client = connect()
+        for name, table in tables.items():
+            client.log_text(run_id, table.to_csv(index=False), f"tables/{name}.csv")
+
+
+def log_metrics(metrics: Mapping[str, float]) -> None:
+    """Log figures to the run that a runner opened for this notebook; interactively they are only shown."""
+    run_id = os.environ.get(RUN_VARIABLE)
+    if run_id:
+        client = connect()
+        for name, value in metrics.items():
+            client.log_metric(run_id, name, value)
+
+
 def log_figures(figures: Mapping[str, Figure]) -> None:
     """Attach figures to the run that a runner opened for this notebook; interactively they are only shown."""
     run_id = os.environ.get(RUN_VARIABLE)

@@ -1,0 +1,19 @@
+"""The leakage audit: proof by trial that nothing of the future reaches a model, its scalers, its ranges or its score.
+
+:func:`audit` examines a :class:`Recipe`, the parts that lead from prices to a score; by default the library's own. A
+part that is suspicious is put in the place of the real one, and the audit names it if it leaks. Each check is a
+pure function of a subject; together they are :data:`CHECKS`. :mod:`forecastlib.leakage.planted` holds parts that are
+wrong on purpose, one for each kind of leak.
+
+=====================  =====================================================================================
+perturbation           ``future_cut_off``, ``future_changed``, ``served_features``, ``scalers``: exact, no tolerance
+bookkeeping            ``windows``, ``labels``, ``unlabelled_tail``, ``label_overlap``, ``calibration``: exact
+skill                  ``single_features``, ``shuffled_targets``: statistical, against the spread of shuffles
+=====================  =====================================================================================
+"""
+
+from forecastlib.leakage.auditing import CHECKS, SET_CHECKS, audit
+from forecastlib.leakage.recipe import Recipe
+from forecastlib.leakage.report import AuditReport, Finding
+
+__all__ = ["CHECKS", "SET_CHECKS", "AuditReport", "Finding", "Recipe", "audit"]
