@@ -10,7 +10,7 @@ BIN    := $(VENV)/bin
 PORT   ?= 5000
 
 # Given on the command line, but meant for make and not for a notebook.
-OWN        := PYTHON=% PORT=%
+OWN        := PYTHON=% PORT=% HOST=%
 PARAMETERS  = $(filter-out $(OWN),$(MAKEOVERRIDES))
 
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -18,7 +18,7 @@ export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run data features train evaluate forecast audit lab ui showcase test lint lock clean
+.PHONY: help setup run data features train evaluate forecast audit lab ui serve showcase test lint lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,10 @@ lab: setup ## open the notebooks in JupyterLab
 
 ui: setup ## compare runs and see the registered models in MLflow, on PORT=5000
 	$(BIN)/mlflow server --backend-store-uri sqlite:///mlruns/mlflow.db --artifacts-destination mlruns/artifacts --host 127.0.0.1 --port $(PORT) --workers 1
+
+serve: PORT = 8000
+serve: setup ## the service and its page, on PORT=8000 of HOST=127.0.0.1; other NAME=value are meant for its trainings
+	$(BIN)/forecastlib serve --port $(PORT) $(if $(HOST),--host $(HOST)) $(PARAMETERS)
 
 showcase: setup ## draw what the README shows anew, from the present champions
 	$(BIN)/forecastlib showcase

@@ -26,8 +26,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 LAYERS = [
     "config errors",
-    "database locks project prices sources quality sessions volatility features windows splits scaling distribution "
-    "metrics dataset",
+    "database locks project progress prices sources quality sessions volatility features windows splits scaling "
+    "distribution metrics dataset",
     "network uncertainty baselines forecasts",
     "bundle forecaster evaluation tracking registry pipeline backtest leakage ledger served_model",
     "cli doctor serving runner report showcase sweep plots",
@@ -61,6 +61,7 @@ PUBLIC = [
     "audit",
     "check_quality",
     "compute_features",
+    "create_app",
     "evaluate",
     "forecast",
     "holdout",

@@ -36,6 +36,7 @@ _HOMES = {
     "network": ("FastLSTM",),
     "pipeline": ("forecast", "train"),
     "quality": ("QualityReport", "check_quality", "repair"),
+    "serving": ("create_app",),
     "sources": ("open_source",),
     "splits": ("holdout", "walk_forward"),
     "windows": ("make_windows",),

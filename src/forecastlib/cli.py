@@ -234,7 +234,7 @@ KEYS_OPTION = click.option(
     epilog="""\b
 Examples:
   forecastlib serve
-  forecastlib serve --port 9000 --source yahoo,bundled
+  forecastlib serve --port 9000 SOURCE=yahoo,bundled
   forecastlib serve EPOCHS=20 LOOKBACK=90
   forecastlib serve --host 0.0.0.0 --keys keys.json
 """,
@@ -244,16 +244,18 @@ Examples:
 @click.option("--port", default=8000, show_default=True, help="Port to listen at; 0: any that is free.")
 @click.option("--source", default="bundled", show_default=True, help="Where trainings get their prices from.")
 @KEYS_OPTION
-def serve_command(words: Sequence[str], host: str, port: int, source: str, keys: Path | None) -> None:
+def serve_command(words: Sequence[str], host: str, port: int, keys: Path | None) -> None:
     """Serve training, forecasts, their history and scores over HTTP, with a page to look at them.
 
-    NAME=VALUE gives a parameter of every training. Without keys only this machine is served; see forecastlib keys.
+    NAME=VALUE gives a parameter of every training, SOURCE among them, which callers cannot change. Without keys only
+    this machine is served; see forecastlib keys.
     """
     from forecastlib.runner import find_notebooks, read_parameters
     from forecastlib.serving.server import serve
     from forecastlib.serving.settings import Settings
 
     given = dict(word.partition("=")[::2] for word in words)
+    source = parameters.pop("source", "bundled")
     parameters = read_parameters(given, find_notebooks(["train"]))
     serve(Settings(host=host, port=port, source=source, keys=keys, parameters=parameters), click.echo)
 
@@ -292,7 +294,7 @@ def add_key_command(name: str, no_training: bool, keys: Path | None) -> None:
 @KEYS_OPTION
 def list_keys_command(keys: Path | None) -> None:
     """List the keys."""
-    for key in _key_file(keys).keys():
+    for key in _key_file(keys).all():
         state = f"revoked {key.revoked_at}" if key.revoked_at else "valid"
         click.echo(f"{key.name:20} {'may train' if key.may_train else 'no training':12} made {key.created_at}  {state}")
 

@@ -25,6 +25,7 @@ from forecastlib.evaluation import Evaluation, evaluate, mean_relative_error
 from forecastlib.forecaster import Forecaster, Origins
 from forecastlib.forecasts import forecast_frame
 from forecastlib.prices import fingerprint
+from forecastlib.progress import report as report_progress
 from forecastlib.quality import QualityReport, check_quality
 from forecastlib.registry import CHAMPION, Registered
 from forecastlib.sessions import resolve_calendar, target_dates
@@ -119,14 +120,16 @@ def train(
     known = _if_adequate(champion, config, prices)
     if champion is not None and known is not None:
         reason = "the champion comes from the same configuration and the same prices; force_retrain trains anyway"
-        return TrainResult(
-            "skipped", symbol, champion.run_id, known.metadata.version, False, reason, known.metadata.metrics
+        return _told(
+            TrainResult(
+                "skipped", symbol, champion.run_id, known.metadata.version, False, reason, known.metadata.metrics
+            )
         )
     tags = {"symbol": symbol, "git_commit": git_commit() or "unknown", "source": str(prices.attrs.get("source", ""))}
     with tracking.run(f"{tracking.slug(symbol)}_train", tags) as run_id:
         tracking.log_config(config)
         tracking.log_data(prices, report.checks)
-        forecaster = Forecaster(config).fit(prices, callbacks=callbacks, progress=progress)
+        forecaster = Forecaster(config).fit(prices, callbacks=[*callbacks, _EpochReport()], progress=progress)
         tracking.log_history(run_id, forecaster.history)
         evaluation = evaluate_on_test_set(forecaster, prices)
         version = forecaster.metadata.version
@@ -138,9 +141,26 @@ def train(
         registered = registry.register(forecaster, prices, symbol=symbol)
         (registry.promote if promoted else registry.challenge)(registered, reason)
         mlflow.set_tags({"model_version": version, "promoted": str(promoted), "reason": reason})
-    return TrainResult(
-        "completed", symbol, run_id, version, promoted, reason, forecaster.metadata.metrics, forecaster.history
+    return _told(
+        TrainResult(
+            "completed", symbol, run_id, version, promoted, reason, forecaster.metadata.metrics, forecaster.history
+        )
     )
+
+
+class _EpochReport(keras.callbacks.Callback):  # type: ignore[misc] # Keras ships no types
+    """Tells whoever asked for it how far training has come, see :mod:`forecastlib.progress`."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        losses = {name: float(value) for name, value in (logs or {}).items() if name in {"loss", "val_loss"}}
+        report_progress("epoch", epoch=epoch + 1, epochs=self.params["epochs"], **losses)
+
+
+def _told(result: TrainResult) -> TrainResult:
+    """Tell whoever asked for it what training led to."""
+    said = {name: getattr(result, name) for name in ("status", "version", "run_id", "promoted", "reason", "metrics")}
+    report_progress("result", **said)
+    return result
 
 
 def forecast(symbol: str, *, as_of: Origins | None = None, version: str = CHAMPION) -> pd.DataFrame:

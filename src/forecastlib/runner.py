@@ -16,6 +16,7 @@ from traitlets.config import Config
 
 from forecastlib.config import unknown_name
 from forecastlib.errors import ConfigError, ForecastError
+from forecastlib.progress import report as report_progress
 from forecastlib.report import write_html
 from forecastlib.tracking import RUN_VARIABLE, connect, experiment_id, project_root, slug
 
@@ -117,12 +118,18 @@ def _literal(text: str) -> Literal:
 
 
 def run_notebooks(
-    notebooks: Sequence[Notebook], parameters: Mapping[str, Literal], *, root: Path | None = None, progress: bool = True
+    notebooks: Sequence[Notebook],
+    parameters: Mapping[str, Literal],
+    *,
+    root: Path | None = None,
+    reports: Path | None = None,
+    progress: bool = True,
 ) -> str:
     """Execute notebooks one after the other for one symbol, inside one MLflow run.
 
     Executed copies and their HTML go to ``reports/SYMBOL/`` and are attached to the run. If a cell fails, the partial
-    notebook is kept and attached, and the run is left FAILED.
+    notebook is kept and attached, and the run is left FAILED. Whoever asked for it is told when the run has begun and
+    when all is done, see :mod:`forecastlib.progress`.
 
     Parameters
     ----------
@@ -132,6 +139,8 @@ def run_notebooks(
         Of :func:`read_parameters`.
     root
         The project's root folder.
+    reports
+        Another folder for executed copies, for runs of one symbol at the same time.
     progress
         Whether to show a bar over cells.
 
@@ -149,12 +158,14 @@ def run_notebooks(
     symbol = str(
         parameters.get("symbol", next((n.defaults["symbol"] for n in notebooks if "symbol" in n.defaults), ""))
     )
-    folder = home / "reports" / slug(symbol)
+    folder = reports or home / "reports" / slug(symbol)
     folder.mkdir(parents=True, exist_ok=True)
     with _run_of_notebooks(notebooks, symbol) as (client, run_id):
+        report_progress("run", run_id=run_id)
         for notebook in notebooks:
             own = {name: value for name, value in parameters.items() if name in notebook.defaults}
             _execute(notebook, own, folder / notebook.path.name, home, progress=progress, client=client, run_id=run_id)
+    report_progress("finished", run_id=run_id)
     return run_id
 
 
