@@ -242,7 +242,6 @@ Examples:
 @click.argument("words", nargs=-1, metavar="[NAME=VALUE]...")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option("--port", default=8000, show_default=True, help="Port to listen at; 0: any that is free.")
-@click.option("--source", default="bundled", show_default=True, help="Where trainings get their prices from.")
 @KEYS_OPTION
 def serve_command(words: Sequence[str], host: str, port: int, keys: Path | None) -> None:
     """Serve training, forecasts, their history and scores over HTTP, with a page to look at them.
@@ -255,8 +254,8 @@ def serve_command(words: Sequence[str], host: str, port: int, keys: Path | None)
     from forecastlib.serving.settings import Settings
 
     given = dict(word.partition("=")[::2] for word in words)
-    source = parameters.pop("source", "bundled")
     parameters = read_parameters(given, find_notebooks(["train"]))
+    source = parameters.pop("source", "bundled")
     serve(Settings(host=host, port=port, source=source, keys=keys, parameters=parameters), click.echo)
 
 
