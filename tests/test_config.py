@@ -57,6 +57,10 @@ DEFAULTS = {
     "reduce_patience": 3,
     "reduce_factor": 0.5,
     "seed": 0,
+    "network_weight": None,
+    "growth": 0.04,
+    "growth_sd": 0.04,
+    "half_life": 1000.0,
 }
 
 UNUSUAL = {
@@ -95,6 +99,10 @@ UNUSUAL = {
     "reduce_patience": 1,
     "reduce_factor": 0.3,
     "seed": 2**31 - 1,
+    "network_weight": 0.5,
+    "growth": 0.02,
+    "growth_sd": 0.01,
+    "half_life": 250.0,
 }
 
 
@@ -293,7 +301,7 @@ def test_a_saved_configuration_without_a_section_is_refused():
     saved = saved_config()
     del saved["window"]
     with pytest.raises(
-        ConfigError, match=r"expected a section 'window' .* got \['data', 'features', 'model', 'split', "
+        ConfigError, match=r"expected a section 'window' .* got \['calibration', 'data', 'features', 'model', "
     ):
         load_config(saved)
 

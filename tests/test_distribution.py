@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from forecastlib.distribution import LEVELS, Distribution, quantiles_of_samples
+from forecastlib.distribution import LEVELS, Distribution, quantiles_of_samples, weighted_quantiles
 from forecastlib.errors import ConfigError
 
 
@@ -65,3 +65,20 @@ def test_taking_rows_keeps_their_order_and_reads_a_mask_as_a_mask():
 def test_quantiles_of_samples_approach_those_of_their_distribution():
     samples = stats.t.rvs(5, size=(2, 200_000), random_state=0)
     np.testing.assert_allclose(quantiles_of_samples(samples)[:, 5:-5], [stats.t.ppf(LEVELS, 5)[5:-5]] * 2, atol=0.03)
+
+
+def test_quantiles_of_equal_weights_are_those_between_the_middles_of_the_shares():
+    values = np.random.default_rng(0).normal(size=400)
+    even = weighted_quantiles(values, np.ones(400))
+    np.testing.assert_allclose(even, np.quantile(values, LEVELS, method="hazen"))
+
+
+def test_a_value_that_counts_twice_is_like_two_values_in_the_middle_of_their_shares():
+    values, weights = np.array([3.0, 1.0, 2.0]), np.array([1.0, 1.0, 2.0])
+    found = weighted_quantiles(values, weights, np.array([0.05, 0.125, 0.5, 0.6875, 0.99]))
+    np.testing.assert_allclose(found, [1.0, 1.0, 2.0, 2.5, 3.0])
+
+
+def test_the_median_is_the_quantile_of_one_half():
+    quantiles = np.sort(np.random.default_rng(1).normal(size=(4, 2, len(LEVELS))), axis=2)
+    np.testing.assert_array_equal(Distribution(LEVELS, quantiles).median(), quantiles[:, :, 99])

@@ -26,7 +26,7 @@ def spread_around(log_returns: np.ndarray, width: float = 0.1) -> Distribution:
 def frame_of(prices: pd.DataFrame, windows: Windows, log_returns: np.ndarray, **options: object) -> pd.DataFrame:
     dates = target_dates(windows.origins, windows.config.horizons, prices.index, "NYSE")
     options = {"config": ModelConfig(), "model_version": "v1"} | options
-    return forecast_frame(windows, dates, log_returns, spread_around(log_returns), **options)
+    return forecast_frame(windows, dates, spread_around(log_returns), **options)
 
 
 @pytest.fixture

@@ -1,4 +1,3 @@
-import json
 import math
 
 import numpy as np
@@ -8,17 +7,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from forecastlib.distribution import LEVELS, Distribution
-from forecastlib.errors import ConfigError, IncompatibleModelError, NotEnoughDataError
+from forecastlib.errors import ConfigError, NotEnoughDataError
 from forecastlib.uncertainty import (
     SMALLEST_CALIBRATION_SET,
-    Calibration,
     adaptive_widening,
-    calibrate,
     call_came_true,
     confidence,
     consistency,
     direction,
     mc_dropout_confidence,
+    split_conformal,
 )
 
 HORIZONS = (7, 14, 30)
@@ -32,10 +30,10 @@ def residuals_and_scale(n: int = 500, seed: int = 0) -> tuple[np.ndarray, np.nda
 
 def test_the_half_width_is_the_finite_sample_corrected_order_statistic():
     residuals, scale = residuals_and_scale(99)
-    calibration = calibrate(residuals, scale, HORIZONS)
+    ranges = split_conformal(residuals, scale, HORIZONS)
     for h in range(3):
         ordered = sorted(abs(residuals[:, h] / scale[:, h]))
-        at = dict(zip(np.round(LEVELS, 3).tolist(), calibration.scores[h].tolist(), strict=True))
+        at = dict(zip(np.round(LEVELS, 3).tolist(), ranges.scores[h].tolist(), strict=True))
         assert at[0.975] == -at[0.025] == ordered[95 - 1]  # ceil(0.95 * 100) = 95th smallest
         assert at[0.9] == -at[0.1] == ordered[80 - 1]
         assert at[0.5] == 0.0
@@ -44,10 +42,10 @@ def test_the_half_width_is_the_finite_sample_corrected_order_statistic():
 def test_too_large_a_coverage_for_the_sample_takes_the_largest_score():
     residuals, scale = residuals_and_scale(SMALLEST_CALIBRATION_SET)
     largest = abs(residuals / scale).max(axis=0)
-    calibration = calibrate(residuals, scale, HORIZONS)
-    _, upper = calibration.distribution(np.zeros((1, 3)), np.ones((1, 3))).interval(0.95)
+    ranges = split_conformal(residuals, scale, HORIZONS)
+    _, upper = ranges.distribution(np.zeros((1, 3)), np.ones((1, 3))).interval(0.95)
     np.testing.assert_array_equal(upper[0], largest)
-    np.testing.assert_array_equal(calibration.scores[:, -1], largest)
+    np.testing.assert_array_equal(ranges.scores[:, -1], largest)
 
 
 @pytest.mark.parametrize("n", [19, 60, 200])
@@ -57,8 +55,8 @@ def test_coverage_of_exchangeable_residuals_is_at_least_nominal_on_average(n, co
     repetitions = 400
     scores = rng.standard_t(4, (n + 50, repetitions))
     scale = np.exp(rng.normal(-4, 0.5, scores.shape))
-    calibration = calibrate((scores * scale)[:n], scale[:n], range(1, repetitions + 1))
-    distribution = calibration.distribution(np.zeros((50, repetitions)), scale[n:])
+    ranges = split_conformal((scores * scale)[:n], scale[:n], range(1, repetitions + 1))
+    distribution = ranges.distribution(np.zeros((50, repetitions)), scale[n:])
     lower, upper = distribution.interval(coverage)
     covered = ((scores * scale)[n:] >= lower) & ((scores * scale)[n:] <= upper)
     assert coverage - 0.005 < covered.mean() < coverage + 2.0 / n + 0.005
@@ -67,7 +65,7 @@ def test_coverage_of_exchangeable_residuals_is_at_least_nominal_on_average(n, co
 def test_too_few_residuals_are_refused_with_the_number_needed():
     residuals, scale = residuals_and_scale(SMALLEST_CALIBRATION_SET - 1)
     with pytest.raises(NotEnoughDataError, match="at least 19 validation residuals"):
-        calibrate(residuals, scale, HORIZONS)
+        split_conformal(residuals, scale, HORIZONS)
 
 
 @pytest.mark.parametrize("spoil", ["nan", "zero scale", "shape"])
@@ -80,22 +78,22 @@ def test_residuals_that_cannot_be_scaled_are_refused(spoil):
     else:
         scale = scale[:, :2]
     with pytest.raises(ConfigError, match="expected"):
-        calibrate(residuals, scale, HORIZONS)
+        split_conformal(residuals, scale, HORIZONS)
 
 
 def test_a_range_is_the_forecast_plus_scaled_scores():
     residuals, scale = residuals_and_scale()
-    calibration = calibrate(residuals, scale, HORIZONS)
-    distribution = calibration.distribution([[0.01, 0.02, 0.03]], [[0.05, 0.06, 0.07]])
+    ranges = split_conformal(residuals, scale, HORIZONS)
+    distribution = ranges.distribution([[0.01, 0.02, 0.03]], [[0.05, 0.06, 0.07]])
     lower, upper = distribution.interval(0.80)
-    assert lower[0, 1] == 0.02 + 0.06 * calibration.scores[1, np.searchsorted(LEVELS, 0.1)]
-    assert upper[0, 1] == 0.02 + 0.06 * calibration.scores[1, np.searchsorted(LEVELS, 0.9)]
+    assert lower[0, 1] == 0.02 + 0.06 * ranges.scores[1, np.searchsorted(LEVELS, 0.1)]
+    assert upper[0, 1] == 0.02 + 0.06 * ranges.scores[1, np.searchsorted(LEVELS, 0.9)]
 
 
 def test_ranges_are_nested_and_widen_with_volatility():
     residuals, scale = residuals_and_scale()
-    calibration = calibrate(residuals, scale, HORIZONS)
-    calm, wild = (calibration.distribution(np.zeros((1, 3)), np.full((1, 3), s)) for s in (0.01, 0.03))
+    ranges = split_conformal(residuals, scale, HORIZONS)
+    calm, wild = (ranges.distribution(np.zeros((1, 3)), np.full((1, 3), s)) for s in (0.01, 0.03))
     (inner_low, inner_high), (outer_low, outer_high) = calm.interval(0.80), calm.interval(0.95)
     assert (outer_low < inner_low).all() and (inner_high < outer_high).all()
     low, high = wild.interval(0.95)
@@ -105,25 +103,9 @@ def test_ranges_are_nested_and_widen_with_volatility():
 def test_the_forecast_is_the_median_so_that_probabilities_never_contradict_the_call():
     residuals, scale = residuals_and_scale()
     predicted = np.array([[0.001, -0.001, 0.0]])
-    distribution = calibrate(residuals + 0.02, scale, HORIZONS).distribution(predicted, scale[:1])
+    distribution = split_conformal(residuals + 0.02, scale, HORIZONS).distribution(predicted, scale[:1])
     p_up = distribution.probability_above(0.0)[0]
     assert p_up[0] > 0.5 > p_up[1] and p_up[2] == pytest.approx(0.5)
-
-
-def test_a_calibration_survives_json_to_the_last_bit():
-    calibration = calibrate(*residuals_and_scale(), HORIZONS)
-    again = Calibration.from_dict(json.loads(json.dumps(calibration.to_dict())))
-    assert again.horizons == HORIZONS and again.count == 500
-    np.testing.assert_array_equal(again.scores, calibration.scores)
-    np.testing.assert_array_equal(again.levels, calibration.levels)
-
-
-def test_a_damaged_saved_calibration_is_refused():
-    saved = calibrate(*residuals_and_scale(), HORIZONS).to_dict()
-    with pytest.raises(IncompatibleModelError, match="lacks scores"):
-        Calibration.from_dict({k: v for k, v in saved.items() if k != "scores"})
-    with pytest.raises(IncompatibleModelError, match="finite scores of shape"):
-        Calibration.from_dict(saved | {"scores": saved["scores"][:2]})
 
 
 def test_directions_need_a_change_beyond_the_threshold():
@@ -167,8 +149,8 @@ def test_calibrated_confidence_comes_true_as_often_as_it_says():
     residuals, scale = residuals_and_scale(6000)
     rng = np.random.default_rng(5)
     predicted = rng.normal(0, 1, scale.shape) * scale
-    calibration = calibrate(residuals[:3000], scale[:3000], HORIZONS)
-    distribution = calibration.distribution(predicted[3000:], scale[3000:])
+    ranges = split_conformal(residuals[:3000], scale[:3000], HORIZONS)
+    distribution = ranges.distribution(predicted[3000:], scale[3000:])
     calls = direction(np.expm1(predicted[3000:]), 0.005)
     stated = confidence(distribution, calls, 0.005)
     came_true = call_came_true(calls, np.expm1(predicted[3000:] + residuals[3000:]), 0.005)

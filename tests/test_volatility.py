@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from forecastlib.errors import ConfigError, DataQualityError
 from forecastlib.volatility import (
+    PREDICTOR_SESSIONS,
     SESSIONS_NEEDED,
     SMALLEST_VOLATILITY,
     ewma_volatility,
@@ -15,6 +16,7 @@ from forecastlib.volatility import (
     horizon_volatility,
     overnight,
     session_variance,
+    volatility_predictors,
 )
 
 
@@ -115,3 +117,32 @@ def test_settings_out_of_range_and_frames_that_are_no_prices_are_refused():
         ewma_volatility(prices, window=0)
     with pytest.raises(DataQualityError, match="close"):
         ewma_volatility(prices.drop(columns="close"))
+
+
+# What volatility ahead is regressed on
+
+
+def test_the_predictors_equal_a_slow_loop():
+    prices = make_prices(300)
+    variance, close = session_variance(prices), prices["close"].to_numpy()
+    found = volatility_predictors(prices)
+    for row in (0, 4, 21, 119, 120, 299):
+        seen = [variance[max(0, row - span + 1) : row + 1].mean() for span in (1, 5, 22, 120)]
+        falls = [
+            min(math.log(close[row] / close[max(0, row - span)]), 0.0) / math.sqrt(span * seen[2])
+            for span in (1, 5, 22)
+        ]
+        np.testing.assert_allclose(found[row], [1.0, *np.log(seen), *falls], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("rows", [PREDICTOR_SESSIONS, 200])
+def test_the_newest_rows_alone_give_the_same_predictors_to_the_last_bit(rows):
+    prices = make_prices(400)
+    np.testing.assert_array_equal(volatility_predictors(prices)[-1], volatility_predictors(prices.iloc[-rows:])[-1])
+
+
+def test_a_changed_future_changes_no_past_predictor():
+    prices = make_prices(300)
+    altered = prices.copy()
+    altered.iloc[200:] *= 2.5
+    np.testing.assert_array_equal(volatility_predictors(altered)[:200], volatility_predictors(prices)[:200])

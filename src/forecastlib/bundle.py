@@ -4,7 +4,7 @@
 
     model.keras        the network
     scalers.json       what the scalers learnt
-    calibration.json   quantiles of validation residuals
+    calibration.json   drift, weight of the network, volatility model, quantiles of residuals
     config.json        the RunConfig, whole
     metadata.json      where it comes from, and the checksums of the others
 """
@@ -37,7 +37,7 @@ from forecastlib.prices import fingerprint
 from forecastlib.scaling import Scaling
 from forecastlib.uncertainty import Calibration
 
-FORMAT = 1
+FORMAT = 2
 """Version of the bundle's layout; another one is refused."""
 
 NETWORK, SCALERS, CALIBRATION, CONFIG, METADATA = (

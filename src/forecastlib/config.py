@@ -184,6 +184,26 @@ class TrainConfig(_Frozen):
         return (1.0 / len(horizons),) * len(horizons)
 
 
+class CalibrationConfig(_Frozen):
+    """How the network's answers are turned into distributions, and what is believed before it is asked."""
+
+    network_weight: float | None = Field(
+        default=None,
+        ge=0.0,
+        le=1.0,
+        description="Weight of the network against the drift; None: what validation supports.",
+    )
+    growth: float = Field(
+        default=0.04, gt=-0.5, lt=0.5, description="Growth of an index in a year expected beforehand."
+    )
+    growth_sd: float = Field(
+        default=0.04, ge=0.0, lt=1.0, description="How uncertain that is, as a standard deviation."
+    )
+    half_life: float = Field(
+        default=1000.0, gt=0.0, description="Sessions after which one counts half for drift, volatility and ranges."
+    )
+
+
 class RunConfig(_Frozen):
     """Everything that determines a run."""
 
@@ -193,6 +213,7 @@ class RunConfig(_Frozen):
     split: SplitConfig = SplitConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
+    calibration: CalibrationConfig = CalibrationConfig()
 
     @model_validator(mode="after")
     def _one_weight_a_horizon(self) -> Self:
@@ -259,6 +280,7 @@ SECTIONS: dict[str, type[_Frozen]] = {
     "split": SplitConfig,
     "model": ModelConfig,
     "train": TrainConfig,
+    "calibration": CalibrationConfig,
 }
 """The sections of :class:`RunConfig`. No two sections share a field's name, so flat parameters are unambiguous."""
 

@@ -7,9 +7,11 @@ levels). Ranges, probabilities and scores are computed from it by the same funct
 ``LEVELS``                             0.005, 0.010, ... 0.995: the ends of the 80 % and 95 % ranges among them
 ``Distribution(levels, quantiles)``    frozen; quantiles (n, H, Q), log returns, not decreasing along Q
 ``.interval(0.80)``                    ``(lower, upper)``, each (n, H), log returns
+``.median()``                          (n, H), the point forecast
 ``.probability_above(x=0.0)``          P(log return > x), (n, H), within [0.005, 0.995]
 ``.take(rows)``                        the distributions of some origins, by position or mask
 ``quantiles_of_samples(samples)``      from simulated paths (..., m) to the levels (..., Q)
+``weighted_quantiles(values, w)``      of values that do not all count the same, (m,) to (Q,)
 =====================================  ======================================================================
 
 Log returns become prices by ``last_close[:, None] * np.exp(...)``; quantiles and ranges carry over as they are.
@@ -80,6 +82,10 @@ class Distribution:
         """
         return self._at((1.0 - coverage) / 2.0), self._at((1.0 + coverage) / 2.0)
 
+    def median(self) -> Floats:
+        """Return the log return that is as likely exceeded as not, shape (n, horizons)."""
+        return self._at(0.5)
+
     def probability_above(self, log_return: float = 0.0) -> Floats:
         """Return the probability of a log return above a value, shape (n, horizons).
 
@@ -125,3 +131,29 @@ def quantiles_of_samples(samples: Floats, levels: Floats = LEVELS) -> Floats:
     """
     quantiles: Floats = np.moveaxis(np.quantile(samples, levels, axis=-1, method="weibull"), 0, -1)
     return quantiles
+
+
+def weighted_quantiles(values: Floats, weights: Floats, levels: Floats = LEVELS) -> Floats:
+    """Return the quantiles of values that do not all count the same, shape (Q,).
+
+    A value stands for the middle of its share of the total weight; between values the quantile is interpolated, beyond
+    the outermost it stays there.
+
+    Parameters
+    ----------
+    values, weights
+        Shape (m,); the weights are positive.
+    levels
+        Probability levels.
+
+    Examples
+    --------
+    Of the values 1, 2 and 3 with the weights 1, 1 and 2 the shares end at 0.25, 0.5 and 1; their middles are 0.125,
+    0.375 and 0.75, so that the median lies a third of the way from 2 to 3:
+
+    >>> weighted_quantiles(np.array([1.0, 2.0, 3.0]), np.array([1.0, 1.0, 2.0]), np.array([0.5])).round(3).tolist()
+    [2.333]
+    """
+    order = np.argsort(values, kind="stable")
+    share = weights[order] / weights.sum()
+    return np.asarray(np.interp(levels, np.cumsum(share) - 0.5 * share, values[order]))

@@ -15,7 +15,8 @@ import pandas as pd
 from forecastlib import bundle
 from forecastlib.bundle import Metadata
 from forecastlib.config import RunConfig
-from forecastlib.dataset import all_windows, prepare
+from forecastlib.dataset import Dataset, all_windows
+from forecastlib.distribution import Distribution
 from forecastlib.errors import ConfigError, IncompatibleModelError, NotEnoughDataError, NotFittedError
 from forecastlib.features import warm_up
 from forecastlib.forecasts import forecast_frame
@@ -23,8 +24,9 @@ from forecastlib.network import NetworkCaller, TrainingData, build_network, comp
 from forecastlib.prices import require_prices
 from forecastlib.scaling import Scaling
 from forecastlib.sessions import resolve_calendar, target_dates
-from forecastlib.uncertainty import Calibration, calibrate, mc_dropout_confidence
-from forecastlib.volatility import SESSIONS_NEEDED, horizon_volatility
+from forecastlib.splits import Split, holdout
+from forecastlib.uncertainty import Calibration, NetworkAnswers, calibrate, known_past, mc_dropout_confidence
+from forecastlib.volatility import SESSIONS_NEEDED
 from forecastlib.windows import Windows
 
 Floats = npt.NDArray[np.float64]
@@ -72,10 +74,11 @@ class Forecaster:
         self,
         prices: pd.DataFrame | Sequence[pd.DataFrame],
         *,
+        split: Split | None = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         progress: bool = True,
     ) -> Self:
-        """Train on the training set, stop by the validation set, calibrate ranges on its residuals.
+        """Train on the training set, stop by the validation set, calibrate on what was known at its end.
 
         The test set takes no part in it.
 
@@ -83,6 +86,8 @@ class Forecaster:
         ----------
         prices
             Prices of a symbol, or of several for a global model.
+        split
+            Which samples of :func:`forecastlib.dataset.all_windows` train and validate; None: as configured.
         callbacks
             Further Keras callbacks.
         progress
@@ -101,8 +106,9 @@ class Forecaster:
             If training diverged.
         """
         self._caller = None  # nothing may predict with parts of two models, should this fail half-way
-        dataset = prepare(prices, self.config)
-        windows, split = dataset.windows, dataset.split
+        frames = [prices] if isinstance(prices, pd.DataFrame) else list(prices)
+        windows = all_windows(frames, self.config)
+        split = split or holdout(windows, self.config.split)
         self.scaling = Scaling(self.config.model).fit(windows, split.train)
         matrix = self.scaling.features(windows.matrix)
         train, validation = (self._samples(matrix, windows.take(index)) for index in (split.train, split.validation))
@@ -114,8 +120,8 @@ class Forecaster:
             self.network, train, validation, self.config.train, callbacks=callbacks, progress=progress
         )
         self._caller = self._new_caller()
-        self.calibration = self._calibrate(windows.take(split.validation), matrix)
-        self.metadata = bundle.describe(prices, dataset, self.config, epochs=len(self.history))
+        self.calibration = self._calibrate(frames, windows.take(split.validation), matrix)
+        self.metadata = bundle.describe(frames, Dataset(windows, split), self.config, epochs=len(self.history))
         return self
 
     def predict(self, prices: pd.DataFrame, as_of: Origins | None = None) -> pd.DataFrame:
@@ -141,22 +147,25 @@ class Forecaster:
         NotEnoughDataError
             If there are too few sessions up to an origin: the message says how many are needed and how many came.
         """
-        windows, matrix, dates = self._origins(prices, as_of)
-        log_returns = self._log_returns(windows, matrix)
-        scale = horizon_volatility(windows.volatility, self.config.window.horizons)
+        windows, dates, matrix, scale = self._origins(prices, as_of)
         stated = None
         if self.config.model.confidence_method == "mc_dropout":
             samples = self._sampled_prices(windows, matrix, self.config.model.mc_samples)
             stated = mc_dropout_confidence(samples.mean(axis=1), samples.std(axis=1))
+        distribution = self.calibration.distribution(self._answers(windows, matrix), scale)
         return forecast_frame(
             windows,
             dates,
-            log_returns,
-            self.calibration.distribution(log_returns, scale),
+            distribution,
             config=self.config.model,
             model_version=self.metadata.version,
             stated_confidence=stated,
         )
+
+    def predict_distribution(self, prices: pd.DataFrame, as_of: Origins | None = None) -> tuple[Windows, Distribution]:
+        """Forecast as :meth:`predict` does, and return the origins and the whole distributions of their log returns."""
+        windows, _, matrix, scale = self._origins(prices, as_of)
+        return windows, self.calibration.distribution(self._answers(windows, matrix), scale)
 
     def sample(self, prices: pd.DataFrame, as_of: Origins | None = None, *, samples: int | None = None) -> Floats:
         """Run MC dropout and return the prices of every pass.
@@ -172,7 +181,7 @@ class Forecaster:
         -------
         ndarray, shape (origins, samples, horizons)
         """
-        windows, matrix, _ = self._origins(prices, as_of)
+        windows, _, matrix, _ = self._origins(prices, as_of)
         return self._sampled_prices(windows, matrix, samples or self.config.model.mc_samples)
 
     @property
@@ -223,12 +232,22 @@ class Forecaster:
         targets = {h: scaled[:, i] for i, h in enumerate(self.config.window.horizons)}
         return TrainingData(matrix, windows.rows, targets, self.config.window.lookback)
 
-    def _calibrate(self, validation: Windows, matrix: npt.NDArray[np.float32]) -> Calibration:
-        residuals = validation.log_returns(validation.y) - self._log_returns(validation, matrix)
-        horizons = self.config.window.horizons
-        return calibrate(residuals, horizon_volatility(validation.volatility, horizons), horizons)
+    def _calibrate(
+        self, frames: Sequence[pd.DataFrame], validation: Windows, matrix: npt.NDArray[np.float32]
+    ) -> Calibration:
+        horizons, config = self.config.window.horizons, self.config.calibration
+        until = validation.label_dates.max()
+        symbols = [str(one.attrs.get("symbol", "")) for one in frames]
+        answers = NetworkAnswers(
+            past=np.array([symbols.index(symbol) for symbol in validation.symbols]),
+            origins=validation.origins,
+            log_returns=self._answers(validation, matrix),
+        )
+        pasts = [known_past(one, until, horizons, config.half_life) for one in frames]
+        return calibrate(pasts, answers, horizons, config)
 
-    def _log_returns(self, windows: Windows, matrix: npt.NDArray[np.float32]) -> Floats:
+    def _answers(self, windows: Windows, matrix: npt.NDArray[np.float32]) -> Floats:
+        """Return the log returns that the network answers, shape (n, horizons)."""
         scaled = self._require_fitted().predict(matrix, windows.rows)
         return windows.log_returns(self.scaling.unscaled_targets(scaled))
 
@@ -240,8 +259,8 @@ class Forecaster:
 
     def _origins(
         self, prices: pd.DataFrame, as_of: Origins | None
-    ) -> tuple[Windows, npt.NDArray[np.float32], npt.NDArray[np.datetime64]]:
-        """Return the windows of the origins asked for, the scaled matrix they look into, and their target dates."""
+    ) -> tuple[Windows, npt.NDArray[np.datetime64], npt.NDArray[np.float32], Floats]:
+        """Return the origins asked for, their target dates, the scaled matrix they look into, the volatility ahead."""
         self._require_fitted()
         require_prices(prices)
         positions = _positions(prices.index, as_of)
@@ -251,13 +270,15 @@ class Forecaster:
                 f"{prices.index[positions.min()]:%Y-%m-%d}; give a longer history or a later as_of"
             )
         first = max(0, int(positions.min()) + 1 - self.sessions_needed)
-        windows = all_windows(prices.iloc[first : positions.max() + 1], self.config)
+        seen = prices.iloc[first : positions.max() + 1]
+        windows = all_windows(seen, self.config)
         if windows.feature_names != self.metadata.feature_names:
             raise IncompatibleModelError(_other_features(self.metadata.feature_names, windows.feature_names))
         chosen = windows.take(np.searchsorted(windows.rows, positions - first))
         calendar = resolve_calendar(str(prices.attrs.get("symbol", "")), self.config.data.calendar)
         dates = target_dates(chosen.origins, self.config.window.horizons, pd.DatetimeIndex(prices.index), calendar)
-        return chosen, self.scaling.features(windows.matrix), np.asarray(dates)
+        scale = self.calibration.scale(seen)[positions - first]
+        return chosen, np.asarray(dates), self.scaling.features(windows.matrix), scale
 
 
 def _positions(index: pd.Index, as_of: Origins | None) -> npt.NDArray[np.int64]:

@@ -47,7 +47,6 @@ Floats = npt.NDArray[np.float64]
 def forecast_frame(
     windows: Windows,
     target_dates: npt.NDArray[np.datetime64],
-    log_returns: Floats,
     distribution: Distribution,
     *,
     config: ModelConfig,
@@ -62,10 +61,8 @@ def forecast_frame(
         The origins that are forecast, n rows.
     target_dates : ndarray of datetime64, shape (n, horizons)
         The session that each horizon means.
-    log_returns : ndarray, shape (n, horizons)
-        Point forecasts, from the origin's close.
     distribution
-        Predictive distributions of the same log returns.
+        Predictive distributions of the log returns from the origin's close; their medians are the point forecasts.
     config
         Its ``direction_threshold``.
     model_version
@@ -79,6 +76,7 @@ def forecast_frame(
         n x horizons rows, the horizons of an origin one after the other; the columns are :data:`COLUMNS`.
         ``attrs["direction_threshold"]`` is what the calls were made with.
     """
+    log_returns = distribution.median()
     n, horizons = log_returns.shape
     close = windows.last_close[:, None]
     change = np.expm1(log_returns)

@@ -226,11 +226,7 @@ def baseline_forecasts(prices: pd.DataFrame, dataset: Dataset, config: RunConfig
     frames = []
     for baseline in all_baselines(config.train.seed):
         found = baseline.fit(train, validation, prices).predict(test, prices)
-        frames.append(
-            forecast_frame(
-                test, dates, found.log_returns, found.distribution, config=config.model, model_version=baseline.name
-            )
-        )
+        frames.append(forecast_frame(test, dates, found.distribution, config=config.model, model_version=baseline.name))
     return pd.concat(frames, ignore_index=True)
 
 

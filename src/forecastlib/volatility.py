@@ -11,6 +11,7 @@ last bit whether it is computed from the whole history or from the newest :data:
 ``session_variance(prices)``                        both together: variance from close to close; shape (n,)
 ``ewma_volatility(prices, decay=, window=)``        standard deviation a session; shape (n,)
 ``horizon_volatility(volatility, horizons)``        the same over h sessions; shape (n, horizons)
+``volatility_predictors(prices)``                   what volatility ahead is regressed on; shape (n, 8)
 ==================================================  ===========================================================
 """
 
@@ -143,6 +144,62 @@ def ewma_volatility(prices: pd.DataFrame, *, decay: float = DECAY, window: int =
         total[lag:] += weight * variance[: len(variance) - lag]
         weights[lag:] += weight
     return np.maximum(np.sqrt(total / weights), SMALLEST_VOLATILITY)
+
+
+VARIANCE_SPANS = (1, 5, 22, 120)
+"""Sessions behind each mean variance that predicts: a day, a week, a month, half a year."""
+
+FALL_SPANS = (1, 5, 22)
+"""Sessions behind each fall that predicts."""
+
+PREDICTOR_SESSIONS = VARIANCE_SPANS[-1] + 1
+"""Newest rows from which the last predictors are the same as from the whole history."""
+
+
+def volatility_predictors(prices: pd.DataFrame) -> Floats:
+    """Return what the logarithm of the variance ahead is regressed on.
+
+    A constant; the logarithm of the mean :func:`session_variance` of the latest 1, 5, 22 and 120 sessions (Corsi,
+    "A Simple Approximate Long-Memory Model of Realized Volatility", Journal of Financial Econometrics 7 (2009)); and
+    the fall of the price over 1, 5 and 22 sessions, 0 if it rose, over the volatility of such a span: falls are
+    followed by more volatility than rises (Corsi and Renò, "Discrete-Time Volatility Forecasting with Persistent
+    Leverage Effect", Journal of Business & Economic Statistics 30 (2012)).
+
+    Parameters
+    ----------
+    prices
+        Prices, n sessions.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, 8)
+        Rows with fewer sessions behind them than a span average over those there are.
+
+    Raises
+    ------
+    DataQualityError, NotEnoughDataError
+        If these are not prices.
+
+    Examples
+    --------
+    The second column of row 9 is the logarithm of the variance of session 9; the third that of the mean of sessions
+    5-9; the sixth is ``min(ln(close[9] / close[8]), 0)`` over the volatility of sessions 0-9, there being no 22.
+    """
+    variance = np.maximum(session_variance(prices), SMALLEST_VOLATILITY**2)
+    log_close = np.log(prices["close"].to_numpy(dtype=np.float64))
+    n = len(variance)
+    sessions = np.arange(1, n + 1)
+    means = {}
+    total = np.zeros(n)
+    for lag in range(VARIANCE_SPANS[-1]):  # one lag after the other, as in ewma_volatility and for the same reason
+        total[lag:] += variance[: max(n - lag, 0)]
+        if lag + 1 in VARIANCE_SPANS:
+            means[lag + 1] = total / np.minimum(sessions, lag + 1)
+    falls = []
+    for span in FALL_SPANS:
+        start = np.maximum(sessions - 1 - span, 0)
+        falls.append(np.minimum(log_close - log_close[start], 0.0) / np.sqrt(span * means[22]))
+    return np.column_stack([np.ones(n), *(np.log(means[span]) for span in VARIANCE_SPANS), *falls])
 
 
 def horizon_volatility(volatility: npt.ArrayLike, horizons: Sequence[int]) -> Floats:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from forecastlib.distribution import Distribution
 from forecastlib.errors import ConfigError, DataQualityError, NotFittedError
-from forecastlib.uncertainty import Calibration, calibrate
+from forecastlib.uncertainty import Conformal, split_conformal
 from forecastlib.volatility import horizon_volatility
 from forecastlib.windows import Windows
 
@@ -75,23 +75,23 @@ class PointBaseline(ABC):
     """
 
     name: str
-    _calibration: Calibration | None = None
+    _ranges: Conformal | None = None
 
     def fit(self, train: Windows, validation: Windows, prices: pd.DataFrame) -> Self:
         """Fit the point forecast, and calibrate its ranges on the validation residuals. Prices are not needed."""
         self._fit(train, validation)
         horizons = validation.config.horizons
         residuals = labels(validation) - self._predict(validation)
-        self._calibration = calibrate(residuals, horizon_volatility(validation.volatility, horizons), horizons)
+        self._ranges = split_conformal(residuals, horizon_volatility(validation.volatility, horizons), horizons)
         return self
 
     def predict(self, windows: Windows, prices: pd.DataFrame) -> BaselineForecast:
         """Forecast origins. Prices are not needed."""
-        if self._calibration is None:
+        if self._ranges is None:
             raise NotFittedError(f"expected a fitted baseline; {self.name} is not; call fit(...) first")
         points = self._predict(windows)
         scale = horizon_volatility(windows.volatility, windows.config.horizons)
-        return BaselineForecast(points, self._calibration.distribution(points, scale))
+        return BaselineForecast(points, self._ranges.distribution(points, scale))
 
     @abstractmethod
     def _fit(self, train: Windows, validation: Windows) -> None:

@@ -259,5 +259,4 @@ def _trailing_mean(values: Floats, span: int) -> Floats:
 
 def _centred_on_median(distribution: Distribution) -> BaselineForecast:
     """Take the medians as point forecasts."""
-    median = int(np.argmin(np.abs(distribution.levels - 0.5)))
-    return BaselineForecast(distribution.quantiles[:, :, median], distribution)
+    return BaselineForecast(distribution.median(), distribution)

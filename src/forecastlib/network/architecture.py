@@ -14,6 +14,9 @@ from forecastlib.network.recurrent import FastLSTM
 
 INPUT_NAME = "price_sequence_input"
 
+STEPS_PER_EXECUTION = 16
+"""Training steps between two returns to Python; what is left over at the end of an epoch is done as well."""
+
 
 def output_name(horizon: int) -> str:
     """Return the name of a horizon's output, by which targets and losses are keyed.
@@ -113,6 +116,8 @@ def compile_network(network: keras.Model, horizons: Sequence[int], train: TrainC
         loss_weights=dict(zip(names, weights, strict=True)),
         metrics={name: ["mae"] for name in names},
         jit_compile=False,
+        # Callbacks wait for an epoch; between its steps there is no need to come back to Python.
+        steps_per_execution=STEPS_PER_EXECUTION,
     )
 
 

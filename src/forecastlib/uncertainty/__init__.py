@@ -5,9 +5,12 @@ horizon's; ``scale`` is the volatility over the horizon at the origin,
 ``horizon_volatility(ewma_volatility(prices)[rows], horizons)``.
 
 =======================================================  ==================================================
-``calibrate(residuals, scale, horizons)``                -> :class:`Calibration`, fitted on the validation set
-``Calibration.distribution(log_returns, scale)``         -> :class:`~forecastlib.distribution.Distribution`
+``known_past(prices, until, horizons, half_life)``       -> :class:`Past`, what was known of a symbol on a date
+``calibrate(pasts, answers, horizons, config)``          -> :class:`Calibration`, the network's
+``Calibration.scale(prices)``                            (sessions, H), the volatility expected ahead
+``Calibration.distribution(network, scale)``             -> :class:`~forecastlib.distribution.Distribution`
 ``Calibration.to_dict()``, ``Calibration.from_dict(d)``  JSON's types, for the bundle's ``calibration.json``
+``split_conformal(residuals, scale, horizons)``          -> :class:`Conformal`, that of the point baselines
 ``direction(change, threshold)``                         -> "up", "neutral", "down", same shape
 ``consistency(directions)``                              (n, H) -> (n,), agreement of neighbouring horizons
 ``confidence(distribution, directions, threshold)``      (n, H), probability of the called direction
@@ -18,30 +21,32 @@ horizon's; ``scale`` is the volatility over the horizon at the origin,
 
 A forecaster uses them so::
 
-    calibration = calibrate(actual - predicted, scale, horizons)           # validation set, log returns
-    distribution = calibration.distribution(predicted, scale)              # new origins
+    calibration = calibrate(pasts, answers_on_the_validation_set, horizons, config.calibration)
+    distribution = calibration.distribution(answers, calibration.scale(prices)[rows])       # new origins
     lower_80, upper_80 = (last_close[:, None] * np.exp(end) for end in distribution.interval(0.80))
     p_up = distribution.probability_above(0.0)                             # p_down = 1 - p_up
-    directions = direction(np.expm1(predicted), threshold)
+    directions = direction(np.expm1(distribution.median()), threshold)
     confidence(distribution, directions, threshold)
 """
 
-from forecastlib.uncertainty.calibration import (
-    SMALLEST_CALIBRATION_SET,
-    Calibration,
-    adaptive_widening,
-    calibrate,
-)
+from forecastlib.uncertainty.calibration import Calibration, NetworkAnswers, calibrate
 from forecastlib.uncertainty.calls import call_came_true, confidence, consistency, direction, mc_dropout_confidence
+from forecastlib.uncertainty.conformal import SMALLEST_CALIBRATION_SET, Conformal, adaptive_widening, split_conformal
+from forecastlib.uncertainty.past import Past, known_past
 
 __all__ = [
     "SMALLEST_CALIBRATION_SET",
     "Calibration",
+    "Conformal",
+    "NetworkAnswers",
+    "Past",
     "adaptive_widening",
     "calibrate",
     "call_came_true",
     "confidence",
     "consistency",
     "direction",
+    "known_past",
     "mc_dropout_confidence",
+    "split_conformal",
 ]

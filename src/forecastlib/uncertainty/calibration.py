@@ -1,91 +1,122 @@
-"""Split conformal calibration: from the residuals of the validation set to the distribution of a new forecast."""
+"""Calibration: from what the network answers to a predictive distribution, with what the past supports.
+
+Three things about the return of an index over some weeks can be learnt from its past, in falling order of certainty:
+how volatile it will be, what shape its surprises have, and where it drifts. What a network adds to the last is little,
+and often nothing. So the distribution of a forecast is put together from parts as strong as the evidence for each::
+
+    median = expected growth + weight of the network * (network - expected growth) + median of the residuals' shape
+    range  = that, with the other quantiles of the shape; the shape times the volatility expected at the origin
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
-from forecastlib.distribution import LEVELS, Distribution
-from forecastlib.errors import ConfigError, IncompatibleModelError, NotEnoughDataError
+from forecastlib.config import CalibrationConfig
+from forecastlib.distribution import LEVELS, Distribution, weighted_quantiles
+from forecastlib.errors import IncompatibleModelError
+from forecastlib.uncertainty.past import Past
+from forecastlib.volatility import SMALLEST_VOLATILITY, volatility_predictors
 
 Floats = npt.NDArray[np.float64]
 
-SMALLEST_CALIBRATION_SET = 19
-"""Residuals needed for a 95 % range: the 0.95 quantile of 19 is their largest, that of fewer is infinite."""
+PENALTY = 1e-5
+"""Ridge penalty of the volatility regression, for each unit of weight: enough for predictors that hardly vary."""
+
+SESSIONS_A_YEAR = 252
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkAnswers:
+    """What the network answered on the validation set, which it did not learn from.
+
+    Attributes
+    ----------
+    past : ndarray of int64, shape (n,)
+        The position, in the sequence of pasts, of each origin's symbol.
+    origins : DatetimeIndex, length n
+    log_returns : ndarray, shape (n, horizons)
+    """
+
+    past: npt.NDArray[np.int64]
+    origins: pd.DatetimeIndex
+    log_returns: Floats
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Quantiles of scaled residuals for each horizon, by split conformal prediction.
-
-    The size of a residual over the volatility at its origin is a score; the quantiles of the scores of the
-    validation set, multiplied by the volatility at a new origin, are the half-widths of its ranges (Vovk,
-    Gammerman and Shafer, *Algorithmic Learning in a Random World*, 2005; Lei et al., "Distribution-Free
-    Predictive Inference for Regression", JASA 113 (2018), section 5.2, for the scaling). Ranges of every
-    coverage, centred on the forecast, make up the predictive distribution. Its median is the forecast, so that
-    the probabilities never contradict the call.
-
-    Both tails are calibrated together. Each on its own, they follow where prices happened to go during the validation
-    set, of which a few years hold little evidence: on ^GSPC before 2013, such ranges of the random walk over 30
-    sessions held 74 % of what followed where 80 % were meant, and their CRPS was 16 % higher.
-
-    The guarantee behind it holds for exchangeable residuals. Those of neighbouring origins are not: labels that
-    overlap by h - 1 sessions make n residuals worth about n / h independent ones. Coverage is right on average
-    over long stretches and drifts with the regime; measure it on the test set, and let
-    :func:`adaptive_widening` follow it in use.
+    """What turns the network's answers into distributions.
 
     Attributes
     ----------
     horizons : tuple of int
-        Sessions ahead, one for each row of ``scores``.
-    count : int
-        Residuals that each quantile was taken from.
+        Sessions ahead, one for each row of what follows.
+    drift : ndarray, shape (horizons,)
+        Expected log return over each horizon, before the network is asked.
+    network_weight : float
+        How far the forecast follows the network away from the drift, from 0 to 1.
+    volatility : ndarray, shape (horizons, 8)
+        Coefficients of the logarithm of the mean variance ahead, on
+        :func:`forecastlib.volatility.volatility_predictors`.
     levels : ndarray, shape (Q,)
         Probability levels.
     scores : ndarray, shape (horizons, Q)
-        Residual over volatility at each level: antisymmetric about the median, corrected for the finite sample.
+        Quantiles of the standardised residuals.
+    count : int
+        Sessions whose outcomes were learnt from.
     """
 
     horizons: tuple[int, ...]
-    count: int
+    drift: Floats
+    network_weight: float
+    volatility: Floats
     levels: Floats
     scores: Floats
+    count: int
 
-    def distribution(self, log_returns: npt.ArrayLike, scale: npt.ArrayLike) -> Distribution:
-        """Return the predictive distributions around forecasts.
+    def scale(self, prices: pd.DataFrame) -> Floats:
+        """Return the volatility expected over each horizon after each session, shape (sessions, horizons).
+
+        The last row is the same to the last bit from the newest
+        :data:`forecastlib.volatility.PREDICTOR_SESSIONS` sessions as from the whole history.
+        """
+        return _scale(volatility_predictors(prices), self.volatility, self.horizons)
+
+    def distribution(self, network: npt.ArrayLike, scale: npt.ArrayLike) -> Distribution:
+        """Return the predictive distributions around what the network answers.
 
         Parameters
         ----------
-        log_returns
-            Forecasts, shape (n, horizons).
+        network
+            Log returns that the network answers, shape (n, horizons).
         scale
-            Volatility over each horizon at the origin, same shape, positive.
+            Volatility expected at the same origins, same shape: the rows of :meth:`scale`.
 
         Returns
         -------
         Distribution
-            ``log_returns + scale * scores``, quantile by quantile.
-
-        Raises
-        ------
-        ConfigError
-            If the shapes do not fit the horizons, or a scale is not positive.
+            Its medians are the point forecasts.
         """
-        centre, width = _forecasts_and_scale(log_returns, scale, len(self.horizons))
+        centre = self.drift + self.network_weight * (np.asarray(network, dtype=np.float64) - self.drift)
+        width = np.asarray(scale, dtype=np.float64)
         return Distribution(self.levels, centre[:, :, None] + width[:, :, None] * self.scores)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the calibration in JSON's types; :meth:`from_dict` takes it back to the last bit."""
         return {
             "horizons": list(self.horizons),
-            "count": self.count,
+            "drift": self.drift.tolist(),
+            "network_weight": self.network_weight,
+            "volatility": self.volatility.tolist(),
             "levels": self.levels.tolist(),
             "scores": self.scores.tolist(),
+            "count": self.count,
         }
 
     @classmethod
@@ -97,137 +128,166 @@ class Calibration:
         IncompatibleModelError
             If a part is missing or the shapes do not fit each other.
         """
-        missing = sorted({"horizons", "count", "levels", "scores"} - set(saved))
+        names = ("horizons", "drift", "network_weight", "volatility", "levels", "scores", "count")
+        missing = sorted(set(names) - set(saved))
         if missing:
             raise IncompatibleModelError(f"the saved calibration lacks {', '.join(missing)}; train the model again")
         horizons = tuple(int(h) for h in saved["horizons"])
-        levels = np.asarray(saved["levels"], dtype=np.float64)
-        scores = np.asarray(saved["scores"], dtype=np.float64)
-        if scores.shape != (len(horizons), len(levels)) or not np.isfinite(scores).all():
+        drift, volatility, levels, scores = (
+            np.asarray(saved[name], dtype=np.float64) for name in ("drift", "volatility", "levels", "scores")
+        )
+        shapes = {"drift": drift.shape, "volatility": volatility.shape, "scores": scores.shape}
+        expected = {"drift": (len(horizons),), "volatility": (len(horizons), 8), "scores": (len(horizons), len(levels))}
+        if shapes != expected or not all(np.isfinite(part).all() for part in (drift, volatility, scores)):
             raise IncompatibleModelError(
-                f"expected finite scores of shape {(len(horizons), len(levels))} in the saved calibration; "
-                f"got {scores.shape}; train the model again"
+                f"expected finite numbers of the shapes {expected} in the saved calibration; got {shapes}; "
+                "train the model again"
             )
-        return cls(horizons, int(saved["count"]), levels, scores)
+        return cls(horizons, drift, float(saved["network_weight"]), volatility, levels, scores, int(saved["count"]))
 
 
-def calibrate(residuals: npt.ArrayLike, scale: npt.ArrayLike, horizons: Sequence[int]) -> Calibration:
-    """Fit a calibration on residuals that the model was not trained on.
+def calibrate(
+    pasts: Sequence[Past], answers: NetworkAnswers, horizons: Sequence[int], config: CalibrationConfig
+) -> Calibration:
+    """Fit a calibration on what was known on the day on which the last validation label was.
 
-    The half-width of the range with coverage c is the ``ceil(c (n + 1))``-th smallest score: rounding up makes
-    it hold at least its share of new values for any n, if residuals are exchangeable. A coverage too large for
-    n takes the largest score.
+    - The volatility is a heterogeneous autoregression with leverage, by least squares with older sessions counting
+      less.
+    - The drift is the mean of a posterior: the growth that is expected of any index, and what this one has shown.
+    - The weight of the network is what its answers on the validation set support (:func:`supported_weight`), or what
+      the configuration says.
+    - The shape is the quantiles of ``(return - mean return) / volatility``, older sessions counting less: filtered
+      historical simulation (Barone-Adesi, Giannopoulos and Vosper, 1999) in one step a horizon. Residuals of the
+      validation set are those of the network too, as far as it has a weight; of the training set, which it has
+      seen, they are not.
 
     Parameters
     ----------
-    residuals
-        Actual minus predicted log return, shape (n, horizons), of the validation set.
-    scale
-        Volatility over each horizon at the same origins, same shape, positive.
+    pasts
+        What was known, one for each symbol.
+    answers
+        Of the network, on the validation set.
     horizons
-        Sessions ahead, one a column.
+        Sessions ahead, increasing.
+    config
+        Prior, half-life, weight.
 
     Returns
     -------
     Calibration
-
-    Raises
-    ------
-    NotEnoughDataError
-        If there are fewer than :data:`SMALLEST_CALIBRATION_SET` residuals.
-    ConfigError
-        If shapes do not fit, a residual is missing, or a scale is not positive.
-
-    Examples
-    --------
-    Of 19 scores the 95 % range takes the 19th smallest (0.95 x 20 = 19), the largest of all; of 99 scores the
-    95th. The 80 % range takes the 16th and the 80th.
     """
-    errors, width = _forecasts_and_scale(residuals, scale, len(horizons))
-    count = len(errors)
-    if count < SMALLEST_CALIBRATION_SET:
-        raise NotEnoughDataError(
-            f"expected at least {SMALLEST_CALIBRATION_SET} validation residuals for a 95 % range; got {count}; "
-            "use a longer history or a larger validation_share"
-        )
-    ordered = np.sort(np.abs(errors / width), axis=0)
-    # Rounded first: 0.95 * 20 must be 19, not the 19.000000000000004 whose ceiling is 20.
-    ranks = np.ceil(np.round(np.abs(2.0 * LEVELS - 1.0) * (count + 1), 9)).astype(np.int64)
-    half_widths = ordered[np.clip(ranks, 1, count) - 1]
-    scores = np.sign(np.round(2.0 * LEVELS - 1.0, 9))[:, None] * half_widths
-    return Calibration(tuple(int(h) for h in horizons), count, LEVELS, np.ascontiguousarray(scores.T))
+    weights = np.concatenate([past.weights for past in pasts])
+    predictors = np.concatenate([past.predictors for past in pasts])
+    actual = np.concatenate([past.log_returns for past in pasts])
+    ahead = np.concatenate([past.log_variance for past in pasts])
+    known = [np.concatenate([past.known(i) for past in pasts]) for i in range(len(horizons))]
+    volatility = np.stack([_ridge(predictors[rows], ahead[rows, i], weights[rows]) for i, rows in enumerate(known)])
+    scale = _scale(predictors, volatility, horizons)
+    drift = posterior_drift(pasts, config) * np.asarray(horizons, dtype=np.float64)
+    at = _positions(pasts, answers)
+    given = config.network_weight
+    weight = (
+        supported_weight((answers.log_returns - drift) / scale[at], (actual[at] - drift) / scale[at], horizons)
+        if given is None
+        else given
+    )
+    moved = np.zeros_like(actual)
+    moved[at] = weight * (answers.log_returns - drift)
+    scores = []
+    for i, rows in enumerate(known):
+        surprise = actual[rows, i] - np.average(actual[rows, i], weights=weights[rows]) - moved[rows, i]
+        scores.append(weighted_quantiles(surprise / scale[rows, i], weights[rows], LEVELS))
+    return Calibration(
+        tuple(int(h) for h in horizons), drift, weight, volatility, LEVELS, np.stack(scores), int(known[-1].sum())
+    )
 
 
-def adaptive_widening(scores: npt.ArrayLike, coverage: float, horizon: int, *, rate: float = 0.1) -> Floats:
-    """Return the factor by which to widen the range at each origin, from how the ranges before it have fared.
+def posterior_drift(pasts: Sequence[Past], config: CalibrationConfig) -> float:
+    """Return the log return of a session that is expected, from a prior and from the sessions seen.
 
-    A range that was missed makes the later ones wider, one that held makes them narrower, in proportion 1 : c /
-    (1 - c), so that in the long run the share c holds whatever the market does: the quantile tracker of
-    Angelopoulos, Candès and Tibshirani, "Conformal PID Control for Time Series Prediction", NeurIPS (2023), on
-    logarithms, after Gibbs and Candès, "Adaptive Conformal Inference Under Distribution Shift", NeurIPS (2021).
-    A range is judged when its label is known, ``horizon`` sessions later.
+    The mean of the past is a poor guide: of ten years with a volatility of 18 % a year its standard error is 6 % a
+    year. It is therefore weighed against what indices have grown by elsewhere and before (Dimson, Marsh and Staunton,
+    *Triumph of the Optimists*, 2002), by the rule for a normal mean with a normal prior.
 
     Parameters
     ----------
-    scores
-        ``|actual - forecast| / half-width of the calibrated range``, in log returns, shape (n,), one origin a
-        session, oldest first. The newest ``horizon`` are not looked at and may be NaN.
-    coverage
-        What the range is meant to hold, 0.80 for instance.
-    horizon
-        Sessions after which an outcome is known.
-    rate
-        How fast to learn, for each independent label: neighbouring origins share theirs, so that each counts for
-        ``rate / horizon``. Faster learning pays in coverage and costs in width: on the bundled indices before 2013
-        a rate of 0.1 brought the 80 % ranges over 30 sessions from 85 and 87 % to 81 % at the same interval score,
-        0.8 brought them to 80 % at scores 13 and 19 % higher.
+    pasts
+        What was known.
+    config
+        ``growth`` and ``growth_sd``, a year.
 
     Returns
     -------
-    ndarray, shape (n,)
-        Factors, the first ``horizon`` of them 1.
+    float
+        Between the prior and the weighted mean of the past.
+    """
+    returns = np.concatenate([past.session_returns[1:] for past in pasts])
+    weights = np.concatenate([past.weights[1:] for past in pasts])
+    mean = np.average(returns, weights=weights)
+    effective = weights.sum() ** 2 / (weights**2).sum() / len(pasts)  # symbols move together: they count as one
+    error = np.average((returns - mean) ** 2, weights=weights) / effective
+    prior, spread = np.log1p(config.growth) / SESSIONS_A_YEAR, (config.growth_sd / SESSIONS_A_YEAR) ** 2
+    return float((mean * spread + prior * error) / (spread + error))
 
-    Raises
-    ------
-    ConfigError
-        If a setting is out of range, or a score that is needed is missing or negative.
+
+def supported_weight(answers: Floats, actual: Floats, horizons: Sequence[int]) -> float:
+    """Return how much the network's deviations from the drift deserve to be followed, from 0 to :data:`LARGEST_WEIGHT`.
+
+    The slope of the actual on the answered deviations, through the origin and over all horizons at once, shrunk by
+    what chance alone would make of it: ``slope * max(0, 1 - 1 / t^2)``, the positive-part rule of James and Stein
+    (1961) for one mean. Labels that overlap by h - 1 sessions make n answers worth n / h, which the t statistic is
+    told.
+
+    Parameters
+    ----------
+    answers, actual
+        Answered and actual log return less the drift, over the volatility; shape (n, horizons).
+    horizons
+        Sessions ahead, one a column.
 
     Examples
     --------
-    With ``horizon=2``, the factor of origin 5 has taken in the ranges of origins 0-3, the label of origin 3
-    being known at 5:
-
-    >>> adaptive_widening([2.0, 0.5, 9.0, 9.0], coverage=0.5, horizon=2, rate=0.4).round(3).tolist()
-    [1.0, 1.0, 1.105, 1.0]
+    Answers that point the wrong way get 0; so do those whose slope is within one standard error of 0.
     """
-    values = np.asarray(scores, dtype=np.float64)
-    if not 0.0 < coverage < 1.0 or horizon < 1 or rate <= 0.0:
-        raise ConfigError(
-            "expected a coverage between 0 and 1, a horizon of at least 1 and a positive rate; "
-            f"got coverage={coverage}, horizon={horizon}, rate={rate}"
-        )
-    known = values[: max(len(values) - horizon, 0)]
-    if values.ndim != 1 or not (np.isfinite(known) & (known >= 0)).all():
-        raise ConfigError(f"expected scores of shape (n,), known and not negative up to the newest {horizon}")
-    logs = np.zeros(len(values))
-    for origin in range(horizon, len(values)):
-        judged = origin - horizon
-        missed = math.log(known[judged]) > logs[judged] if known[judged] > 0 else False
-        logs[origin] = logs[origin - 1] + rate / horizon * (missed - (1.0 - coverage))
-    return np.exp(logs)
+    independent = 1.0 / np.asarray(horizons, dtype=np.float64)
+    power = (answers**2 * independent).sum()
+    if power <= 0.0:
+        return 0.0
+    slope = (answers * actual * independent).sum() / power
+    # Horizons look at the same days: their evidence is averaged, not added up.
+    error = np.sqrt(len(horizons) * np.mean((actual - slope * answers) ** 2) / power)
+    if slope <= error:
+        return 0.0
+    return float(min(slope * (1.0 - (error / slope) ** 2), LARGEST_WEIGHT))
 
 
-def _forecasts_and_scale(values: npt.ArrayLike, scale: npt.ArrayLike, horizons: int) -> tuple[Floats, Floats]:
-    """Check that both are (n, horizons), finite, and the scale positive."""
-    centre, width = np.asarray(values, dtype=np.float64), np.asarray(scale, dtype=np.float64)
-    if centre.ndim != 2 or centre.shape[1] != horizons or centre.shape != width.shape:
-        raise ConfigError(
-            f"expected log returns and scales of shape (n, {horizons}), one column a horizon; "
-            f"got {centre.shape} and {width.shape}"
-        )
-    if not (np.isfinite(centre).all() and np.isfinite(width).all() and (width > 0).all()):
-        raise ConfigError(
-            "expected finite log returns and positive scales; leave out rows whose label is not known, "
-            "and take scales from ewma_volatility, which has a floor"
-        )
-    return centre, width
+LARGEST_WEIGHT = 0.25
+"""A network that did well on one validation set has also been stopped by it, and the next years are others."""
+
+
+def _ridge(predictors: Floats, target: Floats, weights: Floats) -> Floats:
+    """Regress by weighted least squares, the constant free and the others held back a little."""
+    weighted = predictors * weights[:, None]
+    penalty = PENALTY * weights.sum() * np.diag([0.0] + [1.0] * (predictors.shape[1] - 1))
+    coefficients: Floats = np.linalg.solve(weighted.T @ predictors + penalty, weighted.T @ target)
+    return coefficients
+
+
+def _scale(predictors: Floats, coefficients: Floats, horizons: Sequence[int]) -> Floats:
+    """Return the volatility over each horizon; summed term by term, so that a row is the same wherever it stands."""
+    log_variance = np.zeros((len(predictors), len(horizons)))
+    for column, of_horizons in zip(predictors.T, coefficients.T, strict=True):
+        log_variance += column[:, None] * of_horizons
+    volatility = np.maximum(np.exp(0.5 * log_variance), SMALLEST_VOLATILITY)
+    scaled: Floats = volatility * np.sqrt(np.asarray(horizons, dtype=np.float64))
+    return scaled
+
+
+def _positions(pasts: Sequence[Past], answers: NetworkAnswers) -> npt.NDArray[np.int64]:
+    """Return the row, in the pasts one after the other, of each origin that the network was asked about."""
+    offsets = np.cumsum([0, *(len(past.dates) for past in pasts[:-1])])
+    at = np.empty(len(answers.origins), dtype=np.int64)
+    for i, past in enumerate(pasts):
+        own = answers.past == i
+        at[own] = past.dates.get_indexer(answers.origins[own]) + offsets[i]
+    return at

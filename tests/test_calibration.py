@@ -1,0 +1,216 @@
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+
+from forecastlib.config import CalibrationConfig
+from forecastlib.distribution import LEVELS
+from forecastlib.errors import IncompatibleModelError, NotEnoughDataError
+from forecastlib.uncertainty import Calibration, NetworkAnswers, Past, calibrate, known_past
+from forecastlib.uncertainty.calibration import LARGEST_WEIGHT, posterior_drift, supported_weight
+from forecastlib.uncertainty.past import FIRST_ROW
+from forecastlib.volatility import session_variance, volatility_predictors
+
+HORIZONS = (7, 14, 30)
+
+
+@pytest.fixture(scope="module")
+def prices() -> pd.DataFrame:
+    return tiny.prices("^GSPC")
+
+
+def past_of(prices: pd.DataFrame, config: CalibrationConfig | None = None) -> Past:
+    return known_past(prices, prices.index[-1], HORIZONS, (config or CalibrationConfig()).half_life)
+
+
+def answers_of(prices: pd.DataFrame, log_returns: np.ndarray, first: int) -> NetworkAnswers:
+    n = len(log_returns)
+    return NetworkAnswers(np.zeros(n, dtype=np.int64), pd.DatetimeIndex(prices.index[first : first + n]), log_returns)
+
+
+def calibration_of(prices: pd.DataFrame, config: CalibrationConfig | None = None) -> Calibration:
+    """A calibration of a network that always answers 0."""
+    config = config or CalibrationConfig()
+    return calibrate([past_of(prices, config)], answers_of(prices, np.zeros((100, 3)), 900), HORIZONS, config)
+
+
+# What was known
+
+
+def test_the_past_holds_what_followed_each_session_as_far_as_it_was_known(prices):
+    until = prices.index[499]
+    past = known_past(prices, until, HORIZONS, 1000.0)
+    close, variance = prices["close"].to_numpy(), session_variance(prices)
+    assert past.dates[-1] == until and len(past.dates) == 500
+    assert past.log_returns[492, 0] == pytest.approx(np.log(close[499] / close[492]))
+    assert np.isnan(past.log_returns[493:, 0]).all() and np.isnan(past.log_returns[470:, 2]).all()
+    assert past.log_variance[469, 2] == pytest.approx(np.log(variance[470:500].mean()))
+    assert past.known(2).sum() == 500 - 30 - FIRST_ROW
+
+
+def test_nothing_after_the_day_is_looked_at(prices):
+    until = prices.index[499]
+    altered = prices.copy()
+    altered.iloc[500:] *= 3.0
+    one, other = (known_past(frame, until, HORIZONS, 1000.0) for frame in (prices, altered))
+    for field in dataclasses.fields(Past):
+        np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name))
+
+
+def test_a_session_counts_half_after_a_half_life(prices):
+    past = known_past(prices, prices.index[-1], HORIZONS, 100.0)
+    assert past.weights[-1] == 1.0
+    assert past.weights[-101] == pytest.approx(0.5) and past.weights[-201] == pytest.approx(0.25)
+
+
+def test_too_short_a_past_says_how_many_sessions_are_needed(prices):
+    with pytest.raises(NotEnoughDataError, match="at least 150 sessions"):
+        known_past(prices.iloc[:149], prices.index[148], HORIZONS, 1000.0)
+
+
+# Volatility
+
+
+def test_the_volatility_is_the_weighted_regression_that_it_says(prices):
+    past = past_of(prices)
+    calibration = calibration_of(prices)
+    rows = past.known(1)
+    x, y, w = past.predictors[rows], past.log_variance[rows, 1], np.sqrt(past.weights[rows])
+    expected = np.linalg.lstsq(x * w[:, None], y * w, rcond=None)[0]
+    np.testing.assert_allclose(x @ calibration.volatility[1], x @ expected, atol=5e-3)  # the penalty is all but nothing
+
+
+def test_the_scale_is_the_square_root_of_the_expected_variance_over_the_horizon(prices):
+    calibration = calibration_of(prices)
+    expected = np.sqrt(np.exp(volatility_predictors(prices) @ calibration.volatility.T) * np.array(HORIZONS))
+    np.testing.assert_allclose(calibration.scale(prices), expected, rtol=1e-12)
+
+
+def test_the_scale_of_the_newest_session_needs_only_the_newest_rows_to_the_last_bit(prices):
+    calibration = calibration_of(prices)
+    np.testing.assert_array_equal(calibration.scale(prices)[-1], calibration.scale(prices.iloc[-121:])[-1])
+    assert (calibration.scale(prices)[-1] != calibration.scale(prices.iloc[-119:])[-1]).any()
+
+
+# Drift
+
+
+def test_the_drift_lies_between_the_prior_and_what_was_seen(prices):
+    past = past_of(prices)
+    seen = np.average(past.session_returns[1:], weights=past.weights[1:])
+    prior = np.log(1.04) / 252
+    found = posterior_drift([past], CalibrationConfig())
+    assert min(seen, prior) < found < max(seen, prior)
+
+
+def test_a_prior_without_doubt_is_kept_and_one_without_knowledge_gives_way(prices):
+    past = past_of(prices)
+    assert posterior_drift([past], CalibrationConfig(growth=0.1, growth_sd=0.0)) == pytest.approx(np.log(1.1) / 252)
+    seen = np.average(past.session_returns[1:], weights=past.weights[1:])
+    assert posterior_drift([past], CalibrationConfig(growth_sd=0.99)) == pytest.approx(seen, rel=0.02)
+
+
+# The weight of the network
+
+
+def test_a_network_that_knows_something_gets_weight_and_one_that_guesses_gets_little():
+    rng = np.random.default_rng(0)
+    weights = {"knows": [], "guesses": [], "is wrong": []}
+    for _ in range(200):
+        actual = np.cumsum(rng.normal(size=(530, 3)), axis=0)
+        actual = np.column_stack(
+            [(actual[h : 500 + h, i] - actual[:500, i]) / np.sqrt(h) for i, h in enumerate(HORIZONS)]
+        )
+        weights["knows"].append(supported_weight(0.6 * actual, actual, HORIZONS))
+        weights["guesses"].append(supported_weight(0.6 * actual[rng.permutation(500)], actual, HORIZONS))
+        weights["is wrong"].append(supported_weight(-0.6 * actual, actual, HORIZONS))
+    assert min(weights["knows"]) == LARGEST_WEIGHT
+    assert np.mean(weights["guesses"]) < 0.02
+    assert max(weights["is wrong"]) == 0.0
+
+
+def test_answers_that_never_leave_the_drift_have_no_weight():
+    assert supported_weight(np.zeros((50, 3)), np.ones((50, 3)), HORIZONS) == 0.0
+
+
+def test_a_given_weight_is_taken_as_it_is(prices):
+    calibration = calibration_of(prices, CalibrationConfig(network_weight=0.6))
+    assert calibration.network_weight == 0.6
+    scale = calibration.scale(prices)[-1:]
+    low, high = (calibration.distribution(np.full((1, 3), x), scale).median() for x in (0.0, 0.1))
+    np.testing.assert_allclose(high - low, 0.06)
+
+
+# The distribution
+
+
+def test_quantiles_are_centre_plus_scale_times_scores(prices):
+    calibration = calibration_of(prices)
+    scale = calibration.scale(prices)[-5:]
+    found = calibration.distribution(np.zeros((5, 3)), scale)
+    centre = (1.0 - calibration.network_weight) * calibration.drift
+    expected = centre[:, None] + scale[:, :, None] * calibration.scores
+    np.testing.assert_allclose(found.quantiles, expected)
+    np.testing.assert_array_equal(found.levels, LEVELS)
+
+
+def test_ranges_hold_their_share_of_the_past_that_they_were_made_of(prices):
+    config = CalibrationConfig(half_life=1e9, network_weight=0.0)
+    past, calibration = past_of(prices, config), calibration_of(prices, config)
+    for i in range(3):
+        rows = past.known(i)
+        mean = past.log_returns[rows, i].mean()
+        score = (past.log_returns[rows, i] - mean) / calibration.scale(prices)[rows, i]
+        lower, upper = calibration.scores[i, [19, 179]]
+        assert np.mean((score >= lower) & (score <= upper)) == pytest.approx(0.80, abs=0.005)
+
+
+def test_the_residuals_of_the_validation_set_are_those_of_the_network(prices):
+    close = np.log(prices["close"].to_numpy())
+    known = np.column_stack([close[1000 + h : 1300 + h] - close[1000:1300] for h in HORIZONS])
+    config = CalibrationConfig(network_weight=1.0, half_life=100.0)
+    told = calibrate([past_of(prices)], answers_of(prices, known, 1000), HORIZONS, config)
+    blind = calibrate([past_of(prices)], answers_of(prices, np.zeros((300, 3)), 1000), HORIZONS, config)
+    width = [c.scores[:, 179] - c.scores[:, 19] for c in (told, blind)]
+    assert (width[0] < 0.9 * width[1]).all()
+
+
+def test_two_symbols_are_learnt_from_together_and_answers_find_their_own():
+    frames = [tiny.prices("^GSPC"), tiny.prices("^IXIC")]
+    config = CalibrationConfig(network_weight=1.0)
+    close = [np.log(frame["close"].to_numpy()) for frame in frames]
+    answers = NetworkAnswers(
+        past=np.array([0] * 50 + [1] * 50),
+        origins=pd.DatetimeIndex(np.concatenate([frame.index[1000:1050].to_numpy() for frame in frames])),
+        log_returns=np.concatenate(
+            [np.column_stack([one[1000 + h : 1050 + h] - one[1000:1050] for h in HORIZONS]) for one in close]
+        ),
+    )
+    pasts = [past_of(frame) for frame in frames]
+    right = calibrate(pasts, answers, HORIZONS, config)
+    swapped = calibrate(pasts, dataclasses.replace(answers, past=1 - answers.past), HORIZONS, config)
+    assert right.count == sum(int(past.known(2).sum()) for past in pasts)
+    assert np.abs(right.scores - swapped.scores).max() > 1e-3
+
+
+# Saving
+
+
+def test_a_calibration_survives_json_to_the_last_bit(prices):
+    calibration = calibration_of(prices)
+    again = Calibration.from_dict(json.loads(json.dumps(calibration.to_dict())))
+    for field in dataclasses.fields(Calibration):
+        np.testing.assert_array_equal(getattr(again, field.name), getattr(calibration, field.name))
+
+
+def test_a_damaged_saved_calibration_is_refused(prices):
+    saved = calibration_of(prices).to_dict()
+    with pytest.raises(IncompatibleModelError, match="lacks scores"):
+        Calibration.from_dict({k: v for k, v in saved.items() if k != "scores"})
+    with pytest.raises(IncompatibleModelError, match="expected finite numbers"):
+        Calibration.from_dict(saved | {"scores": saved["scores"][:2]})
+    with pytest.raises(IncompatibleModelError, match="expected finite numbers"):
+        Calibration.from_dict(saved | {"drift": [float("nan")] * 3})
