@@ -18,7 +18,7 @@ from forecastlib.windows import Windows
 
 Index = npt.NDArray[np.int64]
 
-EVEN_CUTS = 20
+EVEN_CUTS = 12
 """Cuts spread evenly over the history, besides those on telling dates."""
 
 
@@ -118,12 +118,19 @@ class Subject:
         """Return the prices with everything after a row replaced by nonsense that still is prices."""
         rng = np.random.default_rng([self.seed, row])
         later = len(self.prices) - row - 1
+        level = self.prices["close"].iloc[row] * np.exp(np.cumsum(rng.normal(0.0, 0.05, later)))
+        # Of four prices a session the lowest and the highest bound the other two, which are open and close.
+        drawn = np.sort(level[:, None] * rng.uniform(0.9, 1.1, (later, 4)), axis=1)
+        low, first, second, high = drawn.T
+        upwards = rng.random(later) < 0.5
+        nonsense = {
+            "open": np.where(upwards, first, second),
+            "high": high,
+            "low": low,
+            "close": np.where(upwards, second, first),
+            "volume": rng.uniform(1e3, 1e9, later),
+        }
         altered = self.prices.copy()
-        values = altered.to_numpy(copy=True)
-        names = list(altered.columns)
-        price = [names.index(name) for name in ("open", "high", "low", "close")]
-        values[row + 1 :, price] *= rng.uniform(0.3, 3.0, (later, 1))
-        values[row + 1 :, names.index("volume")] = rng.uniform(1e3, 1e9, later)
-        frame = pd.DataFrame(values, index=altered.index, columns=altered.columns)
-        frame.attrs = dict(self.prices.attrs)
-        return frame
+        for name, values in nonsense.items():
+            altered[name] = np.concatenate([self.prices[name].to_numpy()[: row + 1], values])
+        return altered
