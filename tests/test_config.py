@@ -60,7 +60,7 @@ DEFAULTS = {
     "network_weight": None,
     "growth": 0.04,
     "growth_sd": 0.04,
-    "half_life": 1000.0,
+    "half_life": 500.0,
 }
 
 UNUSUAL = {

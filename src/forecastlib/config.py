@@ -200,7 +200,7 @@ class CalibrationConfig(_Frozen):
         default=0.04, ge=0.0, lt=1.0, description="How uncertain that is, as a standard deviation."
     )
     half_life: float = Field(
-        default=1000.0, gt=0.0, description="Sessions after which one counts half for drift, volatility and ranges."
+        default=500.0, gt=0.0, description="Sessions after which one counts half for drift, volatility and ranges."
     )
 
 
