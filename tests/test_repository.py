@@ -29,13 +29,14 @@ LAYERS = [
     "database locks project progress prices sources quality sessions volatility features windows splits scaling "
     "distribution metrics dataset",
     "network uncertainty baselines forecasts",
-    "bundle forecaster evaluation tracking registry pipeline backtest leakage ledger served_model",
+    "bundle forecaster evaluation tracking registry pipeline walkforward leakage ledger served_model",
     "cli doctor serving runner report showcase sweep plots",
 ]
 LAYER_OF = {part: layer for layer, parts in enumerate(LAYERS) for part in parts.split()}
 
 PUBLIC = [
     "AuditReport",
+    "BacktestResult",
     "ConfigError",
     "DataConfig",
     "DataQualityError",
@@ -59,6 +60,7 @@ PUBLIC = [
     "WindowConfig",
     "__version__",
     "audit",
+    "backtest",
     "check_quality",
     "compute_features",
     "create_app",

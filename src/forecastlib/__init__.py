@@ -39,6 +39,7 @@ _HOMES = {
     "serving": ("create_app",),
     "sources": ("open_source",),
     "splits": ("holdout", "walk_forward"),
+    "walkforward": ("BacktestResult", "backtest"),
     "windows": ("make_windows",),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -21,11 +21,13 @@ from forecastlib.bundle import git_commit
 from forecastlib.config import DataConfig, RunConfig
 from forecastlib.dataset import Dataset, prepare
 from forecastlib.errors import IncompatibleModelError, ModelNotFoundError
-from forecastlib.evaluation import Evaluation, evaluate, mean_relative_error
+from forecastlib.evaluation import Evaluation, crps, evaluate, mean_relative_error
 from forecastlib.forecaster import Forecaster, Origins
 from forecastlib.forecasts import forecast_frame
+from forecastlib.ledger import Ledger
 from forecastlib.prices import fingerprint
 from forecastlib.progress import report as report_progress
+from forecastlib.project import current_user
 from forecastlib.quality import QualityReport, check_quality
 from forecastlib.registry import CHAMPION, Registered
 from forecastlib.sessions import resolve_calendar, target_dates
@@ -136,10 +138,7 @@ def train(
         forecaster.metadata = forecaster.metadata.with_metrics(evaluation.flat(version))
         _log_evaluation(evaluation, version)
         mlflow.log_metrics(_costs(forecaster, prices))
-        promoted, reason = _contest(forecaster, prices, symbol)
-        # The registry changes last, when nothing else can fail.
-        registered = registry.register(forecaster, prices, symbol=symbol)
-        (registry.promote if promoted else registry.challenge)(registered, reason)
+        promoted, reason = _register(forecaster, prices, symbol)  # last, when nothing else can fail
         mlflow.set_tags({"model_version": version, "promoted": str(promoted), "reason": reason})
     return _told(
         TrainResult(
@@ -163,8 +162,10 @@ def _told(result: TrainResult) -> TrainResult:
     return result
 
 
-def forecast(symbol: str, *, as_of: Origins | None = None, version: str = CHAMPION) -> pd.DataFrame:
-    """Forecast with a registered model, from the source that it was trained from.
+def forecast(
+    symbol: str, *, as_of: Origins | None = None, version: str = CHAMPION, requested_by: str | None = None
+) -> pd.DataFrame:
+    """Forecast with a registered model, from the source that it was trained from, and record it in the ledger.
 
     Parameters
     ----------
@@ -174,6 +175,8 @@ def forecast(symbol: str, *, as_of: Origins | None = None, version: str = CHAMPI
         The origin: the last session on or before this date; None: the newest session.
     version
         An alias such as ``champion``, the number of a version, or its tag ``v1.0.0_...``.
+    requested_by
+        Who asked, for the ledger; None: the user of the operating system.
 
     Returns
     -------
@@ -184,9 +187,14 @@ def forecast(symbol: str, *, as_of: Origins | None = None, version: str = CHAMPI
     ------
     ModelNotFoundError
         If there is no such model.
+    LedgerError
+        If it cannot be recorded.
     """
     forecaster = registry.load(symbol, version)
-    return forecaster.predict(fetch_prices(forecaster.config.data), as_of)
+    forecasts = forecaster.predict(fetch_prices(forecaster.config.data), as_of)
+    with Ledger() as ledger:
+        ledger.record(forecasts, requested_by or current_user())
+    return forecasts
 
 
 def evaluate_on_test_set(
@@ -204,10 +212,12 @@ def evaluate_on_test_set(
         Further forecasters by the name they get in the result; they must not have learned from that test set.
     """
     dataset = prepare(prices, forecaster.config)
-    origins = dataset.windows.take(dataset.split.test).origins
-    frames = [forecaster.predict(prices, origins)]
-    for name, rival in (rivals or {}).items():
-        frames.append(rival.predict(prices, origins).assign(model_version=name))
+    test = dataset.windows.take(dataset.split.test)
+    frames = []
+    for name, one in {forecaster.metadata.version: forecaster, **(rivals or {})}.items():
+        _, distribution = one.predict_distribution(prices, test.origins)
+        scores = crps(test, distribution).ravel()
+        frames.append(one.predict(prices, test.origins).assign(model_version=name, crps=scores))
     frames.append(baseline_forecasts(prices, dataset, forecaster.config))
     return evaluate(pd.concat(frames, ignore_index=True), prices)
 
@@ -218,7 +228,7 @@ def baseline_forecasts(prices: pd.DataFrame, dataset: Dataset, config: RunConfig
     Returns
     -------
     DataFrame
-        A forecast frame, the baselines told apart by ``model_version``.
+        A forecast frame with the column ``crps``, the baselines told apart by ``model_version``.
     """
     train, validation, test = (dataset.windows.take(index) for index in dataset.split.sets().values())
     calendar = resolve_calendar(config.data.symbol, config.data.calendar)
@@ -226,7 +236,8 @@ def baseline_forecasts(prices: pd.DataFrame, dataset: Dataset, config: RunConfig
     frames = []
     for baseline in all_baselines(config.train.seed):
         found = baseline.fit(train, validation, prices).predict(test, prices)
-        frames.append(forecast_frame(test, dates, found.distribution, config=config.model, model_version=baseline.name))
+        frame = forecast_frame(test, dates, found.distribution, config=config.model, model_version=baseline.name)
+        frames.append(frame.assign(crps=crps(test, found.distribution).ravel()))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -263,13 +274,29 @@ def _costs(forecaster: Forecaster, prices: pd.DataFrame) -> dict[str, float]:
     return {"forecast_ms": 1000.0 * statistics.median(times[1:]), "peak_memory_bytes": float(peak)}
 
 
-def _contest(forecaster: Forecaster, prices: pd.DataFrame, symbol: str) -> tuple[bool, str]:
+def _register(forecaster: Forecaster, prices: pd.DataFrame, symbol: str) -> tuple[bool, str]:
+    """Register a new model as champion or challenger: whether it is champion, and why.
+
+    Of trainings that end at the same time each competes with the champion that the one before it has left.
+    """
+    with registry.turn(symbol):
+        champion = registry.find(symbol)
+        won, reason = _contest(forecaster, champion, prices)
+        registered = registry.register(forecaster, prices, symbol=symbol)
+        present = registry.find(symbol)
+        if present != champion:  # where the turn does not reach: another machine has been faster
+            won, reason = _contest(forecaster, present, prices)
+        (registry.promote if won else registry.challenge)(registered, reason)
+    return won, reason
+
+
+def _contest(forecaster: Forecaster, champion: Registered | None, prices: pd.DataFrame) -> tuple[bool, str]:
     """Let a new model compete with the champion: whether it wins, and why."""
-    champion = registry.find(symbol)
     if champion is None:
         return True, "the first version"
     try:
-        both = _scores_of_both(forecaster, registry.load(symbol, str(champion.number)), prices)
+        rival = registry.load(champion.tags["symbol"], str(champion.number))
+        both = _scores_of_both(forecaster, rival, prices)
     except (IncompatibleModelError, ModelNotFoundError) as error:
         return True, f"the champion, version {champion.number}, cannot be used any more: {error}"
     if both is None:

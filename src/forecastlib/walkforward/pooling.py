@@ -1,0 +1,100 @@
+"""From what the tasks have led to, to the forecasts of every model: seeds are averaged, ranges adapt over time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from forecastlib.config import RunConfig
+from forecastlib.distribution import LEVELS, Distribution
+from forecastlib.forecasts import COLUMNS, COVERAGES
+from forecastlib.splits import Split
+from forecastlib.uncertainty import adaptive_widening
+from forecastlib.walkforward.tasks import LSTM, QUANTILES, Task, worded
+from forecastlib.windows import Windows
+
+Floats = npt.NDArray[np.float64]
+
+ADAPTIVE = f"{LSTM}_adaptive"
+
+
+def pool(
+    found: Mapping[Task, pd.DataFrame],
+    prices: pd.DataFrame,
+    windows: Windows,
+    splits: Sequence[Split],
+    config: RunConfig,
+) -> pd.DataFrame:
+    """Put the forecasts of all tasks together.
+
+    Returns
+    -------
+    DataFrame
+        A forecast frame with the columns ``crps``, ``fold`` and ``actual_price``, the models told apart by
+        ``model_version``; those of :mod:`forecastlib.walkforward`, fold by fold.
+    """
+    frames = []
+    for fold, split in enumerate(splits, start=1):
+        parts = [found[task] for task in sorted(found, key=_baselines_first) if task.fold == fold]
+        test = windows.take(split.test)
+        mean = worded(test, prices, mean_of_seeds([part for part in parts if QUANTILES[0] in part]), config, LSTM)
+        frames += [part[[*COLUMNS, "crps"]].assign(fold=fold) for part in (*parts, mean)]
+    static = pd.concat(frames, ignore_index=True)
+    at = prices.index.get_indexer(pd.DatetimeIndex(static["origin"])) + static["horizon"].to_numpy()
+    static = static.assign(actual_price=prices["close"].to_numpy()[at])
+    adaptive = adapted(static[static["model_version"] == LSTM]).assign(model_version=ADAPTIVE, crps=np.nan)
+    pooled = pd.concat([static, adaptive], ignore_index=True)
+    pooled.attrs = {"direction_threshold": config.model.direction_threshold}
+    return pooled
+
+
+def _baselines_first(task: Task) -> tuple[int, int]:
+    return task.fold, -1 if task.seed is None else task.seed
+
+
+def mean_of_seeds(parts: Sequence[pd.DataFrame]) -> Distribution:
+    """Average the distributions of networks that differ by their seed alone, quantile by quantile.
+
+    Averaging quantiles keeps the width of the ranges as it is in the mean. Averaging probabilities would add to it the
+    disagreement of the centres, for which the ranges of each network already allow (Lichtendahl, Grushka-Cockayne and
+    Winkler, "Is It Better to Average Probabilities or Quantiles?", Management Science 59 (2013)).
+
+    Parameters
+    ----------
+    parts
+        Frames of :func:`forecastlib.walkforward.tasks.compute`, one a seed, of the same origins.
+    """
+    of_seeds = [part.loc[part[QUANTILES[0]].notna(), QUANTILES].to_numpy(dtype=np.float64) for part in parts]
+    horizons = parts[0]["horizon"].nunique()
+    return Distribution(LEVELS, np.mean(of_seeds, axis=0).reshape(-1, horizons, len(LEVELS)))
+
+
+def adapted(forecasts: pd.DataFrame) -> pd.DataFrame:
+    """Widen or narrow ranges by how earlier ones have fared, see :func:`forecastlib.uncertainty.adaptive_widening`.
+
+    Parameters
+    ----------
+    forecasts
+        Forecasts of one model with ``actual_price``, one origin a session.
+
+    Returns
+    -------
+    DataFrame
+        The same rows, oldest origin first, their ranges moved about the point forecast in log returns; a range learns
+        from those whose outcome was known at its origin alone. The rest is as it was.
+    """
+    ordered = forecasts.sort_values(["origin", "horizon"], kind="stable", ignore_index=True)
+    changed = ordered.copy()
+    for horizon, rows in ordered.groupby("horizon"):
+        centre, actual = (np.log(rows[name].to_numpy()) for name in ("predicted_price", "actual_price"))
+        for coverage in COVERAGES:
+            ends = {end: np.log(rows[f"{end}_{coverage}"].to_numpy()) - centre for end in ("lower", "upper")}
+            # Ranges need not be symmetric: an outcome is measured by the side on which it fell.
+            half_width = np.where(actual < centre, -ends["lower"], ends["upper"])
+            factors = adaptive_widening(np.abs(actual - centre) / half_width, coverage / 100.0, int(str(horizon)))
+            for end, reach in ends.items():
+                changed.loc[rows.index, f"{end}_{coverage}"] = np.exp(centre + factors * reach)
+    return changed

@@ -1,0 +1,195 @@
+"""What is computed for one fold: the baselines, or the network of one seed."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+import forecastlib
+from forecastlib.bundle import LIBRARIES
+from forecastlib.config import RunConfig
+from forecastlib.dataset import Dataset, all_windows
+from forecastlib.distribution import LEVELS, Distribution, quantiles_of_samples
+from forecastlib.evaluation import crps
+from forecastlib.forecaster import Forecaster
+from forecastlib.forecasts import forecast_frame
+from forecastlib.pipeline import baseline_forecasts
+from forecastlib.prices import fingerprint
+from forecastlib.sessions import resolve_calendar, target_dates
+from forecastlib.splits import Split, walk_forward
+from forecastlib.windows import Windows
+
+Floats = npt.NDArray[np.float64]
+
+LSTM, MC_DROPOUT = "lstm", "mc_dropout"
+
+THINNED = 5
+"""MC dropout is asked at every so many origins: a hundred passes each take their time."""
+
+QUANTILES = [f"quantile_{level:.3f}" for level in LEVELS]
+"""Columns that a kept network's frame has beyond those of forecasts: its distribution, of which seeds are averaged."""
+
+
+@dataclass(frozen=True)
+class Folds:
+    """How the data is divided, in the words of :func:`forecastlib.splits.walk_forward`."""
+
+    folds: int
+    test_size: int | None
+    expanding: bool
+
+    def of(self, prices: pd.DataFrame, config: RunConfig) -> tuple[Windows, list[Split]]:
+        """Return the windows and the splits; training and validation share what is before a test set as configured."""
+        windows = all_windows(prices, config)
+        shares = config.split
+        splits = walk_forward(
+            windows,
+            folds=self.folds,
+            test_size=self.test_size,
+            expanding=self.expanding,
+            embargo=shares.embargo,
+            validation_share=shares.validation_share / (shares.train_share + shares.validation_share),
+        )
+        return windows, list(splits)
+
+
+@dataclass(frozen=True, order=True)
+class Task:
+    """One piece of work.
+
+    Attributes
+    ----------
+    fold : int
+        From 1.
+    seed : int or None
+        Of the network; None: the baselines.
+    dropout : bool
+        Whether MC dropout is asked beside the network.
+    """
+
+    fold: int
+    seed: int | None = None
+    dropout: bool = False
+
+    def __str__(self) -> str:
+        """Name it for people."""
+        return f"fold {self.fold}, {'baselines' if self.seed is None else f'seed {self.seed}'}"
+
+
+def tasks_of(folds: int, seeds: Sequence[int]) -> list[Task]:
+    """Return the tasks of a backtest; the last folds, which take longest, come first."""
+    return [
+        task
+        for fold in range(folds, 0, -1)
+        for task in (*(Task(fold, seed, dropout=seed == seeds[0]) for seed in seeds), Task(fold))
+    ]
+
+
+def compute(task: Task, prices: pd.DataFrame, windows: Windows, split: Split, config: RunConfig) -> pd.DataFrame:
+    """Fit what a task is about on training and validation set, and forecast the test set.
+
+    Parameters
+    ----------
+    task
+        Which of baselines and seeds.
+    prices
+        Prices of one symbol.
+    windows, split
+        All its windows, and the fold.
+    config
+        The run; a task's seed replaces its own.
+
+    Returns
+    -------
+    DataFrame
+        A forecast frame with the columns ``crps`` and, for networks, :data:`QUANTILES`. Its ``attrs`` have the
+        ``seconds`` it took and, for networks, the ``history`` of losses and the ``network_weight`` that the validation
+        set supported, see :class:`forecastlib.uncertainty.Calibration`.
+    """
+    start = time.perf_counter()
+    if task.seed is None:
+        frame = baseline_forecasts(prices, Dataset(windows, split), config)
+        learnt: dict[str, Any] = {"history": {}, "network_weight": None}
+    else:
+        seeded = config.replace(seed=task.seed)
+        forecaster = Forecaster(seeded).fit(prices, split=split, progress=False)
+        test = windows.take(split.test)
+        _, distribution = forecaster.predict_distribution(prices, test.origins)
+        frame = worded(test, prices, distribution, seeded, f"{LSTM}_{task.seed}")
+        flat = distribution.quantiles.reshape(len(frame), -1).astype(np.float32)
+        frame = pd.concat([frame, pd.DataFrame(flat, columns=QUANTILES)], axis=1)
+        if task.dropout:
+            sampled = _dropout_forecasts(forecaster, windows.take(split.test[::THINNED]), prices)
+            frame = pd.concat([frame, sampled], ignore_index=True)
+        history = {str(name): column.tolist() for name, column in forecaster.history.items()}
+        learnt = {"history": history, "network_weight": float(forecaster.calibration.network_weight)}
+    frame.attrs = {"seconds": time.perf_counter() - start, **learnt}
+    return frame
+
+
+def worded(
+    windows: Windows, prices: pd.DataFrame, distribution: Distribution, config: RunConfig, name: str
+) -> pd.DataFrame:
+    """Word labelled origins' distributions as a forecast frame with CRPS."""
+    calendar = resolve_calendar(str(prices.attrs.get("symbol", "")), config.data.calendar)
+    dates = target_dates(windows.origins, config.window.horizons, pd.DatetimeIndex(prices.index), calendar)
+    frame = forecast_frame(windows, np.asarray(dates), distribution, config=config.model, model_version=name)
+    return frame.assign(crps=crps(windows, distribution).ravel())
+
+
+def _dropout_forecasts(forecaster: Forecaster, windows: Windows, prices: pd.DataFrame) -> pd.DataFrame:
+    """Forecast with the spread of stochastic passes alone, as MC dropout is often used."""
+    passes = np.log(forecaster.sample(prices, windows.origins) / windows.last_close[:, None, None])
+    distribution = Distribution(LEVELS, quantiles_of_samples(np.moveaxis(passes, 1, 2)))
+    return worded(windows, prices, distribution, forecaster.config, MC_DROPOUT)
+
+
+def key(task: Task, prices: pd.DataFrame, windows: Windows, split: Split, config: RunConfig) -> str:
+    """Return a digest of everything that determines what a task leads to.
+
+    That is the task, the prices, the samples of each set, every setting, the versions of the libraries, and the source
+    text of this one but for its modules that only show results: whoever changes the model has to compute it again.
+    """
+    samples = hashlib.sha256()
+    for index in split.sets().values():
+        samples.update(windows.origins[index].to_numpy().astype("datetime64[us]").tobytes() + b"\0")
+    facts: dict[str, Any] = {
+        "task": asdict(task),
+        "prices": [fingerprint(prices), str(prices.attrs.get("symbol", ""))],
+        "samples": samples.hexdigest(),
+        "config": config.flat() | {"source": None, "start": None, "end": None},  # the prices themselves say it
+        "libraries": {name: importlib.metadata.version(name) for name in (*LIBRARIES, "arch", "scipy")},
+        "library": source_digest(),
+    }
+    if task.seed is not None:
+        facts["config"]["seed"] = task.seed
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+WITHOUT_INFLUENCE = (
+    *("cli.py", "doctor.py", "ledger/", "leakage/", "plots.py", "progress.py", "report.py", "runner.py", "serving/"),
+    *("showcase.py", "sweep", "tracking.py"),
+    *(f"walkforward/{name}.py" for name in ("backtesting", "pooling", "processes", "result", "runs", "scoring")),
+)
+"""Modules and packages that cannot change a forecast; one that is not named here counts as if it could."""
+
+
+def source_digest() -> str:
+    """Return a digest of the library's source text, :data:`WITHOUT_INFLUENCE` aside."""
+    folder = Path(str(forecastlib.__file__)).parent
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        inside = path.relative_to(folder).as_posix()
+        if not inside.startswith(WITHOUT_INFLUENCE):
+            digest.update(inside.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
