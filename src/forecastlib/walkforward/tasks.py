@@ -133,7 +133,8 @@ def compute(task: Task, prices: pd.DataFrame, windows: Windows, split: Split, co
             frame = pd.concat([frame, sampled], ignore_index=True)
         history = {str(name): column.tolist() for name, column in forecaster.history.items()}
         learnt = {"history": history, "network_weight": float(forecaster.calibration.network_weight)}
-    frame.attrs = {"seconds": time.perf_counter() - start, **learnt}
+    learnt["seconds"] = time.perf_counter() - start
+    frame.attrs = learnt
     return frame
 
 
