@@ -17,6 +17,7 @@ from forecastlib.leakage.skill_checks import _block_order
 from forecastlib.leakage.subject import Subject
 from forecastlib.scaling import Scaling
 from forecastlib.splits import Split, holdout
+from forecastlib.uncertainty import known_past
 from forecastlib.windows import make_windows
 
 CANARY = "shuffled_targets"
@@ -70,7 +71,7 @@ def test_what_was_examined_is_not_nothing(report):
     assert detail["served_features"].startswith("6 origins")
     assert detail["unlabelled_tail"].startswith("30 newest samples")
     assert "of 155 scales" in detail["scalers"]
-    assert "674 rows calibrate" in detail["calibration"]
+    assert "0 of 5 arrays depend on later prices" in detail["calibration"]
     assert "over 20 shuffles" in detail[CANARY]
 
 
@@ -234,15 +235,43 @@ def test_a_target_scaler_alone_is_named_alone(recent):
     assert culprits == tuple(f"scaler of the target {horizon} sessions ahead" for horizon in (7, 14, 30))
 
 
-def test_training_rows_may_calibrate_as_well(recent):
-    rows = Recipe(calibration_rows=lambda windows, split: np.concatenate([split.train, split.validation]))
-    assert audit(recent, recipe=rows, checks=("calibration",)).passed
+def past_until(choose):
+    """Return a recipe that calibrates on the past until a date chosen from the windows and the split."""
+
+    def calibration(prices, windows, split, config):
+        return known_past(prices, choose(windows, split), config.window.horizons, config.calibration.half_life)
+
+    return Recipe(calibration=calibration)
 
 
-def test_calibration_rows_whose_labels_reach_into_the_test_are_caught(recent):
-    rows = Recipe(calibration_rows=lambda windows, split: np.arange(split.validation[0], split.test[0]))
-    (culprits,) = audit(recent, recipe=rows, checks=("calibration",)).culprits().values()
-    assert len(culprits) == 1 and culprits[0].startswith("labels known after")
+def test_all_that_is_known_at_the_first_test_origin_may_calibrate(recent):
+    recipe = past_until(lambda windows, split: windows.origins[split.test[0]])
+    assert audit(recent, recipe=recipe, checks=("calibration",)).passed
+
+
+def test_one_session_more_is_too_much(recent):
+    recipe = past_until(lambda windows, split: windows.origins[split.test[1]])
+    (culprits,) = audit(recent, recipe=recipe, checks=("calibration",)).culprits().values()
+    assert culprits[0].startswith("outcomes known after ") and "3 origins" in culprits[0]
+
+
+def test_calibration_that_looks_at_later_prices_by_another_way_is_caught(recent):
+    def rescaled(prices, windows, split, config):
+        past = Recipe().calibration(prices, windows, split, config)
+        return replace(past, weights=past.weights * prices["close"].pct_change().std())
+
+    assert audit(recent, recipe=Recipe(calibration=rescaled), checks=("calibration",)).culprits() == {
+        "calibration": ("weights of the past that calibrates",)
+    }
+
+
+def test_volatility_that_depends_on_where_the_history_begins_is_caught(recent):
+    def from_the_first_row(prices):
+        return prices[["close"]].pct_change().fillna(0.0).ewm(span=200).std().fillna(0.0).to_numpy()
+
+    assert audit(recent, recipe=Recipe(volatility=from_the_first_row), checks=("served_features",)).culprits() == {
+        "served_features": ("volatility predictors",)
+    }
 
 
 # Skill

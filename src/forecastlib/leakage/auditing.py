@@ -81,7 +81,7 @@ CHECKS = {
             "calibration",
             set_checks.calibration_comes_before_the_test,
             "ranges are calibrated on nothing that the test set is scored on",
-            "calibrate on samples whose labels are known by the first test origin",
+            "calibrate on sessions whose outcomes are known by the first test origin",
         ),
         Check(
             "single_features",

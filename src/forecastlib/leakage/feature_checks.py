@@ -56,7 +56,7 @@ def _moved_values(subject: Subject, pairs: Iterable[tuple[int, pd.DataFrame]], w
 
 
 def served_features(subject: Subject) -> Evidence:
-    """Compare the window and the volatility of an origin in training and in serving.
+    """Compare the window of an origin, and what its volatility is computed from, in training and in serving.
 
     They are reached from the whole history, from prices cut at the origin, and from no more than the newest
     ``sessions_needed`` rows up to it.
@@ -64,14 +64,18 @@ def served_features(subject: Subject) -> Evidence:
     needed = subject.recipe.sessions_needed(subject.config)
     possible = np.flatnonzero(subject.positions >= needed - 1)
     chosen = possible[np.linspace(0, len(possible) - 1, SERVED_ORIGINS).astype(int)] if len(possible) else possible
+    volatility = subject.recipe.volatility(subject.prices)
     culprits: dict[str, str] = {}
     differing = 0
     for i in dict.fromkeys(chosen.tolist()):
         row = int(subject.positions[i])
         trained = subject.windows.take([i])
         for way, start in (("prices cut there", 0), (f"the newest {needed} sessions", row + 1 - needed)):
-            windows = subject.recipe.serve(subject.prices.iloc[start : row + 1], subject.config)
+            seen = subject.prices.iloc[start : row + 1]
+            windows = subject.recipe.serve(seen, subject.config)
             differ = _differing(trained, windows.take([len(windows) - 1]))
+            moved = int((~_equal(volatility[row], subject.recipe.volatility(seen)[-1])).sum())
+            differ |= {"volatility predictors": moved} if moved else {}
             differing += sum(differ.values())
             for name in differ:
                 culprits.setdefault(name, f"{subject.prices.index[row]:%Y-%m-%d} from {way}")

@@ -21,6 +21,7 @@ from forecastlib.leakage.recipe import Recipe, ridge_forecast
 from forecastlib.leakage.report import CANARY
 from forecastlib.scaling import Scaling
 from forecastlib.splits import Split
+from forecastlib.uncertainty import Past, known_past
 from forecastlib.windows import Windows, make_windows
 
 Floats = npt.NDArray[np.float64]
@@ -127,9 +128,10 @@ def clipped_tail(prices: pd.DataFrame, features: pd.DataFrame, config: WindowCon
     )
 
 
-def calibration_into_the_test(windows: Windows, split: Split) -> npt.NDArray[np.int64]:
+def calibration_into_the_test(prices: pd.DataFrame, windows: Windows, split: Split, config: RunConfig) -> Past:
     """Calibrate the ranges on the first half of the test set as well."""
-    return np.concatenate([split.validation, split.test[: len(split.test) // 2]])
+    until = windows.label_dates[split.test[len(split.test) // 2]]
+    return known_past(prices, until, config.window.horizons, config.calibration.half_life)
 
 
 def deviation(prices: pd.DataFrame, ddof: int = 1) -> pd.Series[float]:
@@ -184,7 +186,7 @@ LEAKS = (
         "calibration rows shared with the test set",
         "calibration",
         "test set",
-        Recipe(calibration_rows=calibration_into_the_test),
+        Recipe(calibration=calibration_into_the_test),
     ),
     Leak(
         "a feature computed by other code in serving",

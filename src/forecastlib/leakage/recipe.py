@@ -15,11 +15,11 @@ from forecastlib.dataset import all_windows
 from forecastlib.features import compute_features, warm_up
 from forecastlib.scaling import Scaling
 from forecastlib.splits import Split, holdout
-from forecastlib.volatility import SESSIONS_NEEDED
+from forecastlib.uncertainty import Past, known_past
+from forecastlib.volatility import SESSIONS_NEEDED, volatility_predictors
 from forecastlib.windows import Windows, make_windows
 
 Floats = npt.NDArray[np.float64]
-Index = npt.NDArray[np.int64]
 
 
 def scaling_of_training_rows(windows: Windows, split: Split, config: ModelConfig) -> Scaling:
@@ -27,9 +27,10 @@ def scaling_of_training_rows(windows: Windows, split: Split, config: ModelConfig
     return Scaling(config).fit(windows, split.train)
 
 
-def validation_rows(windows: Windows, split: Split) -> Index:
-    """Return the samples whose residuals calibrate the ranges."""
-    return split.validation
+def past_at_validation_end(prices: pd.DataFrame, windows: Windows, split: Split, config: RunConfig) -> Past:
+    """Collect the past that ranges are calibrated on, as :meth:`forecastlib.Forecaster.fit` does."""
+    until = windows.label_dates[split.validation].max()
+    return known_past(prices, until, config.window.horizons, config.calibration.half_life)
 
 
 def sessions_needed(config: RunConfig) -> int:
@@ -56,8 +57,10 @@ class Recipe:
         Training, validation and test.
     scaling : (windows, split, ModelConfig) -> Scaling
         Fitted scalers.
-    calibration_rows : (windows, split) -> ndarray of int64
-        The samples whose residuals calibrate the ranges.
+    calibration : (prices, windows, split, RunConfig) -> Past
+        The sessions, and what followed them, that ranges are calibrated on.
+    volatility : (prices) -> ndarray, shape (n, k)
+        What the width of a range is computed from at each session.
     serve : (prices, RunConfig) -> Windows
         Windows from prices that end at the origin, as serving makes them.
     sessions_needed : (RunConfig) -> int
@@ -77,7 +80,8 @@ class Recipe:
     windows: Callable[[pd.DataFrame, pd.DataFrame, WindowConfig], Windows] = make_windows
     split: Callable[[Windows, SplitConfig], Split] = holdout
     scaling: Callable[[Windows, Split, ModelConfig], Scaling] = scaling_of_training_rows
-    calibration_rows: Callable[[Windows, Split], Index] = validation_rows
+    calibration: Callable[[pd.DataFrame, Windows, Split, RunConfig], Past] = past_at_validation_end
+    volatility: Callable[[pd.DataFrame], Floats] = volatility_predictors
     serve: Callable[[pd.DataFrame, RunConfig], Windows] = all_windows
     sessions_needed: Callable[[RunConfig], int] = sessions_needed
     forecast: Callable[[Windows, Windows, Windows, pd.DataFrame], Floats] = ridge_forecast

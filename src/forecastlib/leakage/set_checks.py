@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from forecastlib.leakage.subject import Evidence, Subject
 from forecastlib.windows import Windows
@@ -120,24 +121,45 @@ def scalers_know_training_alone(subject: Subject) -> Evidence:
 
 
 def calibration_comes_before_the_test(subject: Subject) -> Evidence:
-    """Look for calibration rows in the test set, and for those whose label is known after its first origin."""
-    windows, test = subject.windows, subject.split.test
-    rows = np.asarray(subject.recipe.calibration_rows(windows, subject.split), dtype=np.int64)
-    shared = np.isin(rows, test)
-    first = windows.origins[test].min()
-    late = ~np.asarray(windows.label_dates[rows] <= first) & ~shared
-    culprits = [f"test set: {_span(windows, rows[shared])}"] if shared.any() else []
-    culprits += [f"labels known after {first:%Y-%m-%d}: {_span(windows, rows[late])}"] if late.any() else []
+    """Look for test origins among the sessions that calibrate, and for outcomes known after the first test origin.
+
+    The past that calibrates is also collected again from prices that are nonsense after that origin; nothing in it may
+    move.
+    """
+    recipe, windows, split, config = subject.recipe, subject.windows, subject.split, subject.config
+    past = recipe.calibration(subject.prices, windows, split, config)
+    index = pd.DatetimeIndex(subject.prices.index)
+    tested = windows.origins[split.test]
+    first = int(index.get_indexer(tested).min())
+    rows = np.asarray(index.get_indexer(past.dates))
+    known = np.isfinite(past.log_returns)
+    used = np.asarray(known.any(axis=1))
+    shared = used & np.asarray(past.dates.isin(tested))
+    # An outcome is known when its own horizon is over, not only when the longest one is.
+    late = (known & (rows[:, None] + np.asarray(config.window.horizons) > first)).any(axis=1) & ~shared
+    again = recipe.calibration(subject.changed_after(first), windows, split, config)
+    moved = [
+        name
+        for name in ("log_returns", "log_variance", "predictors", "session_returns", "weights")
+        if not np.array_equal(getattr(past, name), getattr(again, name), equal_nan=True)
+    ]
+    culprits = [f"test set: {_dates(past.dates[shared])}"] if shared.any() else []
+    culprits += [f"outcomes known after {index[first]:%Y-%m-%d}: {_dates(past.dates[late])}"] if late.any() else []
+    culprits += [f"{name} of the past that calibrates" for name in moved]
     detail = (
-        f"{len(rows):,} rows calibrate; {int(shared.sum())} of them are in the test set, the labels of "
-        f"{int(late.sum())} others are known after its first origin, {first:%Y-%m-%d}"
+        f"{int(used.sum()):,} sessions to {past.dates[used].max():%Y-%m-%d} calibrate; "
+        f"{int(shared.sum())} of them are in the test set, outcomes of {int(late.sum())} others are known after its "
+        f"first origin, {index[first]:%Y-%m-%d}; {len(moved)} of 5 arrays depend on later prices"
     )
-    return Evidence(tuple(culprits), float(shared.sum() + late.sum()), detail)
+    return Evidence(tuple(culprits), float(shared.sum() + late.sum() + len(moved)), detail)
 
 
 def _span(windows: Windows, chosen: npt.ArrayLike) -> str:
+    return _dates(windows.take(chosen).origins)
+
+
+def _dates(origins: pd.DatetimeIndex) -> str:
     """Word how many origins there are, and from when to when."""
-    origins = windows.take(chosen).origins
     return f"{len(origins)} origins, {origins.min():%Y-%m-%d} to {origins.max():%Y-%m-%d}"
 
 
