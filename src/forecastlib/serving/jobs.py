@@ -53,15 +53,24 @@ class Jobs:
         Of the service.
     on_change
         Called after each job that may have changed the registry.
+    command
+        What a worker executes.
     """
 
     def __init__(
-        self, settings: Settings, store: JobStore, log: FilteringBoundLogger, on_change: Callable[[], None]
+        self,
+        settings: Settings,
+        store: JobStore,
+        log: FilteringBoundLogger,
+        *,
+        on_change: Callable[[], None],
+        command: Callable[..., list[str]] = training_command,
     ) -> None:
         self._settings = settings
         self._store = store
         self._log = log
         self._on_change = on_change
+        self._command = command
         self._environment = worker_environment(settings.home, os.environ)
         self._lock = threading.Lock()
         self._watches: dict[str, threading.Thread] = {}
@@ -116,6 +125,8 @@ class Jobs:
     def stop(self) -> None:
         """Give what is running a while to finish, then end it and mark it failed; what waits stays queued."""
         self._stopping.set()
+        with self._lock:
+            pass  # whatever is being started has been by now
         self._join(self._settings.shutdown_seconds)
         for number in (signal.SIGINT, signal.SIGKILL):
             for job_id in list(self._watches):
@@ -152,7 +163,7 @@ class Jobs:
                     self._watch(job.id, process)
 
     def _spawn(self, job: Job, place: Workplace, lock: int) -> subprocess.Popen[bytes] | None:
-        command = training_command(
+        command = self._command(
             job.request["parameters"],
             reports=self._settings.home / "reports" / "jobs" / job.id,
             niceness=self._settings.training_niceness,

@@ -10,14 +10,14 @@ import pandas as pd
 
 from forecastlib import registry
 from forecastlib.config import DataConfig
-from forecastlib.errors import ModelNotFoundError, SourceError
+from forecastlib.errors import IncompatibleModelError, ModelNotFoundError, SourceError
 from forecastlib.forecaster import Forecaster
 from forecastlib.ledger import Ledger
 from forecastlib.prices import fingerprint
 from forecastlib.registry import Registered
 from forecastlib.serving.cache import LoadingCache
 from forecastlib.serving.jobs import Training
-from forecastlib.serving.problems import Problem, busy
+from forecastlib.serving.problems import Problem, busy, without_paths
 from forecastlib.serving.settings import Settings
 from forecastlib.sources import fetch_prices
 from forecastlib.tracking import connect
@@ -103,7 +103,11 @@ class Predictions:
                 f"expected a model of {symbol!r} with version {version!r}; there is none; GET /models lists what there "
                 "is, POST /train trains one"
             )
-        forecaster = self.models.get((symbol, found.number))
+        try:
+            forecaster = self.models.get((symbol, found.number))
+        except IncompatibleModelError as error:
+            message = f"version {found.number} of {symbol} cannot be used any more: {without_paths(str(error))}"
+            raise Problem(409, "model_unusable", message) from error
         try:
             prices = self._prices.get(forecaster.config.data)
         except SourceError as error:

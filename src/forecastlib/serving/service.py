@@ -36,10 +36,10 @@ class Service:
         self.log = log
         self.keys = KeyFile(settings.keys_file)
         self.rate = RateLimit(per_second=settings.requests_per_second, burst=settings.request_burst)
-        self.ledger = Ledger(settings.ledger_url or f"sqlite:///{settings.home / 'mlruns' / 'ledger.db'}")
+        self.ledger = Ledger(settings.ledger_url)
         self.store = JobStore(settings.database)
         self.predictions = Predictions(settings, self.ledger)
-        self.jobs = Jobs(settings, self.store, log, self.predictions.forget)
+        self.jobs = Jobs(settings, self.store, log, on_change=self.predictions.forget)
         # Two pools, so that a slow source of prices or a long list never keeps predictions waiting.
         self._predicting = _Pool(settings.prediction_threads, settings.queued_requests)
         self._others = _Pool(4, settings.queued_requests)

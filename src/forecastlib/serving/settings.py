@@ -18,7 +18,6 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    home: Path = Field(default_factory=project_root, description="The project: its notebooks, runs and reports.")
     host: str = Field(default="127.0.0.1", description="Address to listen at; beyond this machine only with keys.")
     port: int = Field(default=8000, ge=0, le=65_535, description="Port to listen at; 0: any that is free.")
     keys: Path | None = Field(
@@ -65,6 +64,11 @@ class Settings(BaseModel):
     def config(self, symbol: str, **parameters: Any) -> RunConfig:
         """Return the configuration of a training: the operator's parameters, then those of the caller."""
         return RunConfig.from_parameters(**(self.parameters | {"symbol": symbol, "source": self.source} | parameters))
+
+    @property
+    def home(self) -> Path:
+        """The project: its notebooks, runs and reports."""
+        return project_root()
 
     @property
     def keys_file(self) -> Path:

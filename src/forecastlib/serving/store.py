@@ -5,8 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -88,7 +87,7 @@ class JobStore:
         parsed = parse_url(url)
         self._engine = open_engine(parsed, keep_connections=True)
         file = file_of(parsed)
-        with alone(Path(file).with_suffix(".lock")) if file else _nothing():
+        with alone(Path(file).with_suffix(".lock")) if file else nullcontext():
             _metadata.create_all(self._engine)
 
     def add(self, job: Job, *, most_queued: int | None = None) -> Job | None:
@@ -96,8 +95,8 @@ class JobStore:
         with writing(self._engine) as connection:
             if most_queued is not None and _count(connection, "queued") >= most_queued:
                 return None
-            values = vars(job) | {"request": json.dumps(job.request)}
-            connection.execute(sa.insert(JOBS).values(values | {"result": job.result and json.dumps(job.result)}))
+            values = vars(job) | {"request": json.dumps(job.request), "result": _json(job.result)}
+            connection.execute(sa.insert(JOBS).values(values))
         return job
 
     def get(self, job_id: str) -> Job | None:
@@ -140,7 +139,7 @@ class JobStore:
     ) -> bool:
         """End a started job; False if it has ended already."""
         change = sa.update(JOBS).where(JOBS.c.id == job_id, JOBS.c.status == "started")
-        values = {"status": status, "error": error, "result": result and json.dumps(result), "finished_at": now()}
+        values = {"status": status, "error": error, "result": _json(result), "finished_at": now()}
         with writing(self._engine) as connection:
             return bool(connection.execute(change.values(values)).rowcount)
 
@@ -174,9 +173,8 @@ def now() -> str:
     return f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
+def _json(value: dict[str, Any] | None) -> str | None:
+    return None if value is None else json.dumps(value)
 
 
 def _conditions(status: Status | None, symbol: str | None) -> list[sa.ColumnElement[bool]]:

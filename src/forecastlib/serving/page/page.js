@@ -3,16 +3,22 @@
 
 const POLL_MS = 3000;
 const CLOSES = 90;
-const WIDTH = 720, HEIGHT = 340, LEFT = 64, RIGHT = 16, TOP = 14, BOTTOM = 28;
+const LEFT = 56, RIGHT = 8, TOP = 14, BOTTOM = 28; // margins of the chart
+const DATE_WIDTH = 78;
 
 const at = (id) => document.getElementById(id);
 const price = (value) => value.toLocaleString("en", { maximumFractionDigits: 1, minimumFractionDigits: 1 });
-const signed = (value, digits) => (value === null ? "" : (value > 0 ? "+" : "") + value.toFixed(digits));
+const signed = (value, digits) => {
+  if (value === null) return "";
+  const text = value.toFixed(digits);
+  return Number(text) === 0 ? text.replace("-", "") : Number(text) > 0 ? `+${text}` : text;
+};
 const percent = (value) => (value === null ? "" : Math.round(100 * value) + " %");
 
 let chosen = null;
 let versions = "";
 let asked = 0;
+let shown = null;
 
 class Refused extends Error {
   constructor(status, message) {
@@ -65,6 +71,9 @@ function fill(table, titles, rows, none) {
 
 // What the library's plot_forecast draws: closes, then the forecast as a line within its ranges.
 function fanOf(answer) {
+  // As wide as there is room for, so that its text has the page's size on every screen.
+  const width = Math.max(280, at("fan").clientWidth);
+  const height = Math.round(Math.max(240, Math.min(380, 0.47 * width)));
   const forecasts = answer.forecasts;
   const day = (text) => Date.parse(text + "T00:00:00Z");
   const closes = answer.closes.map((one) => [day(one.date), one.close]);
@@ -77,25 +86,28 @@ function fanOf(answer) {
   const [times, values] = [all.map((p) => p[0]), all.map((p) => p[1])];
   const [t0, t1, v0, v1] = [Math.min(...times), Math.max(...times), Math.min(...values), Math.max(...values)];
   const margin = 0.06 * (v1 - v0 || 1);
-  const x = (t) => LEFT + ((t - t0) / (t1 - t0 || 1)) * (WIDTH - LEFT - RIGHT);
-  const y = (v) => TOP + ((v1 + margin - v) / (v1 - v0 + 2 * margin)) * (HEIGHT - TOP - BOTTOM);
+  const x = (t) => LEFT + ((t - t0) / (t1 - t0 || 1)) * (width - LEFT - RIGHT);
+  const y = (v) => TOP + ((v1 + margin - v) / (v1 - v0 + 2 * margin)) * (height - TOP - BOTTOM);
   const path = (points) => points.map(([t, v], i) => `${i ? "L" : "M"}${x(t).toFixed(1)} ${y(v).toFixed(1)}`).join("");
 
   const words = forecasts.map((one) => `${one.horizon} sessions ahead ${price(one.predicted_price)}`).join(", ");
   const title = `${answer.symbol}: forecast of ${answer.origin}, model ${answer.model_version}`;
-  const svg = shape("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${title}: ${words}` });
+  const svg = shape("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title}: ${words}` });
   const step = niceStep((v1 - v0 + 2 * margin) / 5);
   for (let v = Math.ceil((v0 - margin) / step) * step; v <= v1 + margin; v += step) {
-    svg.append(shape("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: y(v), y2: y(v) }));
+    svg.append(shape("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: y(v), y2: y(v) }));
     svg.append(shape("text", { x: LEFT - 8, y: y(v) + 4, "text-anchor": "end" }, v.toLocaleString("en")));
   }
-  const dates = [t0, origin[0], t1];
-  dates.forEach((t, i) => svg.append(shape("text",
-    { x: x(t), y: HEIGHT - 8, "text-anchor": ["start", "middle", "end"][i] }, new Date(t).toISOString().slice(0, 10))));
+  const date = (t, anchor) => svg.append(shape("text", { x: x(t), y: height - 8, "text-anchor": anchor },
+    new Date(t).toISOString().slice(0, 10)));
+  date(t0, "start");
+  date(t1, "end");
+  const between = Math.min(x(origin[0]) - x(t0), x(t1) - x(origin[0]));
+  if (between > 1.5 * DATE_WIDTH) date(origin[0], "middle");
   for (const [name, lower, upper] of ranges) {
     svg.append(shape("path", { class: name, d: path([...ahead(lower), ...ahead(upper).reverse()]) + "Z" }));
   }
-  svg.append(shape("line", { class: "origin", x1: x(origin[0]), x2: x(origin[0]), y1: TOP, y2: HEIGHT - BOTTOM }));
+  svg.append(shape("line", { class: "origin", x1: x(origin[0]), x2: x(origin[0]), y1: TOP, y2: height - BOTTOM }));
   if (closes.length > 1) svg.append(shape("path", { class: "close", d: path(closes) }));
   svg.append(shape("path", { class: "line", d: path(line) }));
   for (const [t, v] of line) svg.append(shape("circle", { class: "point", cx: x(t), cy: y(v), r: 3.5 }));
@@ -119,6 +131,7 @@ async function showForecast(symbol) {
   try {
     const answer = await ask("predict", { symbol, closes: CLOSES });
     if (turn !== asked) return; // another symbol was chosen meanwhile
+    shown = answer;
     at("fan").replaceChildren(...fanOf(answer));
     fill(at("horizons"),
       ["#sessions", "date", "#price", "#change", "call", "#rise", "#confidence", "#80 % range", "#95 % range"],
@@ -128,6 +141,7 @@ async function showForecast(symbol) {
         one.lower_95 === null ? "" : `${price(one.lower_95)} - ${price(one.upper_95)}`]), "");
   } catch (error) {
     if (turn !== asked) return;
+    shown = null;
     at("fan").replaceChildren(element("p", {}, `No forecast of ${symbol}: ${error.message}`));
     at("horizons").replaceChildren();
     throw error;
@@ -143,11 +157,11 @@ async function showModels() {
   at("symbols").replaceChildren(...champions.map(([symbol, champion]) => {
     const skills = Object.entries(champion?.metrics ?? {}).filter(([name]) => name.startsWith("skill_"))
       .map(([name, value]) => [parseInt(name.slice(6), 10), value]).sort((a, b) => a[0] - b[0]);
-    const shown = skills.map(([horizon, skill]) => `${horizon}: ${signed(skill, 3)}`).join("  ");
+    const scores = skills.map(([horizon, skill]) => `${horizon}: ${signed(skill, 3)}`).join("  ");
     const button = element("button", { type: "button", "data-symbol": symbol, "aria-pressed": "false" },
       element("strong", {}, symbol),
       element("small", {}, champion ? `champion ${champion.version}` : "no champion"),
-      element("small", {}, shown && `test skill ${shown}`));
+      element("small", {}, scores && `test skill ${scores}`));
     button.addEventListener("click", () => showForecast(symbol).catch(explain));
     return button;
   }));
@@ -206,6 +220,10 @@ at("key").addEventListener("submit", (event) => {
   at("token").value = "";
   versions = "";
   showModels().then(showJobs).then(() => { at("key").hidden = true; say(""); }).catch(explain);
+});
+
+window.addEventListener("resize", () => {
+  if (shown) at("fan").replaceChildren(...fanOf(shown));
 });
 
 refresh();

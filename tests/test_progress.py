@@ -1,0 +1,33 @@
+"""Telling another process how far a run has come."""
+
+import json
+
+from forecastlib import progress
+
+
+def test_nothing_is_written_unless_somebody_asks(tmp_path, monkeypatch):
+    monkeypatch.delenv(progress.VARIABLE, raising=False)
+    monkeypatch.chdir(tmp_path)
+    progress.report("epoch", epoch=1)
+    assert not progress.wanted()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_events_are_read_in_the_order_they_were_reported(tmp_path, monkeypatch):
+    file = tmp_path / "progress.jsonl"
+    monkeypatch.setenv(progress.VARIABLE, str(file))
+    assert progress.read_events(file) == []
+    progress.report("run", run_id="abc")
+    progress.report("epoch", epoch=1, epochs=2, loss=0.5)
+    assert progress.read_events(file) == [
+        {"event": "run", "run_id": "abc"},
+        {"event": "epoch", "epoch": 1, "epochs": 2, "loss": 0.5},
+    ]
+
+
+def test_a_line_that_is_still_being_written_is_left_out(tmp_path):
+    file = tmp_path / "progress.jsonl"
+    file.write_text(json.dumps({"event": "run"}) + '\n{"event": "ep', encoding="utf-8")
+    assert progress.read_events(file) == [{"event": "run"}]
+    file.write_text(json.dumps({"event": "run"}), encoding="utf-8")
+    assert progress.read_events(file) == []
