@@ -25,6 +25,7 @@ from forecastlib.evaluation import Evaluation, crps, evaluate, mean_relative_err
 from forecastlib.forecaster import Forecaster, Origins
 from forecastlib.forecasts import forecast_frame
 from forecastlib.ledger import Ledger
+from forecastlib.leakage import SET_CHECKS, AuditReport, audit
 from forecastlib.prices import fingerprint
 from forecastlib.progress import report as report_progress
 from forecastlib.project import current_user
@@ -131,6 +132,7 @@ def train(
     with tracking.run(f"{tracking.slug(symbol)}_train", tags) as run_id:
         tracking.log_config(config)
         tracking.log_data(prices, report.checks)
+        _log_audit(audit(prices, config, checks=SET_CHECKS))
         forecaster = Forecaster(config).fit(prices, callbacks=[*callbacks, _EpochReport()], progress=progress)
         tracking.log_history(run_id, forecaster.history)
         evaluation = evaluate_on_test_set(forecaster, prices)
@@ -251,6 +253,13 @@ def _if_adequate(champion: Registered | None, config: RunConfig, prices: pd.Data
         return registry.load(config.data.symbol, str(champion.number))
     except (IncompatibleModelError, ModelNotFoundError):
         return None  # damaged, or of another version of the library; what comes of it is said after training
+
+
+def _log_audit(report: AuditReport) -> None:
+    """Log what the quick checks of the audit came to, and go no further if anything leaks."""
+    mlflow.log_text(report.checks.to_csv(index=False), "audit.csv")
+    mlflow.set_tag("audit", "passed" if report.passed else "failed")
+    report.raise_for_errors()
 
 
 def _log_evaluation(evaluation: Evaluation, version: str) -> None:
