@@ -1,17 +1,19 @@
 """The audit: it passes on the real thing, and every planted leak is caught by name."""
 
+import io
 from dataclasses import replace
 
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import tiny
 from click.testing import CliRunner
 
-from forecastlib import ConfigError, DataQualityError, Forecaster, LeakageError, RunConfig, tracking
+from forecastlib import ConfigError, DataQualityError, Forecaster, LeakageError, RunConfig, pipeline, tracking
 from forecastlib.cli import main
 from forecastlib.features import compute_features
-from forecastlib.leakage import CHECKS, SET_CHECKS, AuditReport, Recipe, audit, planted
+from forecastlib.leakage import CHECKS, FEATURE_CHECKS, SET_CHECKS, AuditReport, Recipe, audit, planted
 from forecastlib.leakage.recipe import sessions_needed
 from forecastlib.leakage.skill_checks import _block_order
 from forecastlib.leakage.subject import Subject
@@ -21,7 +23,7 @@ from forecastlib.uncertainty import known_past
 from forecastlib.windows import make_windows
 
 CANARY = "shuffled_targets"
-EXACT = tuple(name for name in CHECKS if name not in (CANARY, "single_features"))
+EXACT = (*FEATURE_CHECKS, *SET_CHECKS)
 
 
 @pytest.fixture(scope="module")
@@ -341,6 +343,12 @@ def test_shuffling_keeps_blocks_whole_and_leaves_none_in_its_place(samples, bloc
         assert ahead
 
 
+def test_smoothed_prices_are_caught_whatever_the_features(recent):
+    config = RunConfig.from_parameters(form="level", target="price", groups=["calendar"])
+    found = audit(planted.interpolated_between_weeks(recent), config, checks=("single_features",)).culprits()
+    assert found == {"single_features": ("return of the session",)}
+
+
 # Cuts and perturbations
 
 
@@ -475,3 +483,14 @@ def test_tables_and_figures_reach_the_run_that_was_opened(recent, tmp_path, monk
     logged = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/tables/audit.csv")
     assert logged.splitlines()[0] == "check,passed,culprits,measured,detail,meaning,remedy"
     assert len(logged.splitlines()) == 1 + len(SET_CHECKS)
+
+
+@pytest.mark.slow
+def test_a_training_makes_the_quick_checks_first_and_keeps_them_in_its_run(tmp_path):
+    with tiny.home(tmp_path):
+        result = pipeline.train(tiny.config(epochs=1), progress=False)
+        run = mlflow.get_run(result.run_id)
+        table = pd.read_csv(io.StringIO(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/audit.csv")))
+    assert run.data.tags["audit"] == "passed"
+    assert table["check"].tolist() == list(SET_CHECKS)
+    assert table["passed"].all()

@@ -12,8 +12,8 @@ skill                  ``single_features``, ``shuffled_targets``: statistical, a
 =====================  =====================================================================================
 """
 
-from forecastlib.leakage.auditing import CHECKS, SET_CHECKS, audit
+from forecastlib.leakage.auditing import CHECKS, FEATURE_CHECKS, SET_CHECKS, audit
 from forecastlib.leakage.recipe import Recipe
 from forecastlib.leakage.report import AuditReport, Finding
 
-__all__ = ["CHECKS", "SET_CHECKS", "AuditReport", "Finding", "Recipe", "audit"]
+__all__ = ["CHECKS", "FEATURE_CHECKS", "SET_CHECKS", "AuditReport", "Finding", "Recipe", "audit"]

@@ -99,6 +99,9 @@ CHECKS = {
 }
 """All checks by name, along the way from prices to a score."""
 
+FEATURE_CHECKS = ("future_cut_off", "future_changed", "served_features")
+"""The checks that compute features again."""
+
 SET_CHECKS = ("windows", "labels", "unlabelled_tail", "label_overlap", "scalers", "calibration")
 """The checks that take no time: each training makes them before it begins."""
 

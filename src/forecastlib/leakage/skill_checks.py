@@ -30,6 +30,9 @@ GENUINE_SKILL = 0.10
 R2 of 0.01 or less, a few per cent at longer horizons (Campbell and Thompson, "Predicting Excess Stock Returns Out of
 Sample", *Review of Financial Studies* 21, 2008); this is far above it."""
 
+OWN_RETURN = "return of the session"
+"""The name of what is tried besides the features."""
+
 
 def skill_of_shuffled_targets(subject: Subject) -> Evidence:
     """Fit the recipe's learner on shuffled targets, many times, and score it on the test set.
@@ -68,6 +71,9 @@ def skill_of_shuffled_targets(subject: Subject) -> Evidence:
 def skill_of_single_features(subject: Subject) -> Evidence:
     """Regress on each feature by itself; none may foretell the test set better than luck and any honest predictor.
 
+    The return of the session itself is tried as well, whether it is among the features or not: in smoothed prices it
+    gives the next one away.
+
     The limit, for each horizon and for the very next session, is the best skill that any feature reached with shuffled
     targets, plus :data:`GENUINE_SKILL`.
     """
@@ -78,7 +84,8 @@ def skill_of_single_features(subject: Subject) -> Evidence:
     labelled = (rows >= 0) & (rows + ahead[-1] < len(close))
     train, test = (index[labelled[index]] for index in (split.train, split.test))
     come, tested = (np.log(close[rows[i][:, None] + ahead] / close[rows[i]][:, None]) for i in (train, test))
-    known, shown = last_rows(windows.take(train)), last_rows(windows.take(test))
+    session = np.log(close / np.roll(close, 1))  # no origin is the first row
+    known, shown = (np.column_stack([last_rows(windows.take(index)), session[rows[index]]]) for index in (train, test))
     real = _single_skills(known, come, shown, tested)
     rng = np.random.default_rng(subject.seed)
     block = _block(len(train), int(ahead[-1]))
@@ -90,7 +97,7 @@ def skill_of_single_features(subject: Subject) -> Evidence:
         axis=0,
     )
     limit = luck + GENUINE_SKILL
-    names = np.asarray(windows.feature_names)
+    names = np.asarray([*windows.feature_names, OWN_RETURN])
     best = real.argmax(axis=0)
     # The most telling first: a smoothed price shows in many features.
     excess = (real - limit).max(axis=1)
