@@ -244,7 +244,7 @@ def test_a_champion_that_cannot_be_loaded_gives_way_and_the_reason_says_so(first
         raise ModelNotFoundError("its files are gone")
 
     monkeypatch.setattr(registry, "load", gone)
-    won, reason = pipeline._contest(tiny.forecaster(), tiny.prices(), SYMBOL)
+    won, reason = pipeline._contest(tiny.forecaster(), registry.find(SYMBOL), tiny.prices())
     assert won
     assert reason.endswith("cannot be used any more: its files are gone")
     assert pipeline._if_adequate(registry.find(SYMBOL), tiny.config(), tiny.prices()) is None
@@ -253,7 +253,7 @@ def test_a_champion_that_cannot_be_loaded_gives_way_and_the_reason_says_so(first
 def test_without_common_newest_origins_the_champion_stays(first):
     prices = tiny.prices()
     last_learnt = tiny.forecaster().metadata.sets["validation"]["last_label"]
-    won, reason = pipeline._contest(tiny.forecaster(), prices.loc[:last_learnt], SYMBOL)
+    won, reason = pipeline._contest(tiny.forecaster(), registry.find(SYMBOL), prices.loc[:last_learnt])
     assert not won
     assert "no origins" in reason
 

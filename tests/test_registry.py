@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -298,3 +299,115 @@ def test_mlflows_own_model_server_answers_the_same(store):
             assert pd.to_datetime(rows[name]).tolist() == wanted[name].tolist()
         else:
             assert rows[name].tolist() == wanted[name].tolist()
+
+
+# Champions
+
+
+class TestChampions:
+    """Who was champion when, without a model: aliases and tags are all it takes."""
+
+    @pytest.fixture
+    def symbol(self, request):
+        """A symbol that only this test uses."""
+        return request.node.name
+
+    @pytest.fixture
+    def versions(self, store, symbol):
+        """Three registered versions of nothing, none of them champion."""
+        return bare_versions(symbol, 3)
+
+    def test_history_says_who_was_champion_when_and_why(self, symbol, versions):
+        assert registry.history(symbol).empty
+        before = pd.Timestamp.now("UTC")
+        registry.promote(versions[0], "the first version")
+        registry.challenge(versions[1], "no better")
+        registry.promote(versions[2], "better")
+        history = registry.history(symbol)
+        assert history[["number", "version", "change", "reason"]].to_numpy().tolist() == [
+            [1, "v1.0.0_20190101_000000", "promoted", "the first version"],
+            [3, "v1.0.0_20190103_000000", "promoted", "better"],
+        ]
+        assert history["since"].is_monotonic_increasing
+        assert history["since"].between(before, pd.Timestamp.now("UTC")).all()
+        assert history["until"].tolist()[0] == history["since"].tolist()[1]
+        assert pd.isna(history["until"].tolist()[1])
+
+    def test_an_empty_history_has_the_same_columns_and_types(self, symbol, versions):
+        empty = registry.history(symbol)
+        registry.promote(versions[0], "the first version")
+        full = registry.history(symbol)
+        numbers = ["number", "since", "until"]
+        assert list(empty) == list(full)
+        assert empty[numbers].dtypes.equals(full[numbers].dtypes)
+
+    def test_rolling_back_goes_one_champion_back_each_time_and_never_forth(self, symbol, versions):
+        for version in versions:
+            registry.promote(version, "better")
+        registry.challenge(versions[0], "for this test")
+        for number in (2, 1):
+            assert registry.roll_back(symbol, "it was wrong").number == number
+            assert registry.find(symbol).number == number
+        with pytest.raises(ModelNotFoundError, match=r"expected an earlier champion of .* to go back to; "):
+            registry.roll_back(symbol, "once more")
+        assert registry.history(symbol)["number"].tolist() == [1, 2, 3, 2, 1]
+        assert registry.history(symbol)["change"].tolist() == ["promoted"] * 3 + ["rolled back"] * 2
+        assert tracking.connect().get_registered_model(registry.model_name(symbol)).aliases.keys() == {"champion"}
+        registry.promote(versions[2], "mended")
+        assert registry.roll_back(symbol, "it was not").number == 1
+
+    def test_rolling_back_may_name_the_champion_to_go_back_to(self, symbol, versions):
+        for version in versions:
+            registry.promote(version, "better")
+        assert registry.roll_back(symbol, "as of old", to="v1.0.0_20190101_000000").number == 1
+        assert registry.roll_back(symbol, "and forth by name", to="3").number == 3
+
+    def test_what_was_never_champion_is_no_champion_to_go_back_to(self, symbol, versions):
+        registry.promote(versions[0], "the first version")
+        registry.promote(versions[1], "better")
+        for to in ("3", "2", "9", "v1.0.0_20190103_000000"):
+            with pytest.raises(ModelNotFoundError, match=rf"to go back to, {to}; earlier champions: 1 \(v1\.0\.0"):
+                registry.roll_back(symbol, "why not", to=to)
+        assert registry.find(symbol).number == 2
+        with pytest.raises(ModelNotFoundError, match="earlier champions: none"):
+            registry.roll_back("^GSPC", "there is none")
+
+    def test_a_champion_that_was_deleted_cannot_come_back(self, symbol, versions):
+        registry.promote(versions[0], "the first version")
+        registry.promote(versions[1], "better")
+        tracking.connect().delete_model_version(registry.model_name(symbol), "1")
+        with pytest.raises(ModelNotFoundError, match="expected an earlier champion"):
+            registry.roll_back(symbol, "it was better after all")
+
+    def test_while_one_decides_who_is_champion_another_waits(self, symbol, versions):
+        inside, arrived, seen = threading.Event(), threading.Event(), []
+
+        def decide(number):
+            if number == 2:
+                inside.wait()
+                arrived.set()
+            with registry.turn(symbol):
+                inside.set()
+                arrived.wait()
+                champion = registry.find(symbol)
+                seen.append(champion and champion.number)
+                registry.promote(versions[number], "the next one")
+
+        threads = [threading.Thread(target=decide, args=(number,)) for number in (1, 2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert seen == [None, 2]
+        assert registry.history(symbol)["number"].tolist() == [2, 3]
+
+
+def bare_versions(symbol, count):
+    client, name = tracking.connect(), registry.model_name(symbol)
+    client.create_registered_model(name)
+    found = []
+    for number in range(1, count + 1):
+        tags = {"version": f"v1.0.0_2019010{number}_000000", "symbol": symbol}
+        client.create_model_version(name, "nowhere", tags=tags)
+        found.append(registry.Registered(name, number, tags, ""))
+    return found

@@ -38,7 +38,7 @@ def alone(file: Path, patience: float = PATIENCE) -> Iterator[None]:
             connection = sqlite3.connect(file, timeout=patience, isolation_level=None)
             held.callback(connection.close)
             connection.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
                 raise TimeoutError(f"another process has worked under {file} for more than {patience:g} s") from None
             raise OSError(f"{file} cannot be used as a lock: {error}") from None

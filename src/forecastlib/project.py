@@ -1,7 +1,8 @@
-"""The project's folder, and names of files and models in it."""
+"""The project's folder, names of files and models in it, and who works there."""
 
 from __future__ import annotations
 
+import getpass
 import os
 import re
 from pathlib import Path
@@ -34,3 +35,11 @@ def slug(symbol: str) -> str:
     ('IXIC', 'BTC_USD')
     """
     return re.sub(r"[^A-Za-z0-9]+", "_", symbol).strip("_") or "unnamed"
+
+
+def current_user() -> str | None:
+    """Return the name of the operating system's user; None where there is none, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return None

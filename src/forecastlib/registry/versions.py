@@ -1,8 +1,7 @@
-"""MLflow's model registry: a registered model for each symbol, its versions, and which of them is champion."""
+"""Versions of a registered model: registering, finding and loading them."""
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 import importlib.metadata
 import json
@@ -24,9 +23,10 @@ from forecastlib.errors import ModelNotFoundError
 from forecastlib.forecaster import Forecaster
 from forecastlib.forecasts import COLUMNS as FORECAST_COLUMNS
 from forecastlib.prices import COLUMNS
-from forecastlib.tracking import connect, slug
+from forecastlib.project import slug
+from forecastlib.tracking import connect
 
-CHAMPION, CHALLENGER = "champion", "challenger"
+CHAMPION = "champion"
 
 SOURCE_TREE = Path(forecastlib.__file__).parent
 SERVED_MODEL = SOURCE_TREE / "served_model.py"
@@ -205,30 +205,3 @@ def load(symbol: str, version: str = CHAMPION) -> Forecaster:
             f"or train again with: make train SYMBOL={symbol}"
         ) from error
     return Forecaster.load(Path(folder) / "artifacts" / "bundle")
-
-
-def promote(registered: Registered, reason: str) -> None:
-    """Make a version the champion, and note when and why."""
-    client = connect()
-    client.set_registered_model_alias(registered.name, CHAMPION, str(registered.number))
-    if _has_alias(registered, CHALLENGER):
-        client.delete_registered_model_alias(registered.name, CHALLENGER)
-    _note(client, registered, "champion_since", reason)
-
-
-def challenge(registered: Registered, reason: str) -> None:
-    """Make a version the challenger: the champion stays."""
-    client = connect()
-    client.set_registered_model_alias(registered.name, CHALLENGER, str(registered.number))
-    _note(client, registered, "challenger_since", reason)
-
-
-def _has_alias(registered: Registered, alias: str) -> bool:
-    aliases = connect().get_registered_model(registered.name).aliases
-    return str(aliases.get(alias)) == str(registered.number)
-
-
-def _note(client: mlflow.MlflowClient, registered: Registered, key: str, reason: str) -> None:
-    now = f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ}"
-    client.set_model_version_tag(registered.name, str(registered.number), key, now)
-    client.set_model_version_tag(registered.name, str(registered.number), "reason", reason)
