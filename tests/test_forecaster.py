@@ -328,3 +328,17 @@ def test_loaded_models_forecast_as_in_processes_of_their_own_to_the_last_bit(tmp
             tiny.forecaster(symbol).predict(prices, prices.index[-5:]), frame.assign(batch_id=""), check_exact=True
         )
     assert apart["^IXIC"] != apart["^GSPC"]
+
+
+# The weight of the network
+
+
+def test_a_forecaster_that_follows_the_network_alone_answers_what_the_network_does(fitted, prices):
+    alone = fitted.with_network_weight(1.0)
+    windows, distribution = alone.predict_distribution(prices)
+    scaled = fitted._require_fitted().predict(fitted.scaling.features(windows.matrix), windows.rows)
+    answered = windows.log_returns(fitted.scaling.unscaled_targets(scaled))
+    scale = fitted.calibration.scale(prices)[-1]
+    middle = fitted.calibration.scores[:, 99] * scale
+    np.testing.assert_allclose(distribution.median()[0], answered[0] + middle)
+    assert fitted.calibration.network_weight != 1.0, "the one it came from is as before"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
@@ -183,6 +185,19 @@ class Forecaster:
         """
         windows, _, matrix, _ = self._origins(prices, as_of)
         return self._sampled_prices(windows, matrix, samples or self.config.model.mc_samples)
+
+    def with_network_weight(self, weight: float) -> Self:
+        """Return a forecaster that shares this one's parts, and follows the network as far as told.
+
+        Parameters
+        ----------
+        weight
+            1: the network alone; 0: the drift alone. The shape of the ranges stays what it is.
+        """
+        self._require_fitted()
+        other = copy.copy(self)
+        other.calibration = dataclasses.replace(self.calibration, network_weight=weight)
+        return other
 
     @property
     def sessions_needed(self) -> int:

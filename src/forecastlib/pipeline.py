@@ -24,8 +24,8 @@ from forecastlib.errors import IncompatibleModelError, ModelNotFoundError
 from forecastlib.evaluation import Evaluation, crps, evaluate, mean_relative_error
 from forecastlib.forecaster import Forecaster, Origins
 from forecastlib.forecasts import forecast_frame
-from forecastlib.ledger import Ledger
 from forecastlib.leakage import SET_CHECKS, AuditReport, audit
+from forecastlib.ledger import Ledger
 from forecastlib.prices import fingerprint
 from forecastlib.progress import report as report_progress
 from forecastlib.project import current_user
@@ -137,9 +137,10 @@ def train(
         tracking.log_history(run_id, forecaster.history)
         evaluation = evaluate_on_test_set(forecaster, prices)
         version = forecaster.metadata.version
-        forecaster.metadata = forecaster.metadata.with_metrics(evaluation.flat(version))
+        weight = {"network_weight": forecaster.calibration.network_weight}
+        forecaster.metadata = forecaster.metadata.with_metrics(evaluation.flat(version) | weight)
         _log_evaluation(evaluation, version)
-        mlflow.log_metrics(_costs(forecaster, prices))
+        mlflow.log_metrics(weight | _costs(forecaster, prices))
         promoted, reason = _register(forecaster, prices, symbol)  # last, when nothing else can fail
         mlflow.set_tags({"model_version": version, "promoted": str(promoted), "reason": reason})
     return _told(
