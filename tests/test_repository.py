@@ -30,7 +30,7 @@ LAYERS = [
     "distribution metrics dataset",
     "network uncertainty baselines forecasts",
     "bundle forecaster evaluation tracking registry pipeline walkforward leakage ledger served_model",
-    "cli doctor serving runner report showcase sweep plots",
+    "cli commands doctor serving runner report showcase sweep plots",
 ]
 LAYER_OF = {part: layer for layer, parts in enumerate(LAYERS) for part in parts.split()}
 

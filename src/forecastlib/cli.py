@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from forecastlib import __version__
+from forecastlib.commands import COMMANDS
 from forecastlib.errors import ForecastError
 
 if TYPE_CHECKING:
@@ -305,6 +306,10 @@ def revoke_key_command(name: str, keys: Path | None) -> None:
     """Refuse a key from now on; a running service knows at once."""
     _key_file(keys).revoke(name)
     click.echo(f"{name} is revoked")
+
+
+for command in COMMANDS:
+    main.add_command(command)
 
 
 if __name__ == "__main__":

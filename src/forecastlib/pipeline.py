@@ -170,6 +170,8 @@ def forecast(
 ) -> pd.DataFrame:
     """Forecast with a registered model, from the source that it was trained from, and record it in the ledger.
 
+    Earlier forecasts of the symbol whose day has come are settled on the way.
+
     Parameters
     ----------
     symbol
@@ -194,8 +196,10 @@ def forecast(
         If it cannot be recorded.
     """
     forecaster = registry.load(symbol, version)
-    forecasts = forecaster.predict(fetch_prices(forecaster.config.data), as_of)
+    prices = fetch_prices(forecaster.config.data)
+    forecasts = forecaster.predict(prices, as_of)
     with Ledger() as ledger:
+        ledger.settle(prices)
         ledger.record(forecasts, requested_by or current_user())
     return forecasts
 

@@ -228,6 +228,12 @@ class Ledger:
         with self._reading() as connection:
             return int(connection.execute(query).scalar_one())
 
+    def symbols(self) -> list[str]:
+        """List the symbols of which there are forecasts."""
+        query = sa.select(FORECASTS.c.symbol).distinct().order_by(FORECASTS.c.symbol)
+        with self._reading() as connection:
+            return [str(symbol) for symbol in connection.execute(query).scalars()]
+
     def scorecard(
         self,
         *,

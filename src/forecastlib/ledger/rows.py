@@ -55,7 +55,7 @@ def outcomes(pending: pd.DataFrame, prices: pd.DataFrame) -> list[dict[str, Any]
 def date_of(day: str | dt.date) -> dt.date:
     """Read a date; NaT and what is no date are refused."""
     try:
-        return dt.date.fromisoformat(f"{pd.Timestamp(day):%Y-%m-%d}")
+        return pd.Timestamp(day).date()
     except (ValueError, TypeError):
         raise ConfigError(f"expected a date such as 2018-06-29; got {day!r}") from None
 

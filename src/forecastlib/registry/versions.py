@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import mlflow
 import pandas as pd
@@ -18,13 +19,15 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, Tens
 from mlflow.types.schema import AnyType
 
 import forecastlib
-from forecastlib.config import RunConfig
+from forecastlib.config import RunConfig, load_config
 from forecastlib.errors import ModelNotFoundError
-from forecastlib.forecaster import Forecaster
 from forecastlib.forecasts import COLUMNS as FORECAST_COLUMNS
 from forecastlib.prices import COLUMNS
 from forecastlib.project import slug
 from forecastlib.tracking import connect
+
+if TYPE_CHECKING:
+    from forecastlib.forecaster import Forecaster
 
 CHAMPION = "champion"
 
@@ -187,6 +190,24 @@ def load(symbol: str, version: str = CHAMPION) -> Forecaster:
     ModelNotFoundError
         If there is none: the message says what there is, and how to train one.
     """
+    from forecastlib.forecaster import Forecaster  # loads TensorFlow, which nothing else here needs
+
+    return Forecaster.load(_file_of(symbol, version, ""))
+
+
+def config_of(symbol: str, version: str = CHAMPION) -> RunConfig:
+    """Return the configuration of a registered version, without loading the model.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If there is none.
+    """
+    return load_config(json.loads(_file_of(symbol, version, "config.json").read_text(encoding="utf-8")))
+
+
+def _file_of(symbol: str, version: str, file: str) -> Path:
+    """Bring a file of a version's bundle, or the bundle itself, to this machine."""
     found = find(symbol, version)
     if found is None:
         known = connect().search_model_versions(f"name = '{model_name(symbol)}'")
@@ -196,7 +217,7 @@ def load(symbol: str, version: str = CHAMPION) -> Forecaster:
             f"train one with: make train SYMBOL={symbol}"
         )
     try:
-        folder = mlflow.artifacts.download_artifacts(f"models:/{found.name}/{found.number}")
+        return Path(mlflow.artifacts.download_artifacts(f"models:/{found.name}/{found.number}/artifacts/bundle/{file}"))
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
@@ -204,4 +225,3 @@ def load(symbol: str, version: str = CHAMPION) -> Forecaster:
             f"expected the files of {found.name}, version {found.number}, in the store; they are gone; restore them, "
             f"or train again with: make train SYMBOL={symbol}"
         ) from error
-    return Forecaster.load(Path(folder) / "artifacts" / "bundle")
