@@ -1,12 +1,14 @@
 """The notebooks: their form, and that each of them runs."""
 
 import ast
+import io
 import re
 import shutil
 from pathlib import Path
 
 import mlflow
 import nbformat
+import pandas as pd
 import pytest
 
 from forecastlib import tracking
@@ -106,6 +108,11 @@ def test_all_notebooks_run_and_leave_reports_and_one_finished_run(home):
         # It opens offline: nothing is loaded from elsewhere.
         assert re.findall(r'(?:src|href)="(?!data:|#)([^"]+)"', html.read_text()) == []
     assert {"figures/losses.png", "figures/predicted_against_real.png", "figures/forecast.png"} <= figures
+    tables = {item.path for item in client.list_artifacts(run_id, "tables")}
+    assert {"tables/audit.csv", "tables/planted_leaks.csv"} <= tables
+    leaks = pd.read_csv(io.StringIO(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/tables/planted_leaks.csv")))
+    assert len(leaks) == 11 and leaks["caught"].all()
+    assert run.data.metrics["audit_checks_passed"] == run.data.metrics["audit_checks"] == 11
     assert run.data.params["lookback"] == "10"
     assert "mae_3d" in run.data.metrics
     assert "random_walk/mae_3d" in run.data.metrics
