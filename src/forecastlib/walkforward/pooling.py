@@ -13,6 +13,7 @@ from forecastlib.distribution import LEVELS, Distribution
 from forecastlib.forecasts import COLUMNS, COVERAGES
 from forecastlib.splits import Split
 from forecastlib.uncertainty import adaptive_widening
+from forecastlib.walkforward.scoring import positions_in_range
 from forecastlib.walkforward.tasks import LSTM, QUANTILES, Task, worded
 from forecastlib.windows import Windows
 
@@ -89,12 +90,11 @@ def adapted(forecasts: pd.DataFrame) -> pd.DataFrame:
     ordered = forecasts.sort_values(["origin", "horizon"], kind="stable", ignore_index=True)
     changed = ordered.copy()
     for horizon, rows in ordered.groupby("horizon"):
-        centre, actual = (np.log(rows[name].to_numpy()) for name in ("predicted_price", "actual_price"))
+        centre = np.log(rows["predicted_price"].to_numpy())
         for coverage in COVERAGES:
-            ends = {end: np.log(rows[f"{end}_{coverage}"].to_numpy()) - centre for end in ("lower", "upper")}
-            # Ranges need not be symmetric: an outcome is measured by the side on which it fell.
-            half_width = np.where(actual < centre, -ends["lower"], ends["upper"])
-            factors = adaptive_widening(np.abs(actual - centre) / half_width, coverage / 100.0, int(str(horizon)))
-            for end, reach in ends.items():
-                changed.loc[rows.index, f"{end}_{coverage}"] = np.exp(centre + factors * reach)
+            scores = np.abs(positions_in_range(rows, coverage))
+            factors = adaptive_widening(scores, coverage / 100.0, int(str(horizon)))
+            for name in (f"lower_{coverage}", f"upper_{coverage}"):
+                reach = np.log(rows[name].to_numpy()) - centre
+                changed.loc[rows.index, name] = np.exp(centre + factors * reach)
     return changed

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from forecastlib import metrics
+from forecastlib.forecasts import COVERAGES
 from forecastlib.walkforward import scoring
 from forecastlib.walkforward.tasks import LSTM
 
@@ -94,18 +95,18 @@ class BacktestResult:
 
         Examples
         --------
-        ``2017, 30 sessions ahead: the 80 % range held 96 % (+16 points). Prices ended 0.6 times as far from the
-        forecast as it allows for: the sessions ahead were calmer than those before. The 251 forecasts share labels and
-        are worth about 8.``
+        ``2017, 30 sessions ahead: the 80 % range held 96 % (+16 points). It would have been right at 0.60 times its
+        width: the sessions ahead were calmer than the past had led to expect. The 251 forecasts share labels and are
+        worth about 8.``
         """
         sentences = []
         rows = self.by_period[self.by_period.index.get_level_values("model") == model].droplevel("model")
         for (period, horizon), row in zip(rows.index.tolist(), rows.to_dict("records"), strict=True):
             sentences += [
                 f"{period}, {horizon} sessions ahead: the {coverage} % range held {row[f'coverage_{coverage}']:.0%} "
-                f"({row[f'miss_{coverage}']:+.0f} points). {_cause(row)} The {row['n']:.0f} forecasts share labels and "
-                f"are worth about {max(row['independent'], 1):.0f}."
-                for coverage in (80, 95)
+                f"({row[f'miss_{coverage}']:+.0f} points). {_cause(row, coverage)} The {row['n']:.0f} forecasts share "
+                f"labels and are worth about {max(row['independent'], 1):.0f}."
+                for coverage in COVERAGES
                 if abs(row[f"miss_{coverage}"]) > WORTH_EXPLAINING
             ]
         return sentences
@@ -145,14 +146,13 @@ def _with_interval(rows: pd.DataFrame, name: str, form: str) -> pd.Series[Any]:
     )
 
 
-def _cause(row: Mapping[Any, float]) -> str:
+def _cause(row: Mapping[Any, float], coverage: int) -> str:
     """Say what made a range hold too much or too little: the size of the moves, or their direction."""
-    far = f"Prices ended {row['spread']:.2f} times as far from the forecast as it allows for"
-    leaning = (
-        f"on average {abs(row['lean']):.1f} of its standard deviations {'above' if row['lean'] > 0 else 'below'} it"
-    )
-    if row["spread"] < 1.0:
-        return f"{far}: the sessions ahead were calmer than those before."
-    if abs(row["lean"]) > 0.5 * row["spread"]:
-        return f"{far}, {leaning}: they went one way for long."
-    return f"{far}: the sessions ahead were wilder than those before."
+    factor = row[f"factor_{coverage}"]
+    said = f"It would have been right at {factor:.2f} times its width"
+    if factor < 1.0:
+        return f"{said}: the sessions ahead were calmer than the past had led to expect."
+    if abs(row["lean"]) > 0.5 * factor:
+        way = "upwards" if row["lean"] > 0 else "downwards"
+        return f"{said}: prices went one way for long, {way}."
+    return f"{said}: the sessions ahead were wilder than the past had led to expect."

@@ -30,10 +30,10 @@ PERIODS = {
 }
 """Periods by the dates of origins: a crisis, two shocks, and a year of unusual calm."""
 
-WITH_INTERVALS = ("skill", "coverage_80", "coverage_95", "crps_skill")
+SMALLEST_HALF_WIDTH = 1e-9
+"""In log returns: the passes of MC dropout may all agree, and what they miss is then far outside."""
 
-NORMAL_80 = 1.2815515655446004
-"""Half the width of the central 80 % of a standard normal distribution."""
+WITH_INTERVALS = ("skill", "coverage_80", "coverage_95", "crps_skill")
 
 
 def evaluate_all(forecasts: pd.DataFrame, prices: pd.DataFrame) -> Evaluation:
@@ -160,21 +160,35 @@ def by_period(forecasts: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         Index ``period, model, horizon``. ``n`` forecasts, worth about ``independent`` ones as labels overlap;
         ``coverage_80`` and ``coverage_95``, and their distance from nominal in percentage points, ``miss_80`` and
-        ``miss_95``; ``spread``, how far prices ended from the forecast (root mean square) relative to what the 80 %
-        range allows for, 1 if it were that of a normal distribution; and ``lean``, where they ended on average, in the
-        same unit.
+        ``miss_95``; ``factor_80`` and ``factor_95``, by which the ranges would have had to be widened to hold exactly
+        their share, below 1 where they were too wide; and ``lean``, where outcomes lay on average between the forecast
+        (0) and an end of the 80 % range (1 the upper, -1 the lower).
     """
     rows = {}
     for period, model, horizon, part in _parts_of_periods(forecasts):
-        ends = np.log(part["upper_80"] / part["lower_80"]) / (2.0 * NORMAL_80)
-        moved = np.log(part["actual_price"] / part["predicted_price"]) / ends
         found = {"n": float(len(part)), "independent": len(part) * _spacing(model) / horizon}
         for coverage in COVERAGES:
             inside = part["actual_price"].between(part[f"lower_{coverage}"], part[f"upper_{coverage}"]).mean()
+            factor = float(np.quantile(np.abs(positions_in_range(part, coverage)), coverage / 100.0))
             found |= {f"coverage_{coverage}": inside, f"miss_{coverage}": 100.0 * inside - coverage}
-        rows[period, model, horizon] = found | {"spread": math.sqrt((moved**2).mean()), "lean": moved.mean()}
+            found[f"factor_{coverage}"] = factor
+        rows[period, model, horizon] = found | {"lean": float(positions_in_range(part, 80).mean())}
     index = pd.MultiIndex.from_tuples(list(rows), names=["period", "model", "horizon"]) if rows else None
     return pd.DataFrame(list(rows.values()), index=index)
+
+
+def positions_in_range(rows: pd.DataFrame, coverage: int) -> Floats:
+    """Return where outcomes lay between forecast and the ends of a range, in log returns: 1 the upper, -1 the lower.
+
+    Ranges need not be symmetric: an outcome is measured by the side on which it fell.
+    """
+    centre = np.log(rows["predicted_price"].to_numpy(dtype=np.float64))
+    moved, lower, upper = (
+        np.log(rows[name].to_numpy(dtype=np.float64)) - centre
+        for name in ("actual_price", f"lower_{coverage}", f"upper_{coverage}")
+    )
+    positions: Floats = moved / np.maximum(np.where(moved < 0, -lower, upper), SMALLEST_HALF_WIDTH)
+    return positions
 
 
 def _parts_of_periods(forecasts: pd.DataFrame) -> Iterator[tuple[str, str, int, pd.DataFrame]]:

@@ -6,7 +6,7 @@ import hashlib
 import importlib.metadata
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,7 @@ def compute(task: Task, prices: pd.DataFrame, windows: Windows, split: Split, co
     start = time.perf_counter()
     if task.seed is None:
         frame = baseline_forecasts(prices, Dataset(windows, split), config)
-        learnt: dict[str, Any] = {"history": {}, "network_weight": None}
+        learnt: dict[Hashable | None, Any] = {"history": {}, "network_weight": None}
     else:
         seeded = config.replace(seed=task.seed)
         forecaster = Forecaster(seeded).fit(prices, split=split, progress=False)

@@ -16,6 +16,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import keras
 import pandas as pd
 
 from forecastlib.config import load_config
@@ -46,6 +47,7 @@ def main(folder: Path) -> None:
                 answer = {"error": type(error).__name__, "message": str(error)}
             except Exception as error:  # a bug: told to whoever asked, with the traceback
                 answer = {"error": type(error).__name__, "message": traceback.format_exc()}
+            keras.utils.clear_session()  # a task finds the same state whichever came before, and memory does not grow
             answers.write(json.dumps(answer) + "\n")
             answers.flush()
 
