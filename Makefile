@@ -18,7 +18,7 @@ export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run data features train evaluate forecast audit lab ui serve showcase test lint lock clean
+.PHONY: help setup run data features train evaluate forecast score audit lab ui serve showcase test lint lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ evaluate: ## the model beside the baselines and the naive recipe
 forecast: ## forecast with the champion
 data features train evaluate forecast: setup
 	$(BIN)/forecastlib run $@ $(PARAMETERS)
+
+score: setup ## settle and score recorded forecasts, and replay the last two years
+	$(BIN)/forecastlib run scorecard $(PARAMETERS)
 
 audit: setup ## look for leaks of the future, with the real configuration, in both bundled indices or in SYMBOL=...
 	$(BIN)/forecastlib audit $(if $(filter SYMBOL=%,$(PARAMETERS)),,SYMBOL=^IXIC,^GSPC) $(PARAMETERS)

@@ -29,7 +29,7 @@ LAYERS = [
     "database locks project progress prices sources quality sessions volatility features windows splits scaling "
     "distribution metrics dataset",
     "network uncertainty baselines forecasts",
-    "bundle forecaster evaluation tracking registry pipeline walkforward leakage ledger served_model",
+    "bundle forecaster evaluation tracking registry pipeline walkforward leakage ledger replaying served_model",
     "cli commands doctor serving runner report showcase sweep plots",
 ]
 LAYER_OF = {part: layer for layer, parts in enumerate(LAYERS) for part in parts.split()}
@@ -70,6 +70,7 @@ PUBLIC = [
     "make_windows",
     "open_source",
     "repair",
+    "replay",
     "train",
     "walk_forward",
 ]

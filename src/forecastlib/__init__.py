@@ -37,6 +37,7 @@ _HOMES = {
     "pipeline": ("forecast", "train"),
     "quality": ("QualityReport", "check_quality", "repair"),
     "serving": ("create_app",),
+    "replaying": ("replay",),
     "sources": ("open_source",),
     "splits": ("holdout", "walk_forward"),
     "walkforward": ("BacktestResult", "backtest"),

@@ -51,6 +51,42 @@ def scorecard(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def over_time(settled: pd.DataFrame, window: int = 20) -> pd.DataFrame:
+    """Score settled forecasts over the last so many of each horizon, at every origin.
+
+    Parameters
+    ----------
+    settled
+        Settled rows of one symbol, of any number of versions.
+    window
+        Forecasts that each score is taken over.
+
+    Returns
+    -------
+    DataFrame
+        Index ``horizon, origin``; columns ``hit_rate``, ``confidence``, ``skill`` and the coverages. The first
+        ``window - 1`` origins of each horizon have no row.
+    """
+    rows = settled.sort_values(["horizon", "origin"], ignore_index=True)
+    actual = rows["actual_price"]
+    scored = pd.DataFrame(
+        {
+            "hit_rate": came_true(rows).astype(np.float64),
+            "confidence": rows["confidence"],
+            "error": (rows["predicted_price"] - actual).abs() / rows["last_close"],
+            "walk": (rows["last_close"] - actual).abs() / rows["last_close"],
+            **{
+                f"coverage_{one}": actual.between(rows[f"lower_{one}"], rows[f"upper_{one}"]).astype(np.float64)
+                for one in COVERAGES
+            },
+        }
+    ).set_index(pd.MultiIndex.from_frame(rows[["horizon", "origin"]]))
+    means = scored.groupby("horizon", group_keys=False).rolling(window).mean().dropna()
+    means = means.droplevel(0) if means.index.nlevels > 2 else means
+    skill = 1.0 - means["error"] / means["walk"]
+    return means.drop(columns=["error", "walk"]).assign(skill=skill)
+
+
 def came_true(rows: pd.DataFrame) -> npt.NDArray[np.bool_]:
     """Return whether the calls of settled rows came true: the event whose probability ``confidence`` states.
 
