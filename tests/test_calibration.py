@@ -101,7 +101,7 @@ def test_the_scale_of_the_newest_session_needs_only_the_newest_rows_to_the_last_
 def test_the_drift_lies_between_the_prior_and_what_was_seen(prices):
     past = past_of(prices)
     seen = np.average(past.session_returns[1:], weights=past.weights[1:])
-    prior = np.log(1.04) / 252
+    prior = np.log1p(CalibrationConfig().growth) / 252
     found = posterior_drift([past], CalibrationConfig())
     assert min(seen, prior) < found < max(seen, prior)
 

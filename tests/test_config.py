@@ -58,7 +58,7 @@ DEFAULTS = {
     "reduce_factor": 0.5,
     "seed": 0,
     "network_weight": None,
-    "growth": 0.04,
+    "growth": 0.05,
     "growth_sd": 0.04,
     "half_life": 500.0,
 }

@@ -194,7 +194,7 @@ class CalibrationConfig(_Frozen):
         description="Weight of the network against the drift; None: what validation supports.",
     )
     growth: float = Field(
-        default=0.04, gt=-0.5, lt=0.5, description="Growth of an index in a year expected beforehand."
+        default=0.05, gt=-0.5, lt=0.5, description="Growth of an index in a year expected beforehand."
     )
     growth_sd: float = Field(
         default=0.04, ge=0.0, lt=1.0, description="How uncertain that is, as a standard deviation."
