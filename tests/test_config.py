@@ -334,7 +334,7 @@ def test_an_unknown_name_without_a_near_one_gets_the_list_alone():
 
 def test_every_error_belongs_to_the_one_tree_and_stands_in_its_docstring():
     named = {value for value in vars(errors).values() if isinstance(value, type)}
-    assert len(named) == 9
+    assert len(named) == 10
     for error in named:
         assert issubclass(error, ForecastError)
         assert error.__name__ in (errors.__doc__ or "")
