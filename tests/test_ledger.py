@@ -19,6 +19,7 @@ from forecastlib.errors import ConfigError, DataQualityError, LedgerError
 from forecastlib.forecasts import COLUMNS
 from forecastlib.ledger import LEDGER_VARIABLE, Ledger
 from forecastlib.ledger.schema import MIGRATIONS
+from forecastlib.ledger.scores import came_true, over_time
 from forecastlib.uncertainty import adaptive_widening
 
 HORIZONS = (3, 5)
@@ -365,6 +366,39 @@ def test_prices_that_did_not_move_leave_skill_open(ledger, make_prices):
     ledger.record(forecasts_of(prices, [20]))
     ledger.settle(prices)
     assert ledger.scorecard()["skill"].isna().all()
+
+
+def test_scores_over_time_are_those_of_so_many_forecasts_up_to_each_origin(prices):
+    with Ledger("sqlite://") as ledger:
+        ledger.record(forecasts_of(prices, range(20, 50)))
+        ledger.record(forecasts_of(prices, range(50, 80), version="v1.0.0_20260202_120000"))
+        ledger.settle(prices)
+        settled = ledger.history()
+    found = over_time(settled, 12)
+    assert found.index.names == ["horizon", "origin"]
+    for horizon in HORIZONS:
+        rows = settled[settled["horizon"] == horizon].sort_values("origin", ignore_index=True)
+        own = found.loc[horizon]
+        assert list(own.index) == list(rows["origin"][11:])
+        for last in (11, 40, 59):
+            window = rows.iloc[last - 11 : last + 1]
+            inside = window["actual_price"].between(window["lower_80"], window["upper_80"])
+            error, walk = (
+                ((window[name] - window["actual_price"]).abs() / window["last_close"]).sum()
+                for name in ("predicted_price", "last_close")
+            )
+            score = own.loc[rows["origin"][last]]
+            assert score["coverage_80"] == pytest.approx(inside.mean())
+            assert score["hit_rate"] == pytest.approx(came_true(window).mean())
+            assert score["confidence"] == pytest.approx(window["confidence"].mean())
+            assert score["skill"] == pytest.approx(1.0 - error / walk)
+
+
+def test_the_symbols_are_those_of_which_there_are_forecasts(ledger, prices, make_prices):
+    assert ledger.symbols() == []
+    for symbol in ("TEST", "A", "TEST"):
+        ledger.record(forecasts_of(make_prices(120, symbol=symbol), [60]))
+    assert ledger.symbols() == ["A", "TEST"]
 
 
 # Adaptive ranges

@@ -1,0 +1,266 @@
+"""The commands around models, as processes and within this one."""
+
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import tiny
+from click.testing import CliRunner
+
+from forecastlib import Ledger, registry
+from forecastlib.cli import main
+from forecastlib.forecasts import COLUMNS
+
+SYMBOL = "^IXIC"
+SETTINGS = [
+    f"{name.upper()}={','.join(map(str, value)) if isinstance(value, list) else value}"
+    for name, value in tiny.PARAMETERS.items()
+]
+
+
+def process(*words):
+    """Run a command as a process and return its exit code, its output and its errors."""
+    command = [sys.executable, "-m", "forecastlib.cli", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def run(*words):
+    """Run a command within this process, which has TensorFlow loaded."""
+    result = CliRunner().invoke(main, list(map(str, words)))
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    with tiny.home(tmp_path_factory.mktemp("project")) as folder, pytest.MonkeyPatch.context() as patch:
+        patch.delenv("FORECASTLIB_LEDGER", raising=False)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def trained(project):
+    """What `forecastlib train` answers, as a process, the first time."""
+    return process("train", SYMBOL, *SETTINGS, "--format", "json")
+
+
+@pytest.fixture
+def empty(tmp_path, monkeypatch):
+    """A project in which nothing was ever done."""
+    monkeypatch.delenv("FORECASTLIB_LEDGER", raising=False)
+    with tiny.home(tmp_path):
+        yield tmp_path
+
+
+def table(output, header):
+    """Read a printed table: the rows under the line that begins with a header, as texts by column."""
+    lines = output.splitlines()
+    start = next(number for number, line in enumerate(lines) if line.split()[:1] == [header])
+    rows = []
+    for line in lines[start + 1 :]:
+        if not line.strip():
+            break
+        rows.append(line)
+    return lines[start].split(), rows
+
+
+# As processes
+
+
+@pytest.mark.parametrize("command", sorted(main.commands))
+def test_every_command_explains_itself_as_a_process_without_loading_anything_heavy(command):
+    code = (
+        "import sys\nfrom forecastlib.cli import main\n"
+        "try: main([sys.argv[1], '--help'])\n"
+        "finally: print('loaded:', {'numpy', 'pandas', 'mlflow', 'tensorflow'} & set(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "Examples:" in done.stdout
+    assert done.stderr == "loaded: set()\n"
+
+
+@pytest.mark.slow
+def test_train_answers_with_what_it_led_to_and_shows_progress_beside_it(trained):
+    code, output, errors = trained
+    assert code == 0, errors
+    (answer,) = json.loads(output)
+    assert (answer["symbol"], answer["status"], answer["promoted"]) == (SYMBOL, "completed", True)
+    assert answer["reason"] == "the first version"
+    assert answer["version"] == registry.find(SYMBOL).tags["version"]
+    assert answer["run_id"] == registry.find(SYMBOL).run_id
+    assert {"mae_7d", "skill_14d", "coverage_80_7d"} <= set(answer["metrics"])
+    assert "training: 100%" in errors
+
+
+@pytest.mark.slow
+def test_forecast_prints_ranges_direction_confidence_consistency_and_the_score_so_far(trained):
+    version = registry.find(SYMBOL).tags["version"]
+    code, output, errors = process("forecast", SYMBOL, "--as-of", "2018-06-30")
+    assert code == 0, errors
+    expected = registry.load(SYMBOL).predict(tiny.prices(), "2018-06-29")
+    assert output.splitlines()[0] == f"{SYMBOL}: 7,510.30 on 2018-06-29, version {version}"
+    names, rows = table(output, "sessions")
+    assert {"sessions", "date", "call", "price", "change", "confidence"} <= set(names)
+    for line, row in zip(rows, expected.itertuples(), strict=True):
+        assert line.split()[:4] == [
+            str(row.horizon),
+            f"{row.target_date:%Y-%m-%d}",
+            row.direction,
+            f"{row.predicted_price:,.2f}",
+        ]
+        assert f"{row.lower_80:,.0f} to {row.upper_80:,.0f}" in line
+        assert f"{row.lower_95:,.0f} to {row.upper_95:,.0f}" in line
+        assert line.endswith(f"{row.confidence:.0%}")
+    assert "The horizons agree with each other to" in output
+    assert "None of this version's 2 recorded forecasts has come due yet." in output
+    with Ledger() as ledger:
+        assert ledger.count(symbol=SYMBOL, version=version, since="2018-06-29", until="2018-06-29") == 2
+
+
+@pytest.mark.slow
+def test_score_settles_from_the_source_of_the_champion_without_loading_tensorflow(trained):
+    run("forecast", SYMBOL, "--as-of", "2018-03-28")
+    with Ledger() as ledger:
+        pending = ledger.count(settled=False)
+    assert pending
+    code, output, errors = process("score")
+    assert code == 0, errors
+    assert output.splitlines()[0].startswith(f"{pending} forecasts settled now, ")
+    names, rows = table(output, "symbol")
+    assert {"horizon", "mae", "skill", "hit_rate", "coverage_95"} <= set(names)
+    assert [row.split()[:2] for row in rows] == [[SYMBOL, "7"], [SYMBOL, "14"]]
+    assert "cuda" not in errors.lower()  # TensorFlow's greeting
+
+
+@pytest.mark.slow
+def test_champion_shows_who_was_it_when_and_why(trained):
+    code, output, errors = process("champion", SYMBOL)
+    assert code == 0, errors
+    names, (row,) = table(output, "number")
+    assert names == ["number", "version", "since", "until", "change", "reason"]
+    assert row.split()[:2] == ["1", registry.find(SYMBOL).tags["version"]]
+    assert row.split()[4] == "now"
+    assert row.endswith("promoted  the first version")
+
+
+# Within this process
+
+
+@pytest.mark.slow
+def test_training_again_says_that_an_adequate_champion_exists(trained):
+    code, output, _ = run("train", SYMBOL, *SETTINGS, "--no-progress")
+    assert code == 0
+    assert output.splitlines()[0] == f"{SYMBOL}: not trained, the champion stays"
+    assert "because  the champion comes from the same configuration and the same prices; force_retrain" in output
+    assert [row.split()[0] for row in table(output, "horizon")[1]] == ["7d", "14d"]
+
+
+@pytest.mark.slow
+def test_a_forecast_as_json_holds_all_that_the_frame_does_and_the_scorecard(trained):
+    run("forecast", SYMBOL, "--as-of", "2018-05-31", "--requested-by", "ann")
+    code, output, _ = run("forecast", SYMBOL, "--as-of", "2018-05-31", "--requested-by", "bob", "--format", "json")
+    assert code == 0
+    answer = json.loads(output)
+    expected = registry.load(SYMBOL).predict(tiny.prices(), "2018-05-31")
+    shared = {"symbol", "origin", "last_close", "model_version", "batch_id"}
+    assert shared <= set(answer)
+    assert (answer["symbol"], answer["origin"]) == (SYMBOL, "2018-05-31")
+    found = pd.DataFrame(answer["forecasts"])
+    assert set(found) == set(COLUMNS) - shared
+    assert found["predicted_price"].tolist() == pytest.approx(expected["predicted_price"].tolist(), rel=1e-12)
+    assert found["target_date"].tolist() == [f"{day:%Y-%m-%d}" for day in expected["target_date"]]
+    assert 0.0 <= answer["consistency"] <= 1.0
+    # The second forecast has settled what the first one recorded.
+    assert [(row["horizon"], row["n"] > 0) for row in answer["scorecard"]] == [(7, True), (14, True)]
+    with Ledger() as ledger:
+        assert ledger.count(requested_by="ann") == ledger.count(requested_by="bob") == 2
+
+
+@pytest.mark.slow
+def test_a_scorecard_as_json_has_null_where_nothing_is_known(trained, monkeypatch, tmp_path):
+    monkeypatch.setenv("FORECASTLIB_LEDGER", f"sqlite:///{tmp_path / 'ledger.db'}")
+    run("forecast", SYMBOL)
+    code, output, _ = run("score", SYMBOL, "SOURCE=bundled", "--format", "json")
+    answer = json.loads(output)
+    assert (code, answer["settled"]) == (0, 0)
+    assert [(row["horizon"], row["n"], row["pending"], row["mae"]) for row in answer["scorecard"]] == [
+        (7, 0, 1, None),
+        (14, 0, 1, None),
+    ]
+
+
+@pytest.mark.slow
+def test_the_champion_can_be_rolled_back_with_a_reason(trained):
+    first, client = registry.find(SYMBOL), registry.versions.connect()
+    client.create_model_version(first.name, "nowhere", tags={"version": "v1.0.0_20300101_000000"})
+    registry.promote(registry.find(SYMBOL, "2"), "by mistake")
+    assert run("champion", SYMBOL, "--roll-back")[0] == 2
+    code, output, _ = run("champion", SYMBOL, "--roll-back", "--reason", "it was a mistake", "--format", "json")
+    assert code == 0
+    history = json.loads(output)["history"]
+    assert [(row["number"], row["change"]) for row in history] == [(1, "promoted"), (2, "promoted"), (1, "rolled back")]
+    assert history[-1]["reason"] == "it was a mistake"
+    assert history[-1]["until"] is None
+    assert registry.find(SYMBOL).number == 1
+    code, _, errors = run("champion", SYMBOL, "--to", "7", "--reason", "why not")
+    assert (code, errors.startswith("Error: expected an earlier champion of '^IXIC' to go back to, 7;")) == (1, True)
+
+
+# Errors and emptiness
+
+
+@pytest.mark.slow
+def test_without_a_model_forecasting_says_how_to_train_one(empty):
+    code, output, errors = run("forecast", "^GSPC")
+    assert (code, output) == (1, "")
+    assert errors.splitlines()[-1].startswith("Error: expected a model of '^GSPC' with version or alias 'champion'")
+
+
+def test_without_forecasts_there_is_nothing_to_score(empty):
+    code, output, _ = run("score")
+    assert (code, output) == (0, "0 forecasts settled now, 0 in all; 0 are pending\n\n")
+    code, _, errors = run("score", "^GSPC")
+    assert code == 1
+    assert errors.startswith("Error: expected a symbol of which forecasts are recorded; got '^GSPC'; there are none;")
+
+
+@pytest.mark.slow
+def test_without_a_champion_there_is_no_history_and_scoring_asks_for_a_source(empty):
+    code, output, _ = run("champion", "^GSPC")
+    assert (code, output) == (0, "^GSPC has had no champion yet; train one with: forecastlib train ^GSPC\n")
+    with Ledger() as ledger:
+        ledger.record(tiny.forecaster().predict(tiny.prices(), "2018-06-29"))
+    code, _, errors = run("score")
+    assert code == 1
+    assert "or say where prices come from, for instance SOURCE=bundled" in errors
+    assert run("score", "SOURCE=bundled")[1].startswith("2 forecasts settled now, 2 in all; 0 are pending")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "EPOCH=5"],
+        ["train", "EPOCHS=many"],
+        ["score", "SOURCE=nowhere", "SYMBOL="],
+        ["score", "SOURCE=bundled", "--since", "someday"],
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_one_line_and_exit_code_1(empty, words):
+    with Ledger() as ledger:
+        ledger.record(tiny.forecaster().predict(tiny.prices(), "2018-06-29"))
+    code, output, errors = run(*words)
+    assert (code, output) == (1, "")
+    assert errors.startswith("Error: ") and errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words", [["forecast", "--format", "xml"], ["forecast", "A", "B"], ["champion", "--roll-back"]]
+)
+def test_a_wrong_use_exits_with_2(empty, words):
+    code, _, errors = run(*words)
+    assert (code, "Usage:" in errors) == (2, True)
