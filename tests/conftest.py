@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import curl_cffi  # noqa: F401 - before any test module loads TensorFlow, see forecastlib/network/__init__.py
 import numpy as np
@@ -24,6 +25,16 @@ def gspc() -> pd.DataFrame:
 @pytest.fixture(scope="session")
 def ixic() -> pd.DataFrame:
     return open_source("bundled").fetch("^IXIC")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Give a client of the service, in a project of its own with a small champion of ^IXIC."""
+    import serving_project  # here, as it loads TensorFlow and MLflow
+
+    folder = tmp_path_factory.mktemp("project")
+    with serving_project.project(folder), serving_project.client() as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

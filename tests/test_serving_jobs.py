@@ -55,7 +55,7 @@ class Bench:
     def __init__(self, folder, **settings):
         self.settings = Settings(shutdown_seconds=0.0, **settings)
         self.folder = folder
-        self.store = JobStore(self.settings.database)
+        self.store = JobStore(self.settings.database, patience=0.5)
         self.log = (folder / "service.log").open("a")
         self.changes = 0
         self.jobs = self.service()
@@ -270,12 +270,9 @@ def test_a_job_that_ends_while_the_database_is_locked_is_written_down_later(benc
     from forecastlib.serving import jobs as module
 
     monkeypatch.setattr(module, "_RETRY", 0.05)
-    bench.store._engine.dispose()
     job = bench.submit()
     bench.process(job)
     until(lambda: bench.store.get(job.id).pid)
-    with bench.store._engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA busy_timeout = 20")  # the pool hands out this connection again
     with locked(bench.settings.home / "mlruns" / "jobs.db"):
         bench.end(job, "succeed")
         log = bench.folder / "service.log"

@@ -55,9 +55,12 @@ def outcomes(pending: pd.DataFrame, prices: pd.DataFrame) -> list[dict[str, Any]
 def date_of(day: str | dt.date) -> dt.date:
     """Read a date; NaT and what is no date are refused."""
     try:
-        return pd.Timestamp(day).date()
+        stamp = pd.Timestamp(day)
+        if not pd.isna(stamp):
+            return stamp.date()
     except (ValueError, TypeError):
-        raise ConfigError(f"expected a date such as 2018-06-29; got {day!r}") from None
+        pass  # worded below, for all that is no date alike
+    raise ConfigError(f"expected a date such as 2018-06-29; got {day!r}")
 
 
 def frame_of(rows: Sequence[Any]) -> pd.DataFrame:

@@ -23,6 +23,14 @@ def _only_iso(value: object) -> object:
 _DAY_SCHEMA = {"type": "string", "format": "date", "examples": ["2018-06-29"]}
 Day = Annotated[dt.date, BeforeValidator(_only_iso), WithJsonSchema(_DAY_SCHEMA)]
 
+
+def _whole(value: object) -> object:
+    """Take 3.0 for 3, as JSON does not tell them apart."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+
 SYMBOL_PATTERN = r"^[A-Za-z0-9^][A-Za-z0-9^.=_-]{0,31}$"
 VERSION_PATTERN = r"^(champion|challenger|[0-9]{1,9}|v[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}_[0-9]{8}_[0-9]{6})$"
 TAG_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
@@ -54,11 +62,11 @@ class TrainRequest(_Request):
     )
 
     symbol: Symbol
-    training_days: int = Field(
+    training_days: Whole = Field(
         default=5000, ge=100, le=5000, description="The newest so many sessions, or all there are if these are fewer."
     )
     force_retrain: bool = Field(default=False, description="Train although the champion would come out again.")
-    epochs: int | None = Field(default=None, ge=1, le=1000, description="Most passes over the training set.")
+    epochs: Whole | None = Field(default=None, ge=1, le=1000, description="Most passes over the training set.")
 
 
 class PredictRequest(_Request):
@@ -71,7 +79,7 @@ class PredictRequest(_Request):
     symbol: Symbol
     date: Day | None = Field(default=None, description="Origin: the last session on or before it. None: the newest.")
     version: Version = "champion"
-    closes: int = Field(default=0, ge=0, le=250, description="Closes up to the origin to return, to draw them.")
+    closes: Whole = Field(default=0, ge=0, le=250, description="Closes up to the origin to return, to draw them.")
 
 
 class Detail(_Answer):

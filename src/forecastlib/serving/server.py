@@ -47,6 +47,7 @@ def serve(settings: Settings, announce: Callable[[str], None] = print) -> None:
         timeout_graceful_shutdown=_GRACE,
     )
     listening = config.bind_socket()
+    listening.listen(config.backlog)  # whoever connects from now on waits for an answer, and is not refused
     host, port = listening.getsockname()[:2]
     announce(f"forecastlib serves at http://{f'[{host}]' if ':' in host else host}:{port}")
     uvicorn.Server(config).run(sockets=[listening])

@@ -37,7 +37,7 @@ class Service:
         self.keys = KeyFile(settings.keys_file)
         self.rate = RateLimit(per_second=settings.requests_per_second, burst=settings.request_burst)
         self.ledger = Ledger(settings.ledger_url)
-        self.store = JobStore(settings.database)
+        self.store = JobStore(settings.database, settings.database_seconds)
         self.predictions = Predictions(settings, self.ledger)
         self.jobs = Jobs(settings, self.store, log, on_change=self.predictions.forget)
         # Two pools, so that a slow source of prices or a long list never keeps predictions waiting.

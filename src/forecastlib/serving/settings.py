@@ -44,6 +44,7 @@ class Settings(BaseModel):
     body_seconds: float = Field(default=10.0, gt=0.0, description="Longest time for a body to arrive.")
     requests_per_second: float = Field(default=50.0, gt=0.0, description="Rate allowed to each caller.")
     request_burst: int = Field(default=100, ge=1, description="Requests a caller may make at once.")
+    database_seconds: float = Field(default=5.0, ge=0.0, description="Patience with a locked database of jobs.")
     shutdown_seconds: float = Field(default=20.0, ge=0.0, description="Time for running trainings when stopped.")
 
     def __init__(self, **values: Any) -> None:

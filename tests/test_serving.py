@@ -1,0 +1,538 @@
+"""The routes of the service, with a real registry, ledger and models."""
+
+import json
+import math
+import re
+import shutil
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import tiny
+from serving_project import PARAMETERS, client, settings
+
+from forecastlib import registry, tracking
+from forecastlib.errors import ConfigError
+from forecastlib.ledger import Ledger
+from forecastlib.serving import create_app
+from forecastlib.serving.keys import KeyFile
+from forecastlib.serving.problems import without_paths
+from forecastlib.serving.server import serve
+from forecastlib.serving.settings import Settings, is_loopback
+
+SYMBOL = "^IXIC"
+
+
+def predict(served, **body):
+    return served.post("/predict", json={"symbol": SYMBOL} | body)
+
+
+def problem(answer, status, error):
+    """Return the message of an answer that has to be this problem, whole and with the id of its request."""
+    content = answer.json()
+    assert (answer.status_code, content["error"]) == (status, error), answer.text
+    assert set(content) == {"error", "message", "details", "request_id"}
+    assert content["request_id"] == answer.headers["X-Request-ID"] != ""
+    return content["message"]
+
+
+class TestPredict:
+    def test_a_forecast_is_that_of_the_registered_model(self, served):
+        answer = predict(served, date="2018-06-30", closes=3)
+        assert answer.status_code == 200
+        content = answer.json()
+        expected = registry.load(SYMBOL).predict(tiny.prices(), "2018-06-29")
+        got = pd.DataFrame(content["forecasts"])
+        for name in ("horizon", "predicted_price", "change_pct", "lower_80", "upper_95", "p_up", "confidence"):
+            assert got[name].tolist() == expected[name].tolist(), name
+        assert got["target_date"].tolist() == [f"{date:%Y-%m-%d}" for date in expected["target_date"]]
+        assert (content["symbol"], content["origin"]) == (SYMBOL, "2018-06-29")
+        assert content["model_version"] == tiny.forecaster().metadata.version
+        assert (content["model_number"], content["source"]) == (1, "bundled")
+        closes = tiny.prices()["close"].loc[:"2018-06-29"].tail(3)
+        assert content["closes"] == [{"date": f"{day:%Y-%m-%d}", "close": close} for day, close in closes.items()]
+
+    def test_without_a_date_the_newest_session_is_the_origin(self, served):
+        assert predict(served).json()["origin"] == "2018-12-31"
+
+    @pytest.mark.parametrize("version", ["champion", "1"])
+    def test_a_version_is_found_by_alias_number_and_tag(self, served, version):
+        tag = tiny.forecaster().metadata.version
+        assert predict(served, version=version).json()["model_version"] == tag
+        assert predict(served, version=tag).json()["model_number"] == 1
+
+    def test_it_is_recorded_for_whoever_asked(self, served):
+        predict(served, date="2018-05-02")
+        rows = Ledger().history(since="2018-05-02", until="2018-05-02", requested_by="local")
+        assert len(rows) == len(PARAMETERS["horizons"])
+
+    def test_many_at_once_load_the_model_once_and_get_the_same_answer(self, served, monkeypatch):
+        loads = []
+        service = served.app.state.service
+        service.predictions.models.clear()
+        real = registry.load
+        monkeypatch.setattr(registry, "load", lambda *key: loads.append(key) or real(*key))
+        with ThreadPoolExecutor(16) as threads:
+            answers = list(threads.map(lambda _: predict(served, date="2018-07-02"), range(32)))
+        assert {answer.status_code for answer in answers} == {200}
+        assert len({json.dumps(answer.json()["forecasts"]) for answer in answers}) == 1
+        assert loads == [(SYMBOL, "1")]
+
+    @pytest.mark.parametrize(
+        ("body", "error"),
+        [
+            ({"symbol": "^GSPC"}, "model_not_found"),
+            ({"symbol": "IXIC"}, "model_not_found"),  # whose model would have the same name
+            ({"version": "challenger"}, "model_not_found"),
+            ({"version": "2"}, "model_not_found"),
+            ({"version": "999999999"}, "model_not_found"),
+            ({"version": "v1.0.0_20000101_000000"}, "model_not_found"),
+        ],
+    )
+    def test_what_is_not_registered_is_not_found(self, served, body, error):
+        problem(predict(served, **body), 404, error)
+
+    def test_a_date_before_there_is_enough_history_is_a_bad_request(self, served):
+        assert "2013-01-18" in problem(predict(served, date="2013-01-20"), 400, "not_enough_data")
+        problem(predict(served, date="1990-01-01"), 400, "not_enough_data")
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {"symbol": "../../etc/passwd"},
+            {"symbol": "models:/IXIC_lstm"},
+            {"symbol": "^IXIC\n"},
+            {"symbol": "^IXIC' OR ''='"},
+            {"symbol": ""},
+            {"symbol": "x" * 33},
+            {"symbol": "\N{FULLWIDTH LATIN CAPITAL LETTER A}"},
+            {"version": "../1"},
+            {"version": "1/../2"},
+            {"version": "latest"},
+            {"version": "\N{ARABIC-INDIC DIGIT ONE}"},
+            {"version": "1" * 10},
+            {"version": 1},
+            {"date": "yesterday"},
+            {"date": 20180629},
+            {"date": "2018-06-31"},
+            {"date": "2018-06-29T00:00:00"},
+            {"date": "-2018-06-29"},
+            {"closes": 251},
+            {"closes": "3"},
+            {"closes": True},
+            {"source": "csv:/etc"},
+        ],
+    )
+    def test_what_does_not_fit_the_description_is_refused_before_anything_is_looked_up(self, served, body):
+        answer = predict(served, **body)
+        problem(answer, 422, "invalid")
+        assert answer.json()["details"][0]["where"].startswith(f"body.{next(iter(body))}")
+
+    @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"1e999", b'{"symbol": "\\ud800"}'])
+    def test_what_is_no_json_or_of_another_shape_is_refused(self, served, body):
+        answer = served.post("/predict", content=body, headers={"Content-Type": "application/json"})
+        problem(answer, 422, "invalid")
+
+    def test_what_is_no_text_is_refused(self, served):
+        answer = served.post("/predict", content=b"\xff", headers={"Content-Type": "application/json"})
+        problem(answer, 400, "bad_request")
+
+    def test_a_damaged_bundle_is_a_conflict_that_names_no_folder(self, served):
+        (bundle,) = Path("mlruns").rglob("bundle/model.keras")
+        whole = bundle.read_bytes()
+        bundle.write_bytes(whole[:-100])
+        served.app.state.service.predictions.models.clear()
+        try:
+            message = problem(predict(served), 409, "model_unusable")
+        finally:
+            bundle.write_bytes(whole)
+        assert "/" not in message.replace("forecastlib/", "")
+        assert predict(served).status_code == 200
+
+    def test_a_source_that_is_down_is_said_to_be_for_a_while(self, served, monkeypatch):
+        from forecastlib.errors import SourceError
+
+        def fail(_):
+            raise SourceError("yahoo: no route to host 10.0.0.1")
+
+        predictions = served.app.state.service.predictions
+        monkeypatch.setattr(predictions._prices, "_load", fail)
+        predictions._prices.clear()
+        answer = predict(served)
+        assert "10.0.0.1" not in problem(answer, 503, "prices_unavailable")
+        assert int(answer.headers["Retry-After"]) > 0
+
+
+class TestHistory:
+    def test_the_newest_come_first_page_by_page(self, served):
+        for day in ("2018-03-01", "2018-03-02", "2018-03-05"):
+            predict(served, date=day)
+        of = {"since": "2018-03-01", "until": "2018-03-05", "symbol": SYMBOL}
+        pages = [served.get("/predictions", params=of | {"limit": 4, "offset": offset}).json() for offset in (0, 4)]
+        assert [page["total"] for page in pages] == [6, 6]
+        assert [len(page["predictions"]) for page in pages] == [4, 2]
+        origins = [row["origin"] for page in pages for row in page["predictions"]]
+        assert origins == ["2018-03-05"] * 2 + ["2018-03-02"] * 2 + ["2018-03-01"] * 2
+
+    def test_outcomes_are_filled_in_and_scored_beside_the_random_walk(self, served):
+        predict(served, date="2018-02-01")
+        predict(served)  # of the newest session: its day has not come
+        (row, *_) = [
+            score
+            for score in served.get("/scorecard", params={"symbol": SYMBOL}).json()["scores"]
+            if score["horizon"] == 7
+        ]
+        assert row["n"] >= 1
+        assert row["pending"] >= 1
+        assert row["skill"] == pytest.approx(1 - row["mae"] / row["mae_random_walk"])
+        settled = served.get("/predictions", params={"settled": True, "until": "2018-02-01", "since": "2018-02-01"})
+        closes = tiny.prices()["close"]
+        for one in settled.json()["predictions"]:
+            assert one["actual_price"] == closes[one["target_date"]]
+
+    def test_a_symbol_whose_prices_cannot_be_fetched_is_said_not_to_be_settled(self, served):
+        frame = tiny.forecaster().predict(tiny.prices()).assign(symbol="OTHER")
+        Ledger().record(frame)
+        assert served.get("/scorecard").json()["problems"] == ["OTHER: its prices cannot be fetched at present"]
+        assert served.get("/scorecard", params={"symbol": SYMBOL}).json()["problems"] == []
+
+    @pytest.mark.parametrize(
+        "query",
+        ["limit=0", "limit=501", "offset=-1", "since=x", "settled=maybe", "symbol=a/b", "limit=1e2", "version="],
+    )
+    def test_filters_that_do_not_fit_are_refused(self, served, query):
+        problem(served.get(f"/predictions?{query}"), 422, "invalid")
+
+
+class TestTrain:
+    def test_a_training_is_started_and_has_a_place(self, served):
+        answer = served.post("/train", json={"symbol": SYMBOL, "training_days": 1500, "epochs": 1})
+        assert answer.status_code == 201
+        job = answer.json()
+        assert answer.headers["Location"] == f"/jobs/{job['id']}"
+        assert (job["status"], job["sessions"], job["start"]) == ("started", 1500, "2013-01-16")
+        found = served.get(answer.headers["Location"]).json()
+        assert (found["symbol"], found["requested_by"]) == (SYMBOL, "local")
+        assert job["id"] in {one["id"] for one in served.get("/jobs", params={"symbol": SYMBOL}).json()["jobs"]}
+
+    def test_it_is_skipped_if_the_champion_would_come_out_again(self, served):
+        answer = served.post("/train", json={"symbol": SYMBOL, "training_days": 1500})
+        assert (answer.status_code, answer.json()["status"]) == (201, "skipped")
+        assert answer.json()["result"]["version"] == tiny.forecaster().metadata.version
+        forced = served.post("/train", json={"symbol": SYMBOL, "training_days": 1500, "force_retrain": True})
+        assert forced.json()["status"] in ("started", "queued")
+
+    def test_other_prices_are_a_reason_to_train(self, served):
+        assert served.post("/train", json={"symbol": SYMBOL, "training_days": 1501}).json()["status"] != "skipped"
+
+    def test_a_symbol_that_no_source_has_is_a_bad_request(self, served):
+        problem(served.post("/train", json={"symbol": "NOPE", "training_days": 500}), 400, "prices_not_found")
+
+    def test_a_symbol_whose_models_would_take_the_name_of_anothers_is_a_conflict(self, served):
+        assert "^IXIC" in problem(served.post("/train", json={"symbol": "IXIC"}), 409, "name_taken")
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {"training_days": 99},
+            {"training_days": 5001},
+            {"training_days": "500"},
+            {"training_days": 500.5},
+            {"epochs": 0},
+            {"force_retrain": 1},
+            {"force_retrain": "yes"},
+            {"source": "csv:/etc"},
+            {"lookback": 10},
+        ],
+    )
+    def test_what_callers_may_not_decide_is_refused(self, served, body):
+        problem(served.post("/train", json={"symbol": SYMBOL} | body), 422, "invalid")
+
+    def test_a_job_that_is_not_there_is_not_found(self, served):
+        problem(served.get(f"/jobs/{'0' * 32}"), 404, "job_not_found")
+        problem(served.get("/jobs/..%2f..%2fetc"), 404, "not_found")
+        problem(served.get("/jobs/1"), 422, "invalid")
+
+    def test_losses_that_are_no_numbers_are_shown_as_none(self, served):
+        job = served.post("/train", json={"symbol": SYMBOL, "training_days": 1400}).json()
+        folder = served.app.state.service.settings.jobs_folder / job["id"]
+        folder.mkdir(parents=True, exist_ok=True)
+        event = {"event": "epoch", "epoch": 1, "epochs": 2, "loss": math.nan, "val_loss": math.inf}
+        (folder / "progress.jsonl").write_text(json.dumps(event) + "\n")
+        shown = served.get(f"/jobs/{job['id']}").json()["progress"]
+        assert shown == [{"epoch": 1, "epochs": 2, "loss": None, "val_loss": None}]
+
+
+class TestModels:
+    def test_models_are_listed_with_their_champion(self, served):
+        (model,) = served.get("/models").json()["models"]
+        assert (model["symbol"], model["name"]) == (SYMBOL, "IXIC_lstm")
+        (version,) = model["versions"]
+        assert (version["number"], version["aliases"], version["reason"]) == (1, ["champion"], "the first version")
+        assert version["version"] == tiny.forecaster().metadata.version
+
+    def test_a_new_champion_is_seen_when_the_cache_is_told(self, served):
+        predictions = served.app.state.service.predictions
+        assert predict(served).status_code == 200
+        client = tracking.connect()
+        client.delete_registered_model_alias("IXIC_lstm", "champion")
+        try:
+            assert predict(served).status_code == 200  # for champion_fresh_for seconds
+            predictions.forget()
+            problem(predict(served), 404, "model_not_found")
+        finally:
+            client.set_registered_model_alias("IXIC_lstm", "champion", "1")
+            predictions.forget()
+
+
+class TestEveryAnswer:
+    @pytest.mark.parametrize("path", ["/", "/docs", "/health", "/models", "/nowhere", "/page.js", "/openapi.json"])
+    def test_it_carries_an_id(self, served, path):
+        first, second = (served.get(path).headers["X-Request-ID"] for _ in range(2))
+        assert first != second
+        assert re.fullmatch(r"[0-9a-f]{32}", first)
+
+    def test_the_id_of_the_caller_is_kept_unless_it_could_do_harm(self, served):
+        assert served.get("/health", headers={"X-Request-ID": "my-id.1"}).headers["X-Request-ID"] == "my-id.1"
+        for bad in ("a b", "x" * 65, '{"a"', "é"):
+            got = served.get("/health", headers={"X-Request-ID": bad.encode("latin-1")}).headers["X-Request-ID"]
+            assert re.fullmatch(r"[0-9a-f]{32}", got)
+
+    def test_the_log_has_a_line_with_it(self, served):
+        predict(served, date="2018-04-03").raise_for_status()
+        served.get("/health", headers={"X-Request-ID": "look-for-me"})
+        lines = [json.loads(line) for line in Path("service.log").read_text().splitlines()]
+        (line,) = [line for line in lines if line.get("request_id") == "look-for-me"]
+        assert (line["method"], line["path"], line["status"]) == ("GET", "/health", 200)
+        assert [line["caller"] for line in lines if line.get("path") == "/predict"][-1] == "local"
+
+    def test_paths_and_methods_that_are_not_there_are_said_not_to_be(self, served):
+        problem(served.get("/nowhere"), 404, "not_found")
+        answer = served.put("/train", json={})
+        problem(answer, 405, "method_not_allowed")
+        assert answer.headers["Allow"] == "POST"
+
+    def test_a_bug_is_a_500_without_internals(self, served, monkeypatch):
+        def fail(**_):
+            raise RuntimeError("the password is hunter2")
+
+        monkeypatch.setattr(served.app.state.service.ledger, "history", fail)
+        answer = served.get("/predictions")
+        assert "hunter2" not in answer.text
+        problem(answer, 500, "internal")
+        last = [json.loads(line) for line in Path("service.log").read_text().splitlines()]
+        (logged,) = [
+            line
+            for line in last
+            if line.get("request_id") == answer.headers["X-Request-ID"] and line["event"] == "unexpected error"
+        ]
+        assert "hunter2" in json.dumps(logged["exception"])
+
+    def test_a_locked_database_is_said_to_be_busy(self, served):
+        other = sqlite3.connect(Path("mlruns") / "jobs.db", isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+        try:
+            answers = [served.get("/jobs"), served.get("/health")]
+        finally:
+            other.close()
+        for answer in answers:
+            assert "jobs.db" not in problem(answer, 503, "store_unavailable")
+            assert int(answer.headers["Retry-After"]) > 0
+        assert served.get("/health").json()["status"] == "ok"
+
+
+class TestLimits:
+    def test_a_body_that_is_too_large_is_refused(self, served):
+        problem(predict(served, version="1" * 70_000), 413, "body_too_large")
+
+    def test_callers_that_ask_too_often_are_told_when_to_come_back(self, served):
+        with client(settings(requests_per_second=0.5, request_burst=2)) as limited:
+            answers = [limited.get("/models") for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [200, 200, 429]
+        problem(answers[2], 429, "too_many_requests")
+        assert answers[2].headers["Retry-After"] == "2"
+
+    def test_a_full_queue_of_trainings_says_so(self, served):
+        waiting = "import time; time.sleep(600)"
+        with client(settings(concurrent_trainings=1, queued_trainings=1), program=waiting) as limited:
+            answers = [
+                limited.post("/train", json={"symbol": SYMBOL, "training_days": 600, "epochs": n}) for n in (1, 2, 3)
+            ]
+        assert [answer.status_code for answer in answers] == [201, 201, 429]
+        assert [answer.json().get("status") for answer in answers[:2]] == ["started", "queued"]
+        assert int(answers[2].headers["Retry-After"]) > 0
+
+
+class TestAccess:
+    @pytest.fixture
+    def keyed(self, served, tmp_path):
+        """Give a service with keys, and the headers of two callers."""
+        keys = KeyFile(tmp_path / "keys.json")
+        headers = {name: {"X-API-Key": keys.add(name, may_train=name == "ann")} for name in ("ann", "bob")}
+        with client(settings(keys=keys.path)) as opened:
+            yield opened, headers, keys
+
+    def test_without_a_valid_key_nothing_is_served_but_the_page_and_the_health(self, keyed):
+        opened, _, _ = keyed
+        for path in ("/jobs", "/models", "/predictions", "/scorecard", f"/jobs/{'0' * 32}"):
+            for headers in ({}, {"X-API-Key": "fl_wrong"}, {"X-API-Key": "é".encode()}):
+                problem(opened.get(path, headers=headers), 401, "unauthorized")
+        for path, body in (("/predict", {"symbol": SYMBOL}), ("/train", {"symbol": SYMBOL})):
+            problem(opened.post(path, json=body), 401, "unauthorized")
+        assert opened.get("/health").status_code == opened.get("/").status_code == 200
+
+    def test_callers_see_their_own_forecasts_alone_also_of_the_same_forecast(self, keyed):
+        opened, headers, _ = keyed
+        for name, day in (("ann", "2017-03-01"), ("ann", "2017-03-02"), ("bob", "2017-03-02")):
+            opened.post("/predict", json={"symbol": SYMBOL, "date": day}, headers=headers[name]).raise_for_status()
+        seen = {
+            name: opened.get("/predictions", headers=headers[name]).json()["predictions"] for name in ("ann", "bob")
+        }
+        assert {row["origin"] for row in seen["ann"]} == {"2017-03-01", "2017-03-02"}
+        assert {row["origin"] for row in seen["bob"]} == {"2017-03-02"}
+        assert {row["requested_by"] for row in seen["bob"]} == {"bob"}
+        totals = {name: opened.get("/predictions", headers=headers[name]).json()["total"] for name in headers}
+        assert totals == {"ann": 4, "bob": 2}
+        scores = {name: opened.get("/scorecard", headers=headers[name]).json()["scores"] for name in headers}
+        assert {name: sum(row["n"] + row["pending"] for row in rows) for name, rows in scores.items()} == totals
+
+    def test_a_key_may_be_kept_from_training(self, keyed):
+        opened, headers, _ = keyed
+        body = {"symbol": SYMBOL, "training_days": 700}
+        assert opened.post("/train", json=body, headers=headers["ann"]).json()["requested_by"] == "ann"
+        problem(opened.post("/train", json=body, headers=headers["bob"]), 403, "forbidden")
+
+    def test_a_revoked_key_is_refused_from_then_on(self, keyed):
+        opened, headers, keys = keyed
+        assert opened.get("/jobs", headers=headers["bob"]).status_code == 200
+        keys.revoke("bob")
+        problem(opened.get("/jobs", headers=headers["bob"]), 401, "unauthorized")
+        assert opened.get("/jobs", headers=headers["ann"]).status_code == 200
+
+    def test_keys_that_cannot_be_read_let_nobody_in(self, keyed):
+        opened, headers, keys = keyed
+        keys.path.write_text("{")
+        answer = opened.get("/jobs", headers=headers["ann"])
+        assert str(keys.path) not in problem(answer, 503, "keys_unavailable")
+
+    def test_guessing_is_slowed_down(self, served, tmp_path):
+        keys = KeyFile(tmp_path / "keys.json")
+        ann = {"X-API-Key": keys.add("ann")}
+        with client(settings(keys=keys.path, requests_per_second=0.1, request_burst=3)) as opened:
+            guesses = [opened.get("/jobs", headers={"X-API-Key": f"fl_{n}"}).status_code for n in range(5)]
+            assert guesses == [401, 401, 401, 429, 429]
+            assert opened.get("/jobs", headers=ann).status_code == 200
+
+    @pytest.mark.parametrize("host", ["192.0.2.7", "2001:db8::1", "::ffff:192.0.2.7"])
+    def test_without_keys_only_this_machine_is_served(self, served, host):
+        with client(client=(host, 40_000)) as far:
+            problem(far.get("/models"), 403, "forbidden")
+            problem(far.post("/predict", json={"symbol": SYMBOL}), 403, "forbidden")
+
+    @pytest.mark.parametrize(
+        "headers", [{"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Origin": "null"}]
+    )
+    def test_without_keys_no_page_of_another_site_is_served(self, served, headers):
+        problem(served.get("/models", headers=headers), 403, "forbidden")
+
+    @pytest.mark.parametrize(
+        "headers", [{"Host": "127.0.0.1:8000"}, {"Host": "localhost", "Origin": "http://localhost"}]
+    )
+    def test_the_page_itself_is(self, served, headers):
+        assert served.get("/models", headers=headers).status_code == 200
+
+    def test_listening_beyond_this_machine_needs_keys(self, served, tmp_path):
+        with pytest.raises(ConfigError, match=r"expected keys before listening at 0\.0\.0\.0"):
+            serve(Settings(host="0.0.0.0", keys=None))
+        with pytest.raises(ConfigError, match="expected a file of keys"):
+            serve(Settings(keys=tmp_path / "nowhere.json"))
+
+    def test_addresses_of_this_machine_are_told_from_others(self):
+        assert [is_loopback(host) for host in ("127.0.0.1", "127.8.8.8", "::1", "[::1]", "LOCALHOST")] == [True] * 5
+        assert [is_loopback(host) for host in ("0.0.0.0", "::", "192.168.1.1", "example.com", "")] == [False] * 5
+
+
+class TestDescription:
+    @pytest.fixture
+    def openapi(self, served):
+        return served.get("/openapi.json").json()
+
+    def test_every_route_is_there(self, openapi):
+        assert {(method.upper(), path) for path, one in openapi["paths"].items() for method in one} == {
+            ("POST", "/train"),
+            ("GET", "/jobs"),
+            ("GET", "/jobs/{job_id}"),
+            ("POST", "/predict"),
+            ("GET", "/predictions"),
+            ("GET", "/scorecard"),
+            ("GET", "/models"),
+            ("GET", "/health"),
+        }
+
+    def test_every_answer_has_a_shape_a_meaning_and_the_requests_id(self, openapi):
+        for path in openapi["paths"].values():
+            for operation in path.values():
+                assert operation["description"]
+                for status, answer in operation["responses"].items():
+                    schema = answer["content"]["application/json"]["schema"]["$ref"]
+                    assert (schema == "#/components/schemas/ErrorAnswer") == (int(status) >= 400)
+                    assert "X-Request-ID" in answer["headers"]
+                    assert ("Retry-After" in answer["headers"]) == (status in {"429", "503"})
+        assert "Location" in openapi["paths"]["/train"]["post"]["responses"]["201"]["headers"]
+
+    def test_requests_and_errors_have_examples_that_fit(self, openapi):
+        from forecastlib.serving.schemas import PredictRequest, TrainRequest
+
+        for model in (PredictRequest, TrainRequest):
+            (example,) = openapi["components"]["schemas"][model.__name__]["examples"]
+            model.model_validate(example)
+        fields = openapi["components"]["schemas"]["ErrorAnswer"]["properties"]
+        assert all("examples" in fields[name] for name in ("error", "message", "request_id"))
+
+    def test_every_parameter_and_field_of_a_request_says_what_it_means(self, openapi):
+        for path in openapi["paths"].values():
+            for operation in path.values():
+                assert all(parameter.get("description") for parameter in operation.get("parameters", []))
+        for name in ("TrainRequest", "PredictRequest"):
+            for field, schema in openapi["components"]["schemas"][name]["properties"].items():
+                assert schema.get("description"), (name, field)
+
+    def test_the_documentation_names_all_of_it_and_loads_nothing_from_elsewhere(self, served, openapi):
+        page = served.get("/docs")
+        assert page.headers["Content-Type"].startswith("text/html")
+        for path, operations in openapi["paths"].items():
+            for method in operations:
+                assert f"{method.upper()} {path}" in page.text
+        for name in openapi["components"]["schemas"]:
+            assert f'id="{name}"' in page.text
+        assert re.findall(r'(?:src|href)="(?:https?:)?//', page.text) == []
+
+
+def test_settings_that_make_no_sense_are_refused():
+    for wrong in ({"concurrent_trainings": 0}, {"port": 70_000}, {"unknown": 1}, {"parameters": {"lookbak": 1}}):
+        with pytest.raises(ConfigError):
+            Settings(**wrong)
+    with pytest.raises(ConfigError, match="must leave source, start to the service"):
+        Settings(parameters={"source": "yahoo", "start": "2000-01-01"})
+
+
+def test_a_ledger_that_cannot_be_opened_is_told_before_anything_is_served(tmp_path, monkeypatch):
+    from forecastlib.errors import LedgerError
+
+    monkeypatch.setenv("FORECASTLIB_HOME", str(tmp_path))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LedgerError):
+        create_app(Settings(ledger_url=f"sqlite:///{tmp_path}/file/ledger.db"))
+
+
+def test_messages_name_no_folders():
+    assert without_paths("csv:/data/x/y.csv is none\nThe notebook: /z") == "csv:y.csv is none"
+    assert without_paths("POST /train trains one; MAE / MAE of both") == "POST /train trains one; MAE / MAE of both"
+
+
+def test_the_service_needs_nothing_that_a_wheel_would_leave_out():
+    folder = Path(create_app.__code__.co_filename).parent / "page"
+    assert {path.name for path in folder.iterdir()} == {"page.html", "page.js", "page.css"}
+    assert shutil.which("nice")

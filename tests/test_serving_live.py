@@ -1,0 +1,112 @@
+"""The service as users run it: a process of its own, the README's calls, a real training, a kill."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import serving_project
+
+from forecastlib.serving.worker import ONE_THREAD
+
+pytestmark = pytest.mark.slow
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+SECTION = README[README.index("## The service") : README.index("## Make targets")]
+WORDS = [f"{name}={value}" for name, value in serving_project.PARAMETERS.items()]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    with serving_project.project(tmp_path_factory.mktemp("project")) as folder:
+        yield folder
+
+
+@contextmanager
+def serving(home):
+    """Run `forecastlib serve` with small trainings, and yield its process and its address."""
+    command = [sys.executable, "-m", "forecastlib.cli", "serve", "--port", "0", *WORDS]
+    outside = os.environ | dict.fromkeys(ONE_THREAD, "1") | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    with (
+        (home / "server.log").open("a") as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=outside) as process,
+    ):
+        line = process.stdout.readline()
+        try:
+            yield process, re.search(r"http://127\.0\.0\.1:\d+", line).group()
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def job_of(address, job_id):
+    return httpx.get(f"{address}/jobs/{job_id}").raise_for_status().json()
+
+
+def until(condition, seconds=240.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come to that"
+        threading.Event().wait(0.2)
+
+
+def test_the_calls_of_the_readme_work(home, monkeypatch, capsys):
+    (commands,) = re.findall(r"```sh\n(.*?)```", SECTION, flags=re.DOTALL)
+    (program,) = re.findall(r"```python\n(.*?)```", SECTION, flags=re.DOTALL)
+    with serving(home) as (_, address):
+        until(lambda: httpx.get(f"{address}/health").status_code == 200)
+        names: dict[str, object] = {}
+        exec(compile(program.replace("http://127.0.0.1:8000", address), "README.md", "exec"), names)
+        printed = capsys.readouterr().out.splitlines()
+        assert len(printed) == len(names["forecast"]["forecasts"]) == 2
+        job = names["job"]
+        assert (job["status"], job["error"]) == ("completed", None)
+        assert [epoch["epoch"] for epoch in job["progress"]] == [1, 2]
+        assert job["sessions"] == 2500
+        assert job["result"]["metrics"]["mae_7d"] > 0
+        # The model it made is used at once, without waiting for a cache.
+        versions = httpx.get(f"{address}/models").json()["models"][0]["versions"]
+        assert versions[0]["version"] == job["result"]["version"]
+        assert (home / "reports" / "jobs" / job["id"] / "03_train.html").is_file()
+        for line in commands.strip().splitlines():
+            done = subprocess.run(
+                line.replace("curl -s", "curl -s --fail-with-body").replace("localhost:8000", address.split("//")[1]),
+                shell=True,
+                capture_output=True,
+                text=True,
+            )
+            assert done.returncode == 0, f"{line}\n{done.stdout}"
+        assert (
+            '"status":"skipped"'
+            in subprocess.run(
+                commands.splitlines()[0].replace("localhost:8000", address.split("//")[1]),
+                shell=True,
+                capture_output=True,
+                text=True,
+            ).stdout
+            or not job["result"]["promoted"]
+        )
+
+
+def test_a_kill_of_the_server_and_then_of_the_worker_leaves_no_job_running(home):
+    with serving(home) as (process, address):
+        body = {"symbol": "^GSPC", "training_days": 2000, "epochs": 500}
+        job = httpx.post(f"{address}/train", json=body, timeout=60).raise_for_status().json()
+        until(lambda: job_of(address, job["id"])["progress"])
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    with serving(home) as (_, address):
+        before = job_of(address, job["id"])
+        assert before["status"] == "started"
+        until(lambda: len(job_of(address, job["id"])["progress"]) > len(before["progress"]))  # it goes on
+        pids = re.findall(rf'"pid": (\d+).*{job["id"]}|{job["id"]}.*"pid": (\d+)', (home / "server.log").read_text())
+        os.kill(int(next(filter(None, pids[0]))), signal.SIGKILL)
+        until(lambda: job_of(address, job["id"])["status"] == "failed")
+        assert "training process ended" in job_of(address, job["id"])["error"]
