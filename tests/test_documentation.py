@@ -35,7 +35,7 @@ def test_make_help_lists_every_target():
 
 
 @pytest.mark.parametrize(
-    "line", sorted(set(re.findall(r"^make (?:train|forecast|data|evaluate) .*$", README, flags=re.MULTILINE)))
+    "line", sorted(set(re.findall(r"^make (?:train|forecast|data|evaluate|backtest) .*$", README, flags=re.MULTILINE)))
 )
 def test_every_example_of_make_has_parameters_its_notebook_knows(line):
     _, target, *words = line.split()

@@ -28,6 +28,8 @@ SMALL = {
     "BRANCH_UNITS": "4",
     "EPOCHS": "1",
     "BATCH_SIZE": "128",
+    "FOLDS": "2",
+    "SEEDS": "[0]",
 }
 
 
@@ -108,6 +110,7 @@ def test_all_notebooks_run_and_leave_reports_and_one_finished_run(home):
         # It opens offline: nothing is loaded from elsewhere.
         assert re.findall(r'(?:src|href)="(?!data:|#)([^"]+)"', html.read_text()) == []
     assert {"figures/losses.png", "figures/predicted_against_real.png", "figures/forecast.png"} <= figures
+    assert {"figures/skill_over_time.png", "figures/coverage_over_time.png", "figures/reliability.png"} <= figures
     tables = {item.path for item in client.list_artifacts(run_id, "tables")}
     assert {"tables/audit.csv", "tables/planted_leaks.csv"} <= tables
     leaks = pd.read_csv(io.StringIO(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/tables/planted_leaks.csv")))

@@ -8,6 +8,7 @@ import pytest
 from forecastlib import compute_features, evaluate, holdout, make_windows, plots
 from forecastlib.config import SplitConfig, WindowConfig
 from forecastlib.forecasts import COLUMNS
+from forecastlib.walkforward import BacktestResult, scoring
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +89,76 @@ def test_drawing_leaves_the_users_own_style_as_it_was(gspc):
     with mpl.rc_context({"font.size": 17.0}):
         plots.plot_prices(gspc)
         assert mpl.rcParams["font.size"] == 17.0
+
+
+# The backtest
+
+
+@pytest.fixture(scope="module")
+def backtested(gspc, forecasts):
+    """Return the result of a backtest of made-up models over 450 origins."""
+    base = forecasts.iloc[0]
+    origins, close = gspc.index[-500:-50], gspc["close"].to_numpy()
+    at = gspc.index.get_indexer(origins)
+    frames = []
+    for number, model in enumerate(("random_walk", "har", "lstm", "lstm_adaptive")):
+        for h in (5, 10):
+            last = close[at]
+            columns = {"origin": origins, "horizon": h, "target_date": gspc.index[at + h], "last_close": last,
+                       "predicted_price": last * (1 + 0.0005 * number), "actual_price": close[at + h],
+                       "crps": 1.0 + at % 3, "model_version": model, "p_up": 0.4 + 0.1 * (at % 3)}  # fmt: skip
+            for coverage, reach in ((80, 0.02), (95, 0.04)):
+                columns |= {f"lower_{coverage}": last * (1 - reach), f"upper_{coverage}": last * (1 + reach)}
+            frames.append(pd.DataFrame({**base.to_dict(), **columns}, index=range(len(at))))
+    found = pd.concat(frames, ignore_index=True)
+    found.attrs["direction_threshold"] = 0.005
+    evaluation = scoring.evaluate_all(found, gspc)
+    nothing = pd.DataFrame()
+    return BacktestResult(
+        found, scoring.with_intervals(evaluation.scores, found), evaluation.verdicts, nothing, scoring.by_period(found),
+        scoring.calibration_errors(found), nothing, nothing, "^GSPC", "",
+    )  # fmt: skip
+
+
+def test_backtest_scores_are_drawn_with_their_intervals(backtested):
+    figure = plots.plot_backtest_scores(backtested, {"lstm": "LSTM"})
+    first = figure.axes[0]
+    assert [tick.get_text() for tick in first.get_yticklabels()] == ["lstm_adaptive", "LSTM", "har"]
+    points = first.containers[0].lines[0].get_xdata()
+    np.testing.assert_allclose(
+        points, backtested.scores["skill"].xs(5, level="horizon")[["lstm_adaptive", "lstm", "har"]]
+    )
+    bars = first.containers[0].lines[2][0].get_segments()
+    low, high = backtested.scores.loc[("har", 5), ["skill_low", "skill_high"]]
+    np.testing.assert_allclose([bars[2][0][0], bars[2][1][0]], [low, high])
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["5 sessions", "10 sessions"]
+
+
+def test_skill_over_time_is_drawn_for_each_horizon_with_its_interval(backtested):
+    figure = plots.plot_skill_over_time(backtested)
+    for axes, horizon in zip(figure.axes, (5, 10), strict=True):
+        seen = backtested.over_time("lstm", horizon)
+        np.testing.assert_allclose(lines(axes)["all origins until then"][:, 1], seen["skill"])
+        np.testing.assert_allclose(lines(axes)["the 250 origins before"][:, 1], seen["rolling_skill"])
+        low = axes.collections[0].get_datalim(axes.transData).y0
+        assert low == pytest.approx(seen["low"].min())
+    assert "2017" in [text.get_text() for text in figure.axes[0].texts]
+    assert "2008-09" not in [text.get_text() for text in figure.axes[0].texts]  # not in view
+
+
+def test_coverage_over_time_has_static_and_adaptive_ranges_beside_what_was_meant(backtested):
+    figure = plots.plot_coverage_over_time(backtested)
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == [f"{c} % range, {h} sessions" for h in (5, 10) for c in (80, 95)]
+    drawn = lines(figure.axes[3])
+    for label, model in (("static", "lstm"), ("adaptive", "lstm_adaptive")):
+        np.testing.assert_allclose(drawn[label][:, 1], backtested.over_time(model, 10)["coverage_95"])
+    assert set(drawn["meant"][:, 1]) == {0.95}
+
+
+def test_reliability_shows_each_bin_and_the_calibration_error(backtested):
+    left, right = plots.plot_reliability(backtested).axes
+    table = backtested.reliability("p_up", "lstm", 5)
+    np.testing.assert_allclose(left.collections[0].get_offsets(), table[["stated", "observed"]])
+    error = backtested.calibration.loc[("lstm", 5), "confidence"]
+    assert f"5 sessions: calibration error {error:.3f}" in [text.get_text() for text in right.get_legend().get_texts()]

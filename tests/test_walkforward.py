@@ -180,15 +180,12 @@ def test_intervals_are_those_of_a_block_bootstrap_and_hold_their_score(result):
 @pytest.mark.slow
 def test_verdicts_are_tests_of_all_folds_together(result):
     for h in HORIZONS:
-        of = {
-            model: result.forecasts.query("model_version == @model and horizon == @h").sort_values("origin")
-            for model in ("lstm", "har")
-        }
-        own = of["lstm"]
+        rows = result.forecasts[result.forecasts["horizon"] == h].sort_values("origin")
+        own, har = (rows[rows["model_version"] == model] for model in ("lstm", "har"))
         losses = [abs(own[n] - own["actual_price"]) / own["last_close"] for n in ("predicted_price", "last_close")]
         verdict = result.verdicts.loc[("lstm", h)]
         assert verdict["p_value"] == pytest.approx(metrics.diebold_mariano(*losses, h).p_value)
-        by_crps = metrics.diebold_mariano(own["crps"], of["har"]["crps"], h)
+        by_crps = metrics.diebold_mariano(own["crps"], har["crps"], h)
         assert verdict["crps_p_value"] == pytest.approx(by_crps.p_value)
         assert f"{by_crps.outcome()} HAR (" in verdict["crps_verdict"]
     for model in ("har", "lstm_adaptive", MC_DROPOUT):  # itself, no distribution, other origins

@@ -217,7 +217,61 @@ def champion_command(symbol: str, roll_back: bool, to: str | None, reason: str |
     )
 
 
-COMMANDS = (train_command, forecast_command, score_command, champion_command)
+@click.command(
+    "backtest",
+    epilog="""\b
+Examples:
+  forecastlib backtest
+  forecastlib backtest ^GSPC --folds 3 --seeds 0,1 EPOCHS=20
+  forecastlib backtest ^IXIC --rolling --format json
+""",
+)
+@click.argument("words", nargs=-1, metavar="[SYMBOL]... [NAME=VALUE]...")
+@click.option("--folds", default=5, show_default=True, help="Test sets, one after the other to the end of the data.")
+@click.option("--seeds", default="0,1,2", show_default=True, help="Seeds of the network, separated by commas.")
+@click.option("--test-size", type=int, help="Origins in a test set.  [default: the data divided by folds + 1]")
+@click.option("--rolling", is_flag=True, help="Let the training set roll instead of grow.")
+@click.option("--workers", type=int, help="Processes.  [default: one a core, four at most]")
+@click.option("--no-progress", is_flag=True, help="Show no bar over tasks.")
+@FORMAT_OPTION
+def backtest_command(
+    words: Sequence[str], seeds: str, rolling: bool, no_progress: bool, form: str, **options: Any
+) -> None:
+    """Refit the model and every baseline along time, and judge their forecasts of what came after.
+
+    NAME=VALUE gives a setting of the run. Every fold and seed is a nested MLflow run. What has been computed is kept in
+    reports/SYMBOL/backtest/: after an interruption, the same command goes on where it stopped.
+    """
+    from forecastlib.config import RunConfig
+    from forecastlib.pipeline import fetch
+    from forecastlib.tracking import connect
+    from forecastlib.walkforward import backtest
+
+    if not all(seed.strip().isdigit() for seed in seeds.split(",")):
+        raise ConfigError(f"expected seeds as whole numbers separated by commas, such as 0,1,2; got {seeds!r}")
+    chosen = [int(seed) for seed in seeds.split(",")]
+    symbols, settings = _read(words)
+    configs = [RunConfig.from_parameters(**settings | {"symbol": one}) for one in symbols or ("^IXIC",)]
+    connect()  # first: it enters the project's folder, where relative paths of sources begin
+    answers = []
+    for config in configs:
+        prices, _ = fetch(config.data)
+        result = backtest(prices, config, seeds=chosen, expanding=not rolling, progress=not no_progress, **options)
+        if form == "json":
+            verdicts = result.verdicts.drop(columns=["statistic"]).reset_index()
+            scores = {"scores": _records(result.scores.reset_index()), "verdicts": _records(verdicts)}
+            answers.append({"symbol": result.symbol, "run_id": result.run_id} | scores)
+            continue
+        click.echo(f"{result.symbol}: {len(result.folds)} folds, run {result.run_id}")
+        click.echo(result.table().to_string())
+        for model in result.models[1:]:
+            for verdict in result.verdicts.loc[model, "verdict"]:
+                click.echo(f"{model}, {verdict}")
+    if form == "json":
+        _print_json(answers)
+
+
+COMMANDS = (train_command, forecast_command, score_command, champion_command, backtest_command)
 
 
 def _read(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:

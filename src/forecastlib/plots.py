@@ -61,7 +61,7 @@ STYLE: dict[Any, Any] = {
 WORST_SKILL_SHOWN = 0.3
 """Bars of skill end here; the figure beside them is the true one."""
 
-LONG_RUN = 0.12
+MOST_SKILL_OVER_TIME = 0.12
 """Skill beyond this, either way, is cut off where it is drawn over time: a bad month must not flatten all others."""
 
 P = ParamSpec("P")
@@ -363,7 +363,7 @@ def plot_backtest_scores(result: BacktestResult, names: dict[str, str] | None = 
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:+.2f}"))
         axes.set_yticks(range(len(models)), [labels.get(model, model) for model in models[::-1]])
         axes.set_title(f"{horizon} sessions")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=9)
     said = "1 - score / score of the random walk; right of 0 is better; bars: 95 % intervals"
     figure.supxlabel(f"{said}; cut off at {WORST_SKILL_SHOWN}", fontsize=9)
     return figure
@@ -390,8 +390,8 @@ def plot_skill_over_time(result: BacktestResult, model: str = "lstm") -> Figure:
         axes.plot(seen.index, seen["rolling_skill"], color=ORANGE, linewidth=0.9, linestyle="--",
                   label="the 250 origins before")  # fmt: skip
         axes.axhline(0, color=INK, linewidth=1.0)
-        axes.set_ylim(max(axes.get_ylim()[0], -LONG_RUN), min(axes.get_ylim()[1], LONG_RUN))
-        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:+.2f}"))
+        axes.set_ylim(max(axes.get_ylim()[0], -MOST_SKILL_OVER_TIME), min(axes.get_ylim()[1], MOST_SKILL_OVER_TIME))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:+.3g}"))
         axes.set_title(f"{horizon} sessions ahead", pad=12 if horizon == horizons[0] else None)
         _periods(axes, named=horizon == horizons[0])
     handles, labels = axes.get_legend_handles_labels()
@@ -421,7 +421,7 @@ def plot_coverage_over_time(result: BacktestResult, model: str = "lstm", adaptiv
                 seen = result.over_time(name, horizon)[f"coverage_{coverage}"]
                 axes.plot(seen.index, seen, color=colour, linestyle=line, label=label)
             axes.axhline(coverage / 100.0, color=INK, linewidth=0.9, linestyle=":", label="meant")
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
             axes.set_title(f"{coverage} % range, {horizon} sessions", pad=12 if horizon == horizons[0] else None)
             _periods(axes, named=horizon == horizons[0])
             _dates(axes)
@@ -435,10 +435,11 @@ def _periods(axes: Axes, *, named: bool) -> None:
     from forecastlib.walkforward.scoring import PERIODS
 
     first, last = axes.get_xlim()
-    for name, ends in PERIODS.items():
+    for number, (name, ends) in enumerate(PERIODS.items()):
         start, end = (float(date2num(pd.Timestamp(day))) for day in ends)
         if end > first and start < last:
-            axes.axvspan(max(start, first), min(end, last), color=GREY, alpha=0.14, linewidth=0)
+            axes.axvspan(max(start, first), min(end, last), linewidth=0, color=GREY,
+                         alpha=(0.14, 0.26)[number % 2])  # fmt: skip # neighbours must be told apart
             if named:
                 axes.annotate(name, ((max(start, first) + min(end, last)) / 2.0, 1.0), xytext=(0, 2), fontsize=7,
                               xycoords=("data", "axes fraction"), textcoords="offset points", ha="center")  # fmt: skip
@@ -464,9 +465,8 @@ def plot_reliability(result: BacktestResult, model: str = "lstm") -> Figure:
             found = result.reliability(stated, model, horizon)
             error = float(result.calibration[stated].loc[(model, horizon)])
             sizes = 8.0 + 180.0 * found["count"] / found["count"].sum()
-            axes.plot(found["stated"], found["observed"], color=colour, linewidth=0.9)
             axes.scatter(found["stated"], found["observed"], s=sizes, color=colour, marker=marker, alpha=0.8,
-                         label=f"{horizon} sessions: error {error:.3f}")  # fmt: skip
+                         label=f"{horizon} sessions: calibration error {error:.3f}")  # fmt: skip
         axes.set_xlabel("stated probability")
         axes.set_xlim(0.0, 1.0)
         axes.set_ylim(0.0, 1.0)
@@ -504,5 +504,7 @@ def plot_scorecard(scores: pd.DataFrame) -> Figure:
     for axes in (*coverages, calls):
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     _dates(calls)
-    figure.legend(*skill.get_legend_handles_labels(), loc="outside lower center", ncols=max(1, len(horizons)), fontsize=9)
+    figure.legend(
+        *skill.get_legend_handles_labels(), loc="outside lower center", ncols=max(1, len(horizons)), fontsize=9
+    )
     return figure

@@ -96,7 +96,7 @@ class BacktestResult:
         Examples
         --------
         ``2017, 30 sessions ahead: the 80 % range held 96 % (+16 points). It would have been right at 0.60 times its
-        width: the sessions ahead were calmer than the past had led to expect. The 251 forecasts share labels and are
+        width: most sessions ahead were calmer than the past had led to expect. The 251 forecasts share labels and are
         worth about 8.``
         """
         sentences = []
@@ -151,7 +151,8 @@ def _cause(row: Mapping[Any, float], coverage: int) -> str:
     factor = row[f"factor_{coverage}"]
     said = f"It would have been right at {factor:.2f} times its width"
     if factor < 1.0:
-        return f"{said}: the sessions ahead were calmer than the past had led to expect."
+        beyond = ", though the largest moves went beyond the 95 % range" if row["factor_95"] > 1.0 else ""
+        return f"{said}: most sessions ahead were calmer than the past had led to expect{beyond}."
     if abs(row["lean"]) > 0.5 * factor:
         way = "upwards" if row["lean"] > 0 else "downwards"
         return f"{said}: prices went one way for long, {way}."

@@ -173,8 +173,12 @@ def by_period(forecasts: pd.DataFrame) -> pd.DataFrame:
             found |= {f"coverage_{coverage}": inside, f"miss_{coverage}": 100.0 * inside - coverage}
             found[f"factor_{coverage}"] = factor
         rows[period, model, horizon] = found | {"lean": float(positions_in_range(part, 80).mean())}
-    index = pd.MultiIndex.from_tuples(list(rows), names=["period", "model", "horizon"]) if rows else None
-    return pd.DataFrame(list(rows.values()), index=index)
+    names = ["period", "model", "horizon"]
+    index = (
+        pd.MultiIndex.from_tuples(list(rows), names=names) if rows else pd.MultiIndex.from_arrays([[]] * 3, names=names)
+    )
+    ranges = [f"{name}_{coverage}" for coverage in COVERAGES for name in ("coverage", "miss", "factor")]
+    return pd.DataFrame(list(rows.values()), index=index, columns=["n", "independent", *ranges, "lean"])
 
 
 def positions_in_range(rows: pd.DataFrame, coverage: int) -> Floats:
