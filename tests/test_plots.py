@@ -101,7 +101,7 @@ def backtested(gspc, forecasts):
     origins, close = gspc.index[-500:-50], gspc["close"].to_numpy()
     at = gspc.index.get_indexer(origins)
     frames = []
-    for number, model in enumerate(("random_walk", "har", "lstm", "lstm_adaptive")):
+    for number, model in enumerate(("random_walk", "drift", "har", "lstm", "lstm_adaptive")):
         for h in (5, 10):
             last = close[at]
             columns = {"origin": origins, "horizon": h, "target_date": gspc.index[at + h], "last_close": last,
@@ -123,11 +123,9 @@ def backtested(gspc, forecasts):
 def test_backtest_scores_are_drawn_with_their_intervals(backtested):
     figure = plots.plot_backtest_scores(backtested, {"lstm": "LSTM"})
     first = figure.axes[0]
-    assert [tick.get_text() for tick in first.get_yticklabels()] == ["lstm_adaptive", "LSTM", "har"]
-    points = first.containers[0].lines[0].get_xdata()
-    np.testing.assert_allclose(
-        points, backtested.scores["skill"].xs(5, level="horizon")[["lstm_adaptive", "lstm", "har"]]
-    )
+    assert [tick.get_text() for tick in first.get_yticklabels()] == ["lstm_adaptive", "LSTM", "har", "drift"]
+    skills = backtested.scores["skill"].xs(5, level="horizon")[["lstm_adaptive", "lstm", "har", "drift"]]
+    np.testing.assert_allclose(first.containers[0].lines[0].get_xdata(), skills)
     bars = first.containers[0].lines[2][0].get_segments()
     low, high = backtested.scores.loc[("har", 5), ["skill_low", "skill_high"]]
     np.testing.assert_allclose([bars[2][0][0], bars[2][1][0]], [low, high])
