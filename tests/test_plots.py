@@ -125,10 +125,10 @@ def test_backtest_scores_are_drawn_with_their_intervals(backtested):
     first = figure.axes[0]
     assert [tick.get_text() for tick in first.get_yticklabels()] == ["lstm_adaptive", "LSTM", "har", "drift"]
     skills = backtested.scores["skill"].xs(5, level="horizon")[["lstm_adaptive", "lstm", "har", "drift"]]
-    np.testing.assert_allclose(first.containers[0].lines[0].get_xdata(), skills)
+    np.testing.assert_allclose(np.asarray(first.containers[0].lines[0].get_xdata(), dtype=np.float64), skills)
     bars = first.containers[0].lines[2][0].get_segments()
-    low, high = backtested.scores.loc[("har", 5), ["skill_low", "skill_high"]]
-    np.testing.assert_allclose([bars[2][0][0], bars[2][1][0]], [low, high])
+    ends = backtested.scores.loc[("har", 5), ["skill_low", "skill_high"]].to_numpy(dtype=np.float64)
+    np.testing.assert_allclose(np.asarray(bars[2])[:, 0], ends)
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["5 sessions", "10 sessions"]
 
 
