@@ -265,7 +265,7 @@ def backtest_command(
         click.echo(f"{result.symbol}: {len(result.folds)} folds, run {result.run_id}")
         click.echo(result.table().to_string())
         for model in result.models[1:]:
-            for verdict in result.verdicts.loc[model, "verdict"]:
+            for verdict in result.verdicts.xs(model, level="model")["verdict"]:
                 click.echo(f"{model}, {verdict}")
     if form == "json":
         _print_json(answers)
