@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -178,15 +179,28 @@ def key(task: Task, prices: pd.DataFrame, windows: Windows, split: Split, config
 
 
 WITHOUT_INFLUENCE = (
-    *("cli.py", "doctor.py", "ledger/", "leakage/", "plots.py", "progress.py", "report.py", "runner.py", "serving/"),
-    *("showcase.py", "sweep", "tracking.py"),
+    *(
+        "bench/",
+        "cli.py",
+        "commands.py",
+        "doctor.py",
+        "ledger/",
+        "leakage/",
+        "plots.py",
+        "progress.py",
+        "report.py",
+        "runner.py",
+        "serving/",
+    ),
+    *("registry", "served_model.py", "showcase.py", "sweep", "tracking.py"),
     *(f"walkforward/{name}.py" for name in ("backtesting", "pooling", "processes", "result", "runs", "scoring")),
 )
 """Modules and packages that cannot change a forecast; one that is not named here counts as if it could."""
 
 
+@cache
 def source_digest() -> str:
-    """Return a digest of the library's source text, :data:`WITHOUT_INFLUENCE` aside."""
+    """Return a digest of the library's source text, :data:`WITHOUT_INFLUENCE` aside, as this process has found it."""
     folder = Path(str(forecastlib.__file__)).parent
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):
