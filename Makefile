@@ -18,7 +18,7 @@ export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run data features train evaluate forecast backtest score audit lab ui serve showcase test lint lock clean
+.PHONY: help setup run data features train evaluate forecast backtest leaks score audit lab ui serve showcase bench test lint lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,10 +33,10 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	$(BIN)/python -m compileall -q src
 	@touch $@
 
-# All notebooks but the backtest, which trains as often as it has folds and seeds.
-STORY := data features train evaluate forecast scorecard
+# The notebooks that train at most twice; backtest, leaks and the replay of score train many times.
+STORY := data features train evaluate forecast
 
-run: setup ## run all notebooks but the backtest for both bundled indices, or for SYMBOL=...
+run: setup ## run the notebooks from data to forecast for both bundled indices, or for SYMBOL=...
 	$(BIN)/forecastlib run $(STORY) $(if $(filter SYMBOL=%,$(PARAMETERS)),,SYMBOL=^IXIC,^GSPC) $(PARAMETERS)
 
 data: ## fetch prices and check them; here and below, parameters may follow as NAME=value
@@ -45,7 +45,8 @@ train: ## train, evaluate, log and register a model
 evaluate: ## the model beside the baselines and the naive recipe
 forecast: ## forecast with the champion
 backtest: ## refit along time, FOLDS=5 SEEDS=0,1,2; takes minutes, and goes on after an interruption
-data features train evaluate forecast backtest: setup
+leaks: ## what the usual naive recipe is worth as its leaks are closed; takes minutes
+data features train evaluate forecast backtest leaks: setup
 	$(BIN)/forecastlib run $@ $(PARAMETERS)
 
 score: setup ## settle and score recorded forecasts, and replay the last two years
@@ -66,6 +67,9 @@ serve: setup ## the service and its page, on PORT=8000 of HOST=127.0.0.1; other 
 
 showcase: setup ## draw what the README shows anew, from the present champions
 	$(BIN)/forecastlib showcase
+
+bench: setup ## measure speed and memory beside the peers that are installed; takes minutes
+	$(BIN)/forecastlib bench
 
 # Two processes of one thread each: several threads apiece would only get in each other's way.
 test: setup ## run every test
