@@ -179,20 +179,9 @@ def key(task: Task, prices: pd.DataFrame, windows: Windows, split: Split, config
 
 
 WITHOUT_INFLUENCE = (
-    *(
-        "bench/",
-        "cli.py",
-        "commands.py",
-        "doctor.py",
-        "ledger/",
-        "leakage/",
-        "plots.py",
-        "progress.py",
-        "report.py",
-        "runner.py",
-        "serving/",
-    ),
-    *("registry", "served_model.py", "showcase.py", "sweep", "tracking.py"),
+    *(f"{package}/" for package in ("bench", "ledger", "leakage", "registry", "serving")),
+    *(f"{name}.py" for name in ("cli", "commands", "doctor", "plots", "progress", "report", "runner", "served_model")),
+    *(f"{name}.py" for name in ("showcase", "sweep", "tracking")),
     *(f"walkforward/{name}.py" for name in ("backtesting", "pooling", "processes", "result", "runs", "scoring")),
 )
 """Modules and packages that cannot change a forecast; one that is not named here counts as if it could."""
