@@ -2,7 +2,6 @@
 
 import mlflow
 import numpy as np
-import pandas as pd
 import pytest
 import tiny
 
@@ -123,21 +122,6 @@ def test_the_run_has_the_data_set_the_tags_and_the_costs(first, run):
     assert "check" in mlflow.artifacts.load_text(f"{run.info.artifact_uri}/quality.csv").splitlines()[0]
 
 
-# Forecasting
-
-
-def test_a_forecast_is_that_of_the_champion_from_its_own_source(first):
-    forecast = pipeline.forecast(SYMBOL, as_of="2018-06-30")
-    expected = registry.load(SYMBOL).predict(tiny.prices(), "2018-06-29")
-    pd.testing.assert_frame_equal(tiny.numbers(forecast), tiny.numbers(expected), check_exact=True)
-    assert (forecast["model_version"] == first.version).all()
-
-
-def test_forecasting_without_a_model_says_how_to_train_one(store):
-    with pytest.raises(ModelNotFoundError, match=r"make train SYMBOL=\^GSPC"):
-        pipeline.forecast("^GSPC")
-
-
 # Training again
 
 
@@ -180,6 +164,30 @@ def test_a_model_that_is_better_on_the_same_newest_origins_becomes_champion(firs
     assert third.reason == (
         f"MAE / MAE of the random walk {ratios[0]:.4f}, champion {ratios[1]:.4f}, on the same newest origins"
     )
+
+
+def test_if_another_machine_was_faster_the_new_model_competes_with_its_champion(first, monkeypatch):
+    fitted, register, seen = tiny.forecaster(), registry.register, []
+
+    def register_while_another_promotes(*args, **options):
+        registered = register(*args, **options)
+        registry.promote(registry.find(SYMBOL, "2"), "from another machine")
+        return registered
+
+    def contest(forecaster, champion, prices):
+        seen.append(champion.number)
+        return len(seen) == 1, "decided by the test"
+
+    champion = registry.find(SYMBOL)
+    monkeypatch.setattr(registry, "register", register_while_another_promotes)
+    monkeypatch.setattr(pipeline, "_contest", contest)
+    try:
+        with pipeline.tracking.run("faster", {}):
+            assert pipeline._register(fitted, tiny.prices(), SYMBOL) == (False, "decided by the test")
+        assert seen == [champion.number, 2]
+        assert aliases() == {"champion": 2, "challenger": max(versions())}
+    finally:
+        registry.promote(champion, "as it was")
 
 
 # Failing

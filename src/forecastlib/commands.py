@@ -91,8 +91,8 @@ def forecast_command(symbol: str, as_of: str | None, version: str, requested_by:
 
     The forecast is recorded in the ledger. Earlier ones whose day has come are settled on the way.
     """
+    from forecastlib.forecasting import forecast
     from forecastlib.ledger import Ledger
-    from forecastlib.pipeline import forecast
     from forecastlib.uncertainty import consistency
 
     rows = forecast(symbol, as_of=as_of, version=version, requested_by=requested_by)

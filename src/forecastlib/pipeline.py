@@ -1,4 +1,4 @@
-"""The two use cases: train a model and register it, and forecast with a registered one."""
+"""The first use case: train a model, evaluate it beside the baselines, and register it."""
 
 from __future__ import annotations
 
@@ -22,15 +22,13 @@ from forecastlib.config import DataConfig, RunConfig
 from forecastlib.dataset import Dataset, prepare
 from forecastlib.errors import IncompatibleModelError, ModelNotFoundError
 from forecastlib.evaluation import Evaluation, crps, evaluate, mean_relative_error
-from forecastlib.forecaster import Forecaster, Origins
+from forecastlib.forecaster import Forecaster
 from forecastlib.forecasts import forecast_frame
 from forecastlib.leakage import SET_CHECKS, AuditReport, audit
-from forecastlib.ledger import Ledger
 from forecastlib.prices import fingerprint
 from forecastlib.progress import report as report_progress
-from forecastlib.project import current_user
 from forecastlib.quality import QualityReport, check_quality
-from forecastlib.registry import CHAMPION, Registered
+from forecastlib.registry import Registered
 from forecastlib.sessions import resolve_calendar, target_dates
 from forecastlib.sources import fetch_prices
 
@@ -163,45 +161,6 @@ def _told(result: TrainResult) -> TrainResult:
     said = {name: getattr(result, name) for name in ("status", "version", "run_id", "promoted", "reason", "metrics")}
     report_progress("result", **said)
     return result
-
-
-def forecast(
-    symbol: str, *, as_of: Origins | None = None, version: str = CHAMPION, requested_by: str | None = None
-) -> pd.DataFrame:
-    """Forecast with a registered model, from the source that it was trained from, and record it in the ledger.
-
-    Earlier forecasts of the symbol whose day has come are settled on the way.
-
-    Parameters
-    ----------
-    symbol
-        Symbol.
-    as_of
-        The origin: the last session on or before this date; None: the newest session.
-    version
-        An alias such as ``champion``, the number of a version, or its tag ``v1.0.0_...``.
-    requested_by
-        Who asked, for the ledger; None: the user of the operating system.
-
-    Returns
-    -------
-    DataFrame
-        A forecast frame.
-
-    Raises
-    ------
-    ModelNotFoundError
-        If there is no such model.
-    LedgerError
-        If it cannot be recorded.
-    """
-    forecaster = registry.load(symbol, version)
-    prices = fetch_prices(forecaster.config.data)
-    forecasts = forecaster.predict(prices, as_of)
-    with Ledger() as ledger:
-        ledger.settle(prices)
-        ledger.record(forecasts, requested_by or current_user())
-    return forecasts
 
 
 def evaluate_on_test_set(
