@@ -18,6 +18,7 @@ from forecastlib.errors import ConfigError
 from forecastlib.ledger import Ledger
 from forecastlib.serving import create_app
 from forecastlib.serving.keys import KeyFile
+from forecastlib.serving.predictions import Question
 from forecastlib.serving.problems import without_paths
 from forecastlib.serving.server import serve
 from forecastlib.serving.settings import Settings, is_loopback
@@ -79,6 +80,23 @@ class TestPredict:
         assert {answer.status_code for answer in answers} == {200}
         assert len({json.dumps(answer.json()["forecasts"]) for answer in answers}) == 1
         assert loads == [(SYMBOL, "1")]
+
+    def test_forecasts_of_several_origins_in_one_pass_are_those_of_each_alone(self, served):
+        dates = ["2018-05-02", "2014-03-05", "2018-05-02", "1990-01-01", None]
+        service = served.app.state.service
+        alone = [predict(served, date=date) for date in dates]
+        together = service.predictions._answer(
+            (SYMBOL, "champion"), [Question(date, 0, name) for date, name in zip(dates, "ababa", strict=True)]
+        )
+        for one, answer in zip(together, alone, strict=True):
+            if answer.status_code == 400:
+                assert str(one) == answer.json()["message"]
+                continue
+            got, expected = pd.DataFrame(one.rows), pd.DataFrame(answer.json()["forecasts"])
+            for name in ("predicted_price", "lower_95", "p_up", "confidence"):
+                assert got[name].tolist() == pytest.approx(expected[name].tolist(), rel=1e-5)
+        for name in "ab":
+            assert Ledger().count(requested_by=name) > 0
 
     @pytest.mark.parametrize(
         ("body", "error"),

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 SECTION = README[README.index("## The service") : README.index("## Make targets")]
-WORDS = [f"{name}={value}" for name, value in serving_project.PARAMETERS.items()]
+WORDS = [f"{name}={value}" for name, value in serving_project.PARAMETERS.items()] + ["patience=10000"]
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_the_calls_of_the_readme_work(home, monkeypatch, capsys):
 
 def test_a_kill_of_the_server_and_then_of_the_worker_leaves_no_job_running(home):
     with serving(home) as (process, address):
-        body = {"symbol": "^GSPC", "training_days": 2000, "epochs": 500}
+        body = {"symbol": "^GSPC", "training_days": 2000, "epochs": 1000}
         job = httpx.post(f"{address}/train", json=body, timeout=60).raise_for_status().json()
         until(lambda: job_of(address, job["id"])["progress"])
         process.send_signal(signal.SIGKILL)

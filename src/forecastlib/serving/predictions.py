@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +12,12 @@ import pandas as pd
 
 from forecastlib import registry
 from forecastlib.config import DataConfig
-from forecastlib.errors import IncompatibleModelError, ModelNotFoundError, SourceError
+from forecastlib.errors import ForecastError, IncompatibleModelError, ModelNotFoundError, SourceError
 from forecastlib.forecaster import Forecaster
 from forecastlib.ledger import Ledger
 from forecastlib.prices import fingerprint
 from forecastlib.registry import Registered
+from forecastlib.serving.batching import Batching
 from forecastlib.serving.cache import LoadingCache
 from forecastlib.serving.jobs import Training
 from forecastlib.serving.problems import Problem, busy, without_paths
@@ -27,23 +30,42 @@ _PRICES_KEPT = 32
 
 
 @dataclass(frozen=True)
+class Question:
+    """What a caller wants to know of a version.
+
+    Attributes
+    ----------
+    as_of : str or None
+        The origin is the last session on or before this date; None: the newest.
+    closes : int
+        How many closes up to the origin are wanted.
+    requested_by : str
+        Who asks.
+    """
+
+    as_of: str | None
+    closes: int
+    requested_by: str
+
+
+@dataclass(frozen=True)
 class Forecast:
     """A forecast and what belongs to it.
 
     Attributes
     ----------
-    rows : DataFrame
-        A forecast frame of one origin.
-    closes : Series
-        Closes up to the origin, by session.
+    rows : list of dict
+        A forecast frame of one origin, of :func:`records`.
+    closes : list of dict
+        ``date`` and ``close`` up to the origin.
     number : int
         MLflow's number of the version.
     source : str
         Which source served the prices.
     """
 
-    rows: pd.DataFrame
-    closes: pd.Series
+    rows: list[dict[str, Any]]
+    closes: list[dict[str, Any]]
     number: int
     source: str
 
@@ -71,33 +93,36 @@ class Predictions:
         self._prices: LoadingCache[DataConfig, pd.DataFrame] = LoadingCache(
             fetch_prices, capacity=_PRICES_KEPT, fresh_for=settings.prices_fresh_for
         )
+        self._batching: Batching[tuple[str, str], Question, Forecast] = Batching(
+            self._answer, threads=settings.prediction_threads
+        )
 
-    def predict(
-        self, symbol: str, as_of: str | None, version: str, *, closes: int = 0, requested_by: str | None
-    ) -> Forecast:
+    def ask(self, symbol: str, version: str, question: Question) -> Future[Forecast]:
         """Forecast with a registered version, from the source that it was trained from, and record the forecast.
+
+        Questions about one version that come while it is busy are answered in one pass over the prices.
 
         Parameters
         ----------
         symbol
             Symbol.
-        as_of
-            The origin is the last session on or before this date; None: the newest.
         version
             An alias, a number, or a tag.
-        closes
-            How many closes up to the origin to return.
-        requested_by
-            Who asked.
+        question
+            Origin, and who asks.
 
-        Raises
-        ------
-        ForecastError
-            If there is no such model, it cannot be used, or the prices do not reach back far enough.
-        Problem
-            If no source has the prices at present.
+        Returns
+        -------
+        Future of Forecast
+            Its exception is a :class:`ForecastError` if there is no such model, it cannot be used, or the prices do not
+            reach back far enough; a :class:`Problem` if no source has the prices at present.
         """
-        found = self._found.get((symbol, version))
+        return self._batching.ask((symbol, version), question)
+
+    def _answer(self, key: tuple[str, str], questions: Sequence[Question]) -> list[Forecast | Exception]:
+        """Answer questions about one version."""
+        symbol, version = key
+        found = self._found.get(key)
         if found is None:
             raise ModelNotFoundError(
                 f"expected a model of {symbol!r} with version {version!r}; there is none; GET /models lists what there "
@@ -112,10 +137,22 @@ class Predictions:
             prices = self._prices.get(forecaster.config.data)
         except SourceError as error:
             raise busy(503, "prices_unavailable", f"the prices of {symbol} cannot be fetched at present") from error
-        rows = forecaster.predict(prices, as_of)
-        self._ledger.record(rows, requested_by)
-        origin = rows["origin"].iloc[0]
-        return Forecast(rows, prices["close"].loc[:origin].tail(closes), found.number, str(prices.attrs["source"]))
+        rows = _forecasts(forecaster, prices, [question.as_of for question in questions])
+        for caller in {question.requested_by for question in questions}:
+            own = [one for one, by in zip(rows, questions, strict=True) if by.requested_by == caller]
+            frames = [frame for frame in own if not isinstance(frame, Exception)]
+            if frames:
+                # The same origin may have been asked for twice.
+                together = pd.concat(frames, ignore_index=True).drop_duplicates(["origin", "horizon"])
+                together.attrs = frames[0].attrs
+                self._ledger.record(together, caller)
+        source = str(prices.attrs["source"])
+        return [
+            one
+            if isinstance(one, Exception)
+            else Forecast(records(one), _closes(prices, one, question.closes), found.number, source)
+            for one, question in zip(rows, questions, strict=True)
+        ]
 
     def plan(self, symbol: str, training_days: int, epochs: int | None, *, force_retrain: bool) -> Training:
         """Turn what a caller asks for into the parameters of the training notebook.
@@ -170,6 +207,10 @@ class Predictions:
         """Look versions up anew: the registry may have changed."""
         self._found.clear()
 
+    def close(self) -> None:
+        """Answer what has been asked."""
+        self._batching.close()
+
     def _refuse_taken_name(self, symbol: str) -> None:
         client = connect()
         name = registry.model_name(symbol)
@@ -177,6 +218,30 @@ class Predictions:
         if others:
             message = f"models of {symbol} would be called {name}, as those of {', '.join(sorted(others))} are already"
             raise Problem(409, "name_taken", message)
+
+
+def _forecasts(
+    forecaster: Forecaster, prices: pd.DataFrame, dates: Sequence[str | None]
+) -> list[pd.DataFrame | Exception]:
+    """Return a forecast frame for each date: in one pass, or each by itself if one of them cannot be had."""
+    newest = f"{prices.index[-1]:%Y-%m-%d}"
+    wanted = [date or newest for date in dates]
+    different = list(dict.fromkeys(wanted))
+    try:
+        rows = forecaster.predict(prices, different)
+    except ForecastError as error:
+        if len(different) == 1:
+            return [error] * len(wanted)
+        alone = {date: _forecasts(forecaster, prices, [date])[0] for date in different}
+        return [alone[date] for date in wanted]
+    size = len(rows) // len(different)  # the horizons of an origin stand together, the origins in the order asked for
+    frames = {date: rows.iloc[at * size : (at + 1) * size] for at, date in enumerate(different)}
+    return [frames[date] for date in wanted]
+
+
+def _closes(prices: pd.DataFrame, rows: pd.DataFrame, count: int) -> list[dict[str, Any]]:
+    closes = prices["close"].loc[: rows["origin"].iloc[0]].tail(count)
+    return [{"date": date, "close": close} for date, close in closes.items()]
 
 
 def _find(key: tuple[str, str]) -> Registered | None:

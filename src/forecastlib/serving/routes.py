@@ -10,7 +10,7 @@ import forecastlib
 from forecastlib.serving import schemas
 from forecastlib.serving.access import Caller, caller_of, service_of, trainer_of
 from forecastlib.serving.catalogue import registered_models
-from forecastlib.serving.predictions import records
+from forecastlib.serving.predictions import Question, records
 from forecastlib.serving.problems import Problem
 from forecastlib.serving.schemas import (
     SYMBOL_PATTERN,
@@ -144,22 +144,10 @@ async def predict(asked: PredictRequest, caller: Asking, service: Serving) -> Pr
     The forecast is recorded under the caller's name. Prices are at most a minute old, by default, and a new champion
     is used within five seconds.
     """
-
-    def compute() -> PredictAnswer:
-        found = service.predictions.predict(
-            asked.symbol,
-            asked.date.isoformat() if asked.date else None,
-            asked.version,
-            closes=asked.closes,
-            requested_by=caller.name,
-        )
-        rows = records(found.rows)
-        closes = [{"date": date, "close": close} for date, close in found.closes.items()]
-        return PredictAnswer.model_validate(
-            rows[0] | {"model_number": found.number, "source": found.source, "forecasts": rows, "closes": closes}
-        )
-
-    return await service.predicting(compute)
+    question = Question(asked.date.isoformat() if asked.date else None, asked.closes, caller.name)
+    found = await service.forecast(asked.symbol, asked.version, question)
+    parts = {"model_number": found.number, "source": found.source, "forecasts": found.rows, "closes": found.closes}
+    return PredictAnswer.model_validate(found.rows[0] | parts)
 
 
 @router.get("/predictions", tags=["forecasts"], responses=_answers(400, 401, 403))

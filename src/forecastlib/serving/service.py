@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import anyio
@@ -12,7 +14,7 @@ from forecastlib.ledger import Ledger
 from forecastlib.serving.jobs import Jobs
 from forecastlib.serving.keys import KeyFile
 from forecastlib.serving.limits import RateLimit
-from forecastlib.serving.predictions import Predictions
+from forecastlib.serving.predictions import Forecast, Predictions, Question
 from forecastlib.serving.problems import busy
 from forecastlib.serving.settings import Settings
 from forecastlib.serving.store import JobStore
@@ -40,37 +42,41 @@ class Service:
         self.store = JobStore(settings.database, settings.database_seconds)
         self.predictions = Predictions(settings, self.ledger)
         self.jobs = Jobs(settings, self.store, log, on_change=self.predictions.forget)
-        # Two pools, so that a slow source of prices or a long list never keeps predictions waiting.
-        self._predicting = _Pool(settings.prediction_threads, settings.queued_requests)
-        self._others = _Pool(4, settings.queued_requests)
+        # Forecasts have threads of their own, so that a slow source of prices or a long list never keeps them waiting.
+        self._forecasts = _Room(settings.queued_requests)
+        self._others = _Room(settings.queued_requests)
+        self._threads = anyio.CapacityLimiter(4)
 
-    async def predicting(self, work: Callable[[], T]) -> T:
-        """Compute a forecast in one of the threads for them."""
-        return await self._predicting.run(work)
+    async def forecast(self, symbol: str, version: str, question: Question) -> Forecast:
+        """Wait for a forecast without holding up anything."""
+        with self._forecasts.one():
+            return await asyncio.wrap_future(self.predictions.ask(symbol, version, question))
 
     async def aside(self, work: Callable[[], T]) -> T:
         """Do anything else that would hold up the event loop, in a thread."""
-        return await self._others.run(work)
+        with self._others.one():
+            return await anyio.to_thread.run_sync(work, limiter=self._threads)
 
     def close(self) -> None:
-        """Close the databases."""
+        """Answer what has been asked, and close the databases."""
+        self.predictions.close()
         self.store.close()
         self.ledger.close()
 
 
-class _Pool:
-    """So many threads, and so many requests that wait for one; the next is told to come back."""
+class _Room:
+    """Room for so many requests that are being handled; the next is told to come back."""
 
-    def __init__(self, threads: int, queued: int) -> None:
-        self._limiter = anyio.CapacityLimiter(threads)
-        self._most = threads + queued
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._inside = 0
 
-    async def run(self, work: Callable[[], T]) -> T:
+    @contextmanager
+    def one(self) -> Iterator[None]:
         if self._inside >= self._most:
             raise busy(429, "overloaded", f"{self._most} requests are being handled already; try again", seconds=1)
         self._inside += 1
         try:
-            return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+            yield
         finally:
             self._inside -= 1

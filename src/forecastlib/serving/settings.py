@@ -37,8 +37,10 @@ class Settings(BaseModel):
     cached_models: int = Field(default=8, ge=1, le=1_000, description="Models kept in memory.")
     prices_fresh_for: float = Field(default=60.0, ge=0.0, description="Seconds that fetched prices are used again.")
     champion_fresh_for: float = Field(default=5.0, ge=0.0, description="Seconds until a change of champion is seen.")
-    prediction_threads: int = Field(default=2, ge=1, le=64, description="Predictions computed at once.")
-    queued_requests: int = Field(default=64, ge=1, le=10_000, description="Requests that may wait for a thread.")
+    prediction_threads: int = Field(default=2, ge=1, le=64, description="Models that compute forecasts at once.")
+    queued_requests: int = Field(
+        default=64, ge=1, le=10_000, description="Requests that are handled at once, forecasts and others."
+    )
 
     body_bytes: int = Field(default=64 * 1024, ge=256, description="Largest body of a request.")
     body_seconds: float = Field(default=10.0, gt=0.0, description="Longest time for a body to arrive.")
