@@ -84,6 +84,12 @@ def forecast_frame(
     if stated_confidence is None:
         stated_confidence = confidence(distribution, calls, config.direction_threshold)
     p_up = distribution.probability_above(0.0)
+    ends = {coverage: distribution.interval(coverage / 100.0) for coverage in COVERAGES}
+    ranges = {
+        f"{side}_{coverage}": (close * np.exp(ends[coverage][i])).ravel()
+        for coverage in COVERAGES
+        for i, side in enumerate(("lower", "upper"))
+    }
     columns: dict[str, object] = {
         "symbol": np.repeat(windows.symbols, horizons),
         "origin": windows.origins.repeat(horizons),
@@ -93,17 +99,14 @@ def forecast_frame(
         "predicted_price": (close * (1.0 + change)).ravel(),
         "change_pct": (100.0 * change).ravel(),
         "direction": calls.ravel(),
+        **ranges,
         "p_up": p_up.ravel(),
         "p_down": (1.0 - p_up).ravel(),
         "confidence": stated_confidence.ravel(),
         "model_version": model_version,
         "batch_id": uuid.uuid4().hex,
     }
-    for coverage in COVERAGES:
-        lower, upper = distribution.interval(coverage / 100.0)
-        columns[f"lower_{coverage}"] = (close * np.exp(lower)).ravel()
-        columns[f"upper_{coverage}"] = (close * np.exp(upper)).ravel()
-    frame = pd.DataFrame(columns)[list(COLUMNS)]
+    frame = pd.DataFrame(columns)
     frame.attrs["direction_threshold"] = config.direction_threshold
     return frame
 

@@ -8,6 +8,7 @@ shape and every function of the library takes it, so that the data's shape is le
 import hashlib
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from forecastlib.errors import DataQualityError, NotEnoughDataError
@@ -44,22 +45,20 @@ def require_prices(prices: pd.DataFrame, *, complete: bool = True) -> None:
     if prices.empty:
         raise NotEnoughDataError("expected prices of at least one session; got an empty frame")
     _require_index(prices.index)
-    for column in COLUMNS:
-        if prices[column].dtype != np.float64:
-            raise DataQualityError(
-                f"expected float64 in column {column!r}; got {prices[column].dtype}; convert it first"
-            )
+    series = [prices[column] for column in COLUMNS]  # one by one: choosing several by a list takes ten times longer
+    for column, values in zip(COLUMNS, series, strict=True):
+        if values.dtype != np.float64:
+            raise DataQualityError(f"expected float64 in column {column!r}; got {values.dtype}; convert it first")
     if complete:
-        _require_values(prices)
+        _require_values(np.column_stack([values.to_numpy() for values in series]), prices.index)
 
 
 def _require_columns(frame: pd.DataFrame) -> None:
-    missing = [column for column in COLUMNS if column not in frame.columns]
+    there = list(frame.columns)
+    missing = [column for column in COLUMNS if column not in there]
     if missing:
-        raise DataQualityError(
-            f"expected the columns {', '.join(COLUMNS)}; {', '.join(missing)} missing from {list(frame.columns)}"
-        )
-    twice = [column for column in COLUMNS if list(frame.columns).count(column) > 1]
+        raise DataQualityError(f"expected the columns {', '.join(COLUMNS)}; {', '.join(missing)} missing from {there}")
+    twice = [column for column in COLUMNS if there.count(column) > 1]
     if twice:
         raise DataQualityError(f"expected each column once; {', '.join(twice)} is there more than once; keep one")
 
@@ -84,8 +83,7 @@ def _require_index(index: pd.Index) -> None:
         raise DataQualityError(f"expected dates at midnight, one a session; got {timed[0]}; use index.normalize()")
 
 
-def _require_values(prices: pd.DataFrame) -> None:
-    values = prices[list(COLUMNS)].to_numpy()
+def _require_values(values: npt.NDArray[np.float64], dates: pd.Index) -> None:
     for problem, bad in (
         ("a finite number", ~np.isfinite(values)),
         ("a positive price", np.concatenate([values[:, :4] <= 0, values[:, 4:] < 0], axis=1)),
@@ -94,7 +92,7 @@ def _require_values(prices: pd.DataFrame) -> None:
             row, column = np.argwhere(bad)[0]
             raise DataQualityError(
                 f"expected {problem} in every row; got {values[row, column]} for {COLUMNS[column]} on "
-                f"{prices.index[row]:%Y-%m-%d} ({int(bad.any(axis=1).sum())} such rows); see check_quality(prices)"
+                f"{dates[row]:%Y-%m-%d} ({int(bad.any(axis=1).sum())} such rows); see check_quality(prices)"
             )
 
 

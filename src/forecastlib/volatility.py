@@ -60,7 +60,7 @@ def garman_klass(prices: pd.DataFrame) -> Floats:
     -------
     ndarray of float64, shape (n,)
     """
-    o, h, low, c = prices.loc[:, list(PRICE_COLUMNS)].to_numpy(dtype=np.float64).T
+    o, h, low, c = (prices[column].to_numpy(dtype=np.float64) for column in PRICE_COLUMNS)
     reach = np.log(np.maximum(np.maximum(h, o), c) / np.minimum(np.minimum(low, o), c))
     variance: Floats = 0.5 * reach**2 - (2.0 * np.log(2.0) - 1.0) * np.log(c / o) ** 2
     return variance
@@ -137,13 +137,13 @@ def ewma_volatility(prices: pd.DataFrame, *, decay: float = DECAY, window: int =
     variance = session_variance(prices)
     # One lag after the other, element by element: the order of additions is the same for every row, whereas a
     # product of matrices or a convolution may round a row differently depending on where in memory it stands.
-    total = np.zeros(len(variance))
-    weights = np.zeros(len(variance))
-    for lag in range(min(window, len(variance))):
-        weight = decay**lag
-        total[lag:] += weight * variance[: len(variance) - lag]
-        weights[lag:] += weight
-    return np.maximum(np.sqrt(total / weights), SMALLEST_VOLATILITY)
+    n = len(variance)
+    weights = np.array([decay**lag for lag in range(min(window, n))])
+    total = np.zeros(n)
+    for lag, weight in enumerate(weights):
+        total[lag:] += weight * variance[: n - lag]
+    behind = np.minimum(np.arange(n), len(weights) - 1)
+    return np.asarray(np.maximum(np.sqrt(total / np.cumsum(weights)[behind]), SMALLEST_VOLATILITY))
 
 
 VARIANCE_SPANS = (1, 5, 22, 120)
