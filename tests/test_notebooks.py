@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from forecastlib import tracking
+from forecastlib.project import HOME_VARIABLE
 from forecastlib.runner import find_notebooks, read_parameters, run_notebooks
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
@@ -46,7 +47,7 @@ def home(tmp_path, monkeypatch):
     """Return a project folder of its own, with the notebooks in it."""
     shutil.copytree(FOLDER, tmp_path / "notebooks")
     (tmp_path / "mlruns").mkdir()
-    monkeypatch.setenv(tracking.HOME_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -40,27 +40,6 @@ def get(run_id):
 # Where runs are kept
 
 
-def test_the_root_is_the_folder_that_the_environment_names(home, tmp_path):
-    assert tracking.project_root() == tmp_path
-
-
-def test_without_it_the_root_is_the_nearest_folder_with_mlruns_and_notebooks(tmp_path, monkeypatch):
-    monkeypatch.delenv("FORECASTLIB_HOME", raising=False)
-    inner = tmp_path / "notebooks" / "deep"
-    inner.mkdir(parents=True)
-    monkeypatch.chdir(inner)
-    assert tracking.project_root() == inner
-    (tmp_path / "mlruns").mkdir()
-    assert tracking.project_root() == tmp_path
-
-
-@pytest.mark.parametrize(
-    ("symbol", "name"), [("^IXIC", "IXIC"), ("BTC-USD", "BTC_USD"), ("005930.KS", "005930_KS"), ("^", "unnamed")]
-)
-def test_a_slug_is_fit_for_folders(symbol, name):
-    assert tracking.slug(symbol) == name
-
-
 def test_the_store_is_made_below_a_root_that_does_not_exist_yet(tmp_path):
     (tmp_path / "new").mkdir()
     with tiny.home(tmp_path / "new") as folder:

@@ -218,8 +218,8 @@ Examples:
 @click.argument("symbols", nargs=-1, metavar="[SYMBOL]...")
 def showcase_command(symbols: Sequence[str]) -> None:
     """Draw anew what the README shows, from the present champions: by default of both bundled indices."""
+    from forecastlib.project import project_root
     from forecastlib.showcase import write_showcase
-    from forecastlib.tracking import project_root
 
     for path in write_showcase(symbols or ("^GSPC", "^IXIC"), project_root()):
         click.echo(path)

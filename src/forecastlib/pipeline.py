@@ -27,6 +27,7 @@ from forecastlib.forecasts import forecast_frame
 from forecastlib.leakage import SET_CHECKS, AuditReport, audit
 from forecastlib.prices import fingerprint
 from forecastlib.progress import report as report_progress
+from forecastlib.project import slug
 from forecastlib.quality import QualityReport, check_quality
 from forecastlib.registry import Registered
 from forecastlib.sessions import resolve_calendar, target_dates
@@ -127,7 +128,7 @@ def train(
             )
         )
     tags = {"symbol": symbol, "git_commit": git_commit() or "unknown", "source": str(prices.attrs.get("source", ""))}
-    with tracking.run(f"{tracking.slug(symbol)}_train", tags) as run_id:
+    with tracking.run(f"{slug(symbol)}_train", tags) as run_id:
         tracking.log_config(config)
         tracking.log_data(prices, report.checks)
         _log_audit(audit(prices, config, checks=SET_CHECKS))

@@ -17,8 +17,9 @@ from traitlets.config import Config
 from forecastlib.config import unknown_name
 from forecastlib.errors import ConfigError, ForecastError
 from forecastlib.progress import report as report_progress
+from forecastlib.project import project_root, slug
 from forecastlib.report import write_html
-from forecastlib.tracking import RUN_VARIABLE, connect, experiment_id, project_root, slug
+from forecastlib.tracking import RUN_VARIABLE, connect, experiment_id
 
 Literal = str | int | float | bool | list[object] | None
 

@@ -19,9 +19,7 @@ from mlflow.entities import Metric
 from forecastlib.config import RunConfig
 from forecastlib.locks import alone
 from forecastlib.prices import fingerprint
-from forecastlib.project import HOME_VARIABLE as HOME_VARIABLE
-from forecastlib.project import project_root as project_root
-from forecastlib.project import slug as slug
+from forecastlib.project import project_root
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -20,6 +20,7 @@ from forecastlib.evaluation import RANDOM_WALK, evaluate
 from forecastlib.forecasts import COLUMNS
 from forecastlib.locks import alone
 from forecastlib.prices import require_prices
+from forecastlib.project import project_root, slug
 from forecastlib.quality import check_quality
 from forecastlib.splits import Split
 from forecastlib.walkforward import kept, scoring
@@ -101,14 +102,14 @@ def backtest(
     windows, splits = division.of(prices, config)
     symbol = str(prices.attrs.get("symbol", config.data.symbol))
     tracking.connect()
-    folder = tracking.project_root() / "reports" / tracking.slug(symbol) / "backtest"
+    folder = project_root() / "reports" / slug(symbol) / "backtest"
     places = {
         task: kept.place(folder, task, key(task, prices, windows, splits[task.fold - 1], config))
         for task in tasks_of(folds, chosen)
     }
     digest = hashlib.sha256("\n".join(path.name for path in places.values()).encode()).hexdigest()[:16]
     tags = {"symbol": symbol, DIGEST_TAG: digest, "git_commit": git_commit() or "unknown"}
-    with _only_one(folder / f".{digest}.lock"), tracking.run(f"{tracking.slug(symbol)}_backtest", tags) as run_id:
+    with _only_one(folder / f".{digest}.lock"), tracking.run(f"{slug(symbol)}_backtest", tags) as run_id:
         mlflow.log_params({"folds": folds, "seeds": str(list(chosen)), "test_size": test_size, "expanding": expanding})
         mlflow.log_dict(config.model_dump(mode="json"), "backtest/config.json")
         tracking.log_data(prices, check_quality(prices, calendar=config.data.calendar).checks)
@@ -117,7 +118,7 @@ def backtest(
         runs = TaskRuns(run_id, digest, config, symbol)
         runs.close_left_open()
         run_ids: dict[Task, str] = {}
-        with tqdm(total=len(found), initial=len(found) - len(missing), desc=f"{tracking.slug(symbol)} backtest",
+        with tqdm(total=len(found), initial=len(found) - len(missing), desc=f"{slug(symbol)} backtest",
                   unit="task", disable=not progress, file=sys.stderr, mininterval=0) as bar:  # fmt: skip
             computing = compute_all(missing, prices, config, division, min(count, max(len(missing), 1)))
             with contextlib.closing(computing), _abandoning(runs):

@@ -13,6 +13,7 @@ from mlflow.entities import Metric, Param, Run
 
 from forecastlib import tracking
 from forecastlib.config import RunConfig
+from forecastlib.project import slug
 from forecastlib.walkforward.tasks import Task
 
 DIGEST_TAG, TASK_TAG = "backtest", "backtest_task"
@@ -53,7 +54,7 @@ class TaskRuns:
 
     def begin(self, task: Task) -> None:
         """Open the run of a task."""
-        tags = {PARENT_TAG: self._parent, NAME_TAG: f"{tracking.slug(self._symbol)}_backtest: {task}",
+        tags = {PARENT_TAG: self._parent, NAME_TAG: f"{slug(self._symbol)}_backtest: {task}",
                 DIGEST_TAG: self._digest, TASK_TAG: str(task), "symbol": self._symbol}  # fmt: skip
         self._open[task] = self._client.create_run(self._experiment, tags=tags).info.run_id
 
