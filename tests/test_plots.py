@@ -160,3 +160,21 @@ def test_reliability_shows_each_bin_and_the_calibration_error(backtested):
     np.testing.assert_allclose(left.collections[0].get_offsets(), table[["stated", "observed"]])
     error = backtested.calibration.loc[("lstm", 5), "confidence"]
     assert f"5 sessions: calibration error {error:.3f}" in [text.get_text() for text in right.get_legend().get_texts()]
+
+
+# The scorecard
+
+
+def test_a_scorecard_over_time_has_a_line_for_each_horizon_in_every_panel():
+    days = pd.date_range("2018-01-01", periods=4, name="origin")
+    index = pd.MultiIndex.from_product([[7, 14], days], names=["horizon", "origin"])
+    values = np.arange(8.0)
+    columns = {"skill": values / 10, "coverage_80": 0.8, "coverage_95": 0.95, "hit_rate": values / 8, "confidence": 0.6}
+    skill, narrow, wide, calls = plots.plot_scorecard(pd.DataFrame(columns, index=index)).axes
+    assert {"7 sessions", "14 sessions"} <= set(lines(skill))
+    np.testing.assert_allclose(lines(skill)["14 sessions"][:, 1], values[4:] / 10)
+    assert [axes.get_title(loc="left") for axes in (narrow, wide)] == [
+        "Prices inside the 80 % range",
+        "Prices inside the 95 % range",
+    ]
+    assert len(calls.get_lines()) == 4  # calls and confidence of both horizons
