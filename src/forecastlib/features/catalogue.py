@@ -134,8 +134,11 @@ def compute_features(prices: pd.DataFrame, config: FeatureConfig | None = None) 
     history = History(prices)
     # One row a feature: each is written contiguously, and pandas takes the transposed block as it is.
     values = np.empty((len(features), len(prices)))
+    ends = {group[-1].name for group in GROUPS.values()}
     for row, feature in zip(values, features, strict=True):
         row[:] = feature.compute(history, config.form)
+        if feature.name in ends:  # features of a group share most of what they derive, those of two groups little
+            history.forget()
     values[:, :first] = np.nan
     frame = pd.DataFrame(values.T, index=prices.index, columns=[feature.name for feature in features], copy=False)
     frame.attrs = {"symbol": prices.attrs["symbol"]} if "symbol" in prices.attrs else {}

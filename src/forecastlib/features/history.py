@@ -34,6 +34,14 @@ class History:
         self.dates = prices.index.to_numpy()
         self.derived: dict[Hashable, Any] = {}
 
+    def forget(self) -> None:
+        """Let go of what has been derived: it takes four times the memory of the features themselves."""
+        for found in (self.open, self.high, self.low, self.close, self.volume, *self.derived.values()):
+            for one in found if isinstance(found, tuple) else (found,):
+                if isinstance(one, Rolling):
+                    one.forget()
+        self.derived.clear()
+
 
 def shared(function: Callable[Concatenate[History, P], T]) -> Callable[Concatenate[History, P], T]:
     """Compute something once for each history and arguments, however many features ask for it."""

@@ -30,6 +30,10 @@ class Rolling:
         self._steps: dict[int, Array] = {}
         self._exponential: dict[float, Array] = {}
 
+    def forget(self) -> None:
+        """Let go of everything that is remembered; what is remembered refers to this series, which refers to it."""
+        self.__dict__ = {"values": self.values, "_steps": {}, "_exponential": {}}
+
     def sum(self, window: int) -> Array:
         """Return the rolling sum."""
         return self._pad(self._sums(window))
