@@ -11,7 +11,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from forecastlib import tracking
+from forecastlib import Ledger, tracking
 from forecastlib.project import HOME_VARIABLE
 from forecastlib.runner import find_notebooks, read_parameters, run_notebooks
 
@@ -112,12 +112,15 @@ def test_all_notebooks_run_and_leave_reports_and_one_finished_run(home):
         assert re.findall(r'(?:src|href)="(?!data:|#)([^"]+)"', html.read_text()) == []
     assert {"figures/losses.png", "figures/predicted_against_real.png", "figures/forecast.png"} <= figures
     assert {"figures/skill_over_time.png", "figures/coverage_over_time.png", "figures/reliability.png"} <= figures
+    assert "figures/scorecard.png" in figures
     tables = {item.path for item in client.list_artifacts(run_id, "tables")}
     assert {"tables/audit.csv", "tables/planted_leaks.csv"} <= tables
     leaks = pd.read_csv(io.StringIO(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/tables/planted_leaks.csv")))
     assert len(leaks) == 11 and leaks["caught"].all()
     assert run.data.metrics["audit_checks_passed"] == run.data.metrics["audit_checks"] == 11
     assert run.data.params["lookback"] == "10"
+    with Ledger() as ledger:  # what 05_forecast recorded; the replay has a ledger of its own
+        assert ledger.count() == ledger.count(version=run.data.tags["model_version"]) == 2
     assert "mae_3d" in run.data.metrics
     assert "random_walk/mae_3d" in run.data.metrics
     assert client.get_model_version_by_alias("IXIC_lstm", "champion").run_id == run_id

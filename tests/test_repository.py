@@ -29,7 +29,8 @@ LAYERS = [
     "database locks project progress prices sources quality sessions volatility features windows splits scaling "
     "distribution metrics dataset",
     "network uncertainty baselines forecasts",
-    "bundle forecaster forecasting evaluation tracking registry pipeline walkforward leakage ledger replaying served_model",
+    "bundle forecaster forecasting evaluation tracking registry pipeline walkforward leakage ledger replaying "
+    "served_model",
     "bench cli commands doctor serving runner report showcase sweep plots",
 ]
 LAYER_OF = {part: layer for layer, parts in enumerate(LAYERS) for part in parts.split()}
