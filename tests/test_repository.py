@@ -26,7 +26,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 LAYERS = [
     "config errors",
-    "database locks project progress prices sources quality sessions volatility features windows splits scaling "
+    "database locks priority project progress prices sources quality sessions volatility features windows splits scaling "
     "distribution metrics dataset",
     "network uncertainty baselines forecasts",
     "bundle forecaster forecasting evaluation tracking registry pipeline walkforward leakage ledger replaying "

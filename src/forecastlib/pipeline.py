@@ -26,6 +26,7 @@ from forecastlib.forecaster import Forecaster
 from forecastlib.forecasts import forecast_frame
 from forecastlib.leakage import SET_CHECKS, AuditReport, audit
 from forecastlib.prices import fingerprint
+from forecastlib.priority import keep_niceness
 from forecastlib.progress import report as report_progress
 from forecastlib.project import slug
 from forecastlib.quality import QualityReport, check_quality
@@ -116,6 +117,7 @@ def train(
     """
     config = config or RunConfig()
     symbol = config.data.symbol
+    keep_niceness()  # a notebook's kernel has a session of its own
     tracking.connect()  # first: it enters the project's folder, where relative paths of sources begin
     prices, report = fetch(config.data)
     champion = None if force_retrain else registry.find(symbol)

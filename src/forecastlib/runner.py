@@ -16,6 +16,7 @@ from traitlets.config import Config
 
 from forecastlib.config import unknown_name
 from forecastlib.errors import ConfigError, ForecastError
+from forecastlib.priority import keep_niceness
 from forecastlib.progress import report as report_progress
 from forecastlib.project import project_root, slug
 from forecastlib.report import write_html
@@ -159,6 +160,7 @@ def run_notebooks(
     symbol = str(
         parameters.get("symbol", next((n.defaults["symbol"] for n in notebooks if "symbol" in n.defaults), ""))
     )
+    keep_niceness()
     folder = reports or home / "reports" / slug(symbol)
     folder.mkdir(parents=True, exist_ok=True)
     with _run_of_notebooks(notebooks, symbol) as (client, run_id):
