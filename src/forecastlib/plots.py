@@ -521,7 +521,7 @@ def plot_ladder(table: pd.DataFrame) -> Figure:
     """
     steps = list(table.index.unique("step"))[::-1]
     horizons = list(table.index.unique("horizon"))
-    figure = Figure(figsize=(9, 1.2 + 0.55 * len(steps)))
+    figure = Figure(figsize=(10, 1.2 + 0.55 * len(steps)))
     left, right = figure.subplots(1, 2, sharey=True)
     height = 0.8 / len(horizons)
     for axes, score, floor in ((left, "r2", 0.0), (right, "skill", -1.0)):
@@ -531,14 +531,15 @@ def plot_ladder(table: pd.DataFrame) -> Figure:
             axes.barh(at, values.clip(lower=floor), height=0.9 * height, color=CYCLE[i], label=f"{horizon} sessions")
             for place, value in zip(at, values, strict=True):
                 cut = "◂ " if value < floor else ""
-                axes.annotate(f"{cut}{value:+.2f}", (max(value, floor), place), xytext=(3 if value > 0 else -3, 0),
-                              textcoords="offset points", va="center", ha="left" if value > 0 else "right",
+                rightwards = value > 0 or floor == 0  # beside the bar, and never over the names of the steps
+                axes.annotate(f"{cut}{value:+.2f}", (max(value, floor), place), xytext=(3 if rightwards else -3, 0),
+                              textcoords="offset points", va="center", ha="left" if rightwards else "right",
                               fontsize=7)  # fmt: skip
     left.set_yticks(range(len(steps)), steps)
     left.set_xlim(0, 1.15)
     left.set_title("what is shown: R² of prices")
     right.axvline(0, color=INK, linewidth=1.0)
-    right.set_xlim(-1.25, max(0.3, 1.3 * float(table["skill"].max())))
+    right.set_xlim(-1.5, max(0.3, 1.3 * float(table["skill"].max())))
     right.set_title("what it is worth: skill")
     right.legend(fontsize=8, loc="lower left")
     figure.supxlabel("skill: 1 - MAE / MAE of the random walk on the same origins; each step keeps the repairs above",
