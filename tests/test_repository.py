@@ -26,8 +26,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 LAYERS = [
     "config errors",
-    "database locks priority project progress prices sources quality sessions volatility features windows splits scaling "
-    "distribution metrics dataset",
+    "database locks priority project progress prices sources quality sessions volatility features windows splits "
+    "scaling distribution metrics dataset",
     "network uncertainty baselines forecasts",
     "bundle forecaster forecasting evaluation tracking registry pipeline walkforward leakage ledger replaying "
     "served_model",
