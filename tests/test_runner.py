@@ -1,6 +1,10 @@
 """Finding notebooks and reading their parameters."""
 
+import contextlib
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -96,3 +100,43 @@ def test_every_parameter_of_the_training_notebook_is_a_setting_with_the_same_def
 def test_a_copy_of_the_notebooks_elsewhere_is_found_by_its_root(tmp_path):
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks")
     assert find_notebooks(["data"], tmp_path)[0].path.parent == tmp_path / "notebooks"
+
+
+@pytest.mark.slow
+def test_runs_that_start_at_the_same_time_have_kernels_of_their_own(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "mlruns").mkdir()
+    cells = [nbformat.v4.new_code_cell("x = 0"), nbformat.v4.new_code_cell("assert x > 0")]
+    cells[0].metadata["tags"] = ["parameters"]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, tmp_path / "notebooks" / "01_tiny.ipynb")
+    program = f"""
+import sys
+from pathlib import Path
+from forecastlib.runner import find_notebooks, run_notebooks
+notebooks = find_notebooks(["tiny"])
+print("ready", flush=True)
+sys.stdin.readline()
+run_notebooks(notebooks, {{"x": 1}}, reports=Path(sys.argv[1]), progress=False)
+"""
+    outside = os.environ | {"FORECASTLIB_HOME": str(tmp_path)}
+    with contextlib.ExitStack() as stack:
+        runs = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", program, str(tmp_path / f"reports{n}")],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    env=outside,
+                )
+            )
+            for n in range(3)
+        ]
+        for run in runs:
+            assert run.stdout.readline() == "ready\n"
+        for run in runs:
+            run.stdin.write("go\n")
+            run.stdin.flush()
+        assert [run.wait(120) for run in runs] == [0, 0, 0]

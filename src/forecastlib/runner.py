@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -213,16 +214,17 @@ def _execute(
     run_id: str,
 ) -> None:
     try:
-        papermill.execute_notebook(
-            str(notebook.path),
-            str(output),
-            parameters=dict(parameters),
-            cwd=str(home),
-            kernel_name="python3",
-            progress_bar={"desc": f"{output.parent.name} {notebook.name}", "ascii": True} if progress else False,
-            # Kernels that talk over files instead of ports cannot race for a port.
-            config=Config({"KernelManager": {"transport": "ipc"}}),
-        )
+        # Kernels that talk over files instead of ports cannot race for a port; in a folder of their own, not for a file.
+        with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
+            papermill.execute_notebook(
+                str(notebook.path),
+                str(output),
+                parameters=dict(parameters),
+                cwd=str(home),
+                kernel_name="python3",
+                progress_bar={"desc": f"{output.parent.name} {notebook.name}", "ascii": True} if progress else False,
+                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/socket"}}),
+            )
     except PapermillExecutionError as error:
         raise ForecastError(
             f"{notebook.name}, cell {error.cell_index + 1} failed with {error.ename}: {error.evalue}\n"
