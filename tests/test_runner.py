@@ -111,14 +111,14 @@ def test_runs_that_start_at_the_same_time_have_kernels_of_their_own(tmp_path):
     notebook = nbformat.v4.new_notebook(cells=cells)
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(notebook, tmp_path / "notebooks" / "01_tiny.ipynb")
-    program = f"""
+    program = """
 import sys
 from pathlib import Path
 from forecastlib.runner import find_notebooks, run_notebooks
 notebooks = find_notebooks(["tiny"])
 print("ready", flush=True)
 sys.stdin.readline()
-run_notebooks(notebooks, {{"x": 1}}, reports=Path(sys.argv[1]), progress=False)
+run_notebooks(notebooks, {"x": 1}, reports=Path(sys.argv[1]), progress=False)
 """
     outside = os.environ | {"FORECASTLIB_HOME": str(tmp_path)}
     with contextlib.ExitStack() as stack:

@@ -214,7 +214,7 @@ def _execute(
     run_id: str,
 ) -> None:
     try:
-        # Kernels that talk over files instead of ports cannot race for a port; in a folder of their own, not for a file.
+        # Kernels that talk over files cannot race for a port; in a folder of their own, not for a file either.
         with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
             papermill.execute_notebook(
                 str(notebook.path),
