@@ -6,8 +6,11 @@ it needs them.
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -81,19 +84,39 @@ Examples:
 def run_command(words: Sequence[str], no_progress: bool, reports: Path | None) -> None:
     """Execute notebooks, by default all of them, inside an MLflow run.
 
-    NAME=VALUE gives a parameter of the notebooks; SYMBOL takes several, separated by commas, one run each. Executed
-    copies and their HTML go to reports/SYMBOL/.
+    NAME=VALUE gives a parameter of the notebooks; SYMBOL takes several, separated by commas: one run each, side by side
+    in processes of one thread, as many as there are processors. Executed copies and their HTML go to reports/SYMBOL/.
     """
     from forecastlib.runner import find_notebooks, read_parameters, run_notebooks
 
-    given = dict(word.split("=", 1) for word in words if "=" in word)
-    notebooks = find_notebooks([word for word in words if "=" not in word])
-    symbols = [name for name in given if name.lower() == "symbol"]
-    for symbol in given.pop(symbols[0]).split(",") if symbols else [""]:
-        chosen = given | {"symbol": symbol.strip()} if symbol else given
-        parameters = read_parameters(chosen, notebooks)
-        run_id = run_notebooks(notebooks, parameters, reports=reports, progress=not no_progress)
-        click.echo(f"run {run_id}: {', '.join(notebook.name for notebook in notebooks)}")
+    given = {name.lower(): value for name, value in (word.split("=", 1) for word in words if "=" in word)}
+    names = [word for word in words if "=" not in word]
+    notebooks = find_notebooks(names)
+    parameters = read_parameters(given, notebooks)  # refused before anything runs
+    symbols = [symbol.strip() for symbol in given.pop("symbol", "").split(",") if symbol.strip()]
+    if len(symbols) > 1:
+        options = ["--no-progress"] * no_progress + (["--reports", str(reports)] if reports else [])
+        others = [f"{name}={value}" for name, value in given.items()]
+        _run_side_by_side([[*options, *names, *others, f"symbol={symbol}"] for symbol in symbols])
+        return
+    run_id = run_notebooks(notebooks, parameters, reports=reports, progress=not no_progress)
+    click.echo(f"run {run_id}: {', '.join(notebook.name for notebook in notebooks)}")
+
+
+def _run_side_by_side(runs: Sequence[Sequence[str]]) -> None:
+    """Run `forecastlib run` several times at once; if one fails, the others go on, and it is said at the end."""
+    # Twice one thread does more than one process of two threads, most of which is not parallel.
+    outside = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1") | os.environ
+
+    def run(words: Sequence[str]) -> int:
+        command = [sys.executable, "-m", "forecastlib.cli", "run", *words]
+        return subprocess.run(command, env=outside, check=False).returncode
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as processes:
+        codes = list(processes.map(run, runs))
+    failed = [words[-1].partition("=")[2] for words, code in zip(runs, codes, strict=True) if code]
+    if failed:
+        raise ForecastError(f"the notebooks of {', '.join(failed)} failed, see above; those of other symbols are done")
 
 
 @main.command(
