@@ -8,7 +8,6 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from forecastlib.bench.measuring import Measured
-from forecastlib.bench.works import WORKS
 from forecastlib.plots import BLUE, GREY, INK, STYLE
 
 
@@ -21,13 +20,13 @@ def plot_ratios(results: Mapping[str, Sequence[Measured]]) -> Figure:
         By the name of the work, ours first.
     """
     bars = [
-        (f"{one.contender.who}\n{WORKS[name].title.split(',')[0]}", one.times(measured[0]))
+        (f"{name.replace('_', ' ')}: {one.contender.who}", one.times(measured[0]))
         for name, measured in results.items()
         for one in measured[1:]
         if not one.missing
     ]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9, 0.6 + 0.42 * max(len(bars), 1)))
+        figure = Figure(figsize=(9, 1.0 + 0.34 * max(len(bars), 1)))
         axes = figure.subplots()
         places = range(len(bars), 0, -1)
         axes.barh(places, [times - 1 for _, times in bars], left=1.0, color=BLUE, height=0.6)

@@ -76,7 +76,7 @@ WORKS: dict[str, Work] = {
         (
             Contender(OURS, "preparing:features"),
             Contender("ta, its 86 features", "preparing:ta_features", ("ta",)),
-            Contender("pandas, 30 of ours by rolling and ewm", "preparing:pandas_features"),
+            Contender("pandas rolling and ewm, 30 columns alone", "preparing:pandas_features"),
         ),
         limit=20.0,
         threads=1,
@@ -121,6 +121,24 @@ WORKS: dict[str, Work] = {
             Contender("torch nn.LSTM, no recurrent dropout", "torch_peers:without_recurrent_dropout", ("torch",), 1.0),
         ),
         warm_up=2,
+    ),
+    "seeds_5": Work(
+        "five seeds, one epoch each",
+        "s",
+        (
+            Contender(OURS, "seeds:side_by_side(5)"),
+            Contender("one after the other, each on all cores", "seeds:one_after_the_other(5)"),
+        ),
+        rounds=3,
+    ),
+    "seeds_10": Work(
+        "ten seeds, one epoch each",
+        "s",
+        (
+            Contender(OURS, "seeds:side_by_side(10)"),
+            Contender("one after the other, each on all cores", "seeds:one_after_the_other(10)"),
+        ),
+        rounds=3,
     ),
     "dropout": Work(
         "MC dropout, 100 samples of one origin, warm",

@@ -1,0 +1,128 @@
+"""Guards of speed that do not depend on how busy the machine is: operations, traces, allocations."""
+
+import gc
+import tracemalloc
+from collections import Counter
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+
+from forecastlib.config import ModelConfig, RunConfig, WindowConfig
+from forecastlib.dataset import prepare
+from forecastlib.network import TrainingData, build_network, compile_network
+from forecastlib.network.recurrent import FastLSTM
+from forecastlib.scaling import Scaling
+
+PRODUCTS = {"MatMul", "BatchMatMulV2", "BatchMatMulV3"}
+
+
+def operations(function: tf.types.experimental.ConcreteFunction) -> tuple[Counter, Counter]:
+    """Count the operations of a graph, and those inside of the bodies of its loops."""
+    library = {one.signature.name: one for one in function.graph.as_graph_def(add_shapes=False).library.function}
+    inside, loops = Counter(), Counter()
+
+    def visit(nodes, counts):
+        for node in nodes:
+            counts[node.op] += 1
+            if node.op in {"While", "StatelessWhile"}:
+                visit(library[node.attr["body"].func.name].node_def, loops)
+            elif "PartitionedCall" in node.op:
+                visit(library[node.attr["f"].func.name].node_def, counts)
+
+    visit(function.graph.as_graph_def().node, inside)
+    return inside, loops
+
+
+def gradient_graph(kind: type[keras.layers.LSTM]) -> tf.types.experimental.ConcreteFunction:
+    layer = kind(8, return_sequences=True, dropout=0.2, recurrent_dropout=0.2)
+    layer.build((4, 10, 6))
+
+    @tf.function
+    def step(inputs):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer(inputs, training=True))
+        return tape.gradient(loss, layer.trainable_weights)
+
+    return step.get_concrete_function(tf.TensorSpec((4, 10, 6)))
+
+
+def test_a_step_of_time_takes_one_product_forwards_and_one_backwards(monkeypatch):
+    # In one part: two halves side by side would count twice.
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    _, loops = operations(gradient_graph(FastLSTM))
+    assert sum(loops[name] for name in PRODUCTS) == 2
+    _, of_keras = operations(gradient_graph(keras.layers.LSTM))
+    assert sum(of_keras[name] for name in PRODUCTS) >= 16  # so the counting sees into loops at all
+
+
+def test_a_training_step_stays_a_graph_of_few_operations(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    fast, _ = operations(gradient_graph(FastLSTM))
+    assert sum(fast[name] for name in PRODUCTS) == 5  # inputs; kernel, recurrent kernel, bias, and inputs once more
+    assert sum(fast.values()) < 700
+
+
+def test_training_epoch_after_epoch_traces_the_step_once(monkeypatch):
+    traced = []
+    run = FastLSTM.inner_loop
+    monkeypatch.setattr(FastLSTM, "inner_loop", lambda *args, **kwargs: traced.append(0) or run(*args, **kwargs))
+    network = build_network(6, WindowConfig(lookback=10, horizons=(1,)), ModelConfig(lstm_units=(4,), dense_units=(4,)))
+    compile_network(network, (1,), RunConfig.from_parameters(horizons=[1]).train)
+    rng = np.random.default_rng(0)
+    matrix, rows = rng.normal(size=(80, 6)).astype(np.float32), np.arange(9, 80)
+    data = TrainingData(matrix, rows, {1: rng.normal(size=71).astype(np.float32)}, 10)
+    network.fit(data.shuffled_batches(16, 0), steps_per_epoch=data.steps(16), epochs=2, verbose=0, shuffle=False)
+    first = len(traced)
+    assert first > 0
+    network.fit(data.shuffled_batches(16, 1), steps_per_epoch=data.steps(16), epochs=3, verbose=0, shuffle=False)
+    assert len(traced) == first
+
+
+def traced_peak(lookback: int, prices) -> int:
+    config = RunConfig.from_parameters(lookback=lookback)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        dataset = prepare(prices, config)
+        scaling = Scaling(config.model).fit(dataset.windows, dataset.split.train)
+        matrix = scaling.features(dataset.windows.matrix)
+        TrainingData(matrix, dataset.windows.rows, {7: scaling.targets(dataset.windows.y)[:, 0]}, lookback)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_preparing_never_copies_windows_and_needs_no_more_for_longer_ones(gspc):
+    matrix = len(gspc) * 152 * 8
+    short, long = traced_peak(60, gspc), traced_peak(250, gspc)
+    assert short < 3 * matrix  # the matrix and twice as much; windows copied would be 30 times as much, in float32
+    assert long < 1.25 * short  # copied, they would be four times as much
+
+
+@pytest.mark.slow
+def test_forecasts_of_changing_sizes_leave_nothing_behind():
+    forecaster, prices = tiny.forecaster(), tiny.prices()
+
+    def forecast(number: int) -> None:
+        history = prices.iloc[number % 50 :]
+        forecaster.predict(history, history.index[-1 - number % 8 :].to_list())
+
+    for number in range(60):
+        forecast(number)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for number in range(60):
+            forecast(number)
+        gc.collect()
+        first = tracemalloc.get_traced_memory()[0]
+        for number in range(120):
+            forecast(number)
+        gc.collect()
+        second = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert second - first < 60_000  # 500 bytes a forecast; one frame that is kept has 6,000
