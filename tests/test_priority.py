@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 AUTOGROUP = Path("/proc/self/autogroup")
-PROGRAM = "from forecastlib.priority import keep_niceness; keep_niceness(); print(open('/proc/self/autogroup').read().strip())"
+PROGRAM = """
+from forecastlib.priority import keep_niceness
+keep_niceness()
+print(open("/proc/self/autogroup").read().strip())
+"""
 
 
 def niceness_of_session(*command, **options):
