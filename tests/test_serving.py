@@ -1,22 +1,28 @@
 """The routes of the service, with a real registry, ledger and models."""
 
+import gc
 import json
 import math
 import re
+import resource
 import shutil
 import sqlite3
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import tiny
+from fastapi.testclient import TestClient
 from serving_project import PARAMETERS, client, settings
 
 from forecastlib import registry, tracking
 from forecastlib.errors import ConfigError
+from forecastlib.forecaster import Forecaster
 from forecastlib.ledger import Ledger
 from forecastlib.serving import create_app
+from forecastlib.serving.cache import LoadingCache
 from forecastlib.serving.keys import KeyFile
 from forecastlib.serving.predictions import Question
 from forecastlib.serving.problems import without_paths
@@ -303,6 +309,37 @@ class TestModels:
         finally:
             client.set_registered_model_alias("IXIC_lstm", "champion", "1")
             predictions.forget()
+
+
+@pytest.mark.slow
+def test_fifty_models_in_turn_stay_within_the_bound_and_those_that_gave_way_are_gone(served):
+    (folder,) = (bundle.parent for bundle in Path("mlruns").rglob("bundle/model.keras"))
+    loaded = []
+
+    def load(_):
+        forecaster = Forecaster.load(folder)
+        loaded.append(weakref.ref(forecaster))
+        return forecaster
+
+    cache = LoadingCache(load, capacity=4)
+    resident = []
+    for number in range(50):
+        cache.get(number).predict(tiny.prices())
+        if number in (9, 49):
+            gc.collect()
+            resident.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    assert len(cache) == 4
+    assert [number for number, one in enumerate(loaded) if one() is not None] == [46, 47, 48, 49]
+    assert resident[1] - resident[0] < 250, resident  # what forty models took would be far more if it were kept
+
+
+def test_an_application_can_be_stopped_and_started_again(served):
+    app = served.app
+    with TestClient(app) as again:
+        predict(again).raise_for_status()
+    with TestClient(app) as again:
+        predict(again).raise_for_status()
+        assert again.post("/train", json={"symbol": SYMBOL, "training_days": 800}).json()["status"] == "started"
 
 
 class TestEveryAnswer:

@@ -87,3 +87,5 @@ def test_closing_answers_what_has_been_asked():
     futures = [batching.ask(n % 3, n) for n in range(30)]
     batching.close()
     assert [future.result(0) for future in futures] == list(range(30))
+    assert batching.ask(0, 31).result(10) == 31  # and it can be used again
+    batching.close()

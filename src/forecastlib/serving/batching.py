@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -40,7 +40,9 @@ class Batching(Generic[K, Q, A]):
     ) -> None:
         self._compute = compute
         self._largest = largest
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="batch")
+        self._count = threads
+        self._threads = self._new_threads()
+        self._open: set[Future[A]] = set()
         self._lock = threading.Lock()
         self._waiting: dict[K, list[tuple[Q, Future[A]]]] = {}
 
@@ -50,13 +52,23 @@ class Batching(Generic[K, Q, A]):
         with self._lock:
             first = key not in self._waiting  # else a thread is at work on this key, and will see it
             self._waiting.setdefault(key, []).append((question, future))
-        if first:
-            self._threads.submit(self._work, key)
+            self._open.add(future)
+            if first:
+                self._threads.submit(self._work, key)
+        future.add_done_callback(self._open.discard)
         return future
 
     def close(self) -> None:
-        """Answer what has been asked, and end the threads."""
-        self._threads.shutdown()
+        """Answer what has been asked, and end the threads; who asks later gets new ones."""
+        with self._lock:
+            asked = list(self._open)
+        wait(asked)
+        with self._lock:
+            ended, self._threads = self._threads, self._new_threads()
+        ended.shutdown()
+
+    def _new_threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._count, thread_name_prefix="batch")
 
     def _work(self, key: K) -> None:
         """Answer a batch, then let other keys have their turn."""
@@ -73,8 +85,7 @@ class Batching(Generic[K, Q, A]):
             else:
                 future.set_result(answer)
         with self._lock:
-            more = bool(waiting)
-            if not more:
+            if waiting:
+                self._threads.submit(self._work, key)
+            else:
                 del self._waiting[key]
-        if more:
-            self._threads.submit(self._work, key)

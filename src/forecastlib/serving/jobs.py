@@ -17,7 +17,7 @@ from structlog.typing import FilteringBoundLogger
 from forecastlib import progress
 from forecastlib.serving.problems import Problem, busy, without_paths
 from forecastlib.serving.settings import Settings
-from forecastlib.serving.store import Job, JobStore, Status, new_id, now
+from forecastlib.serving.store import DONE, Job, JobStore, Status, new_id, now
 from forecastlib.serving.worker import Workplace, outcome, run_of, training_command, worker_environment
 from forecastlib.tracking import connect
 
@@ -78,6 +78,7 @@ class Jobs:
 
     def start(self) -> None:
         """Take over the jobs of an earlier service: those whose process lives, those that ended, those that wait."""
+        self._stopping.clear()
         for job in self._store.find(status="started"):
             with self._place(job.id).hold() as lock:
                 alive = lock is None
@@ -108,7 +109,9 @@ class Jobs:
                 message = f"{self._settings.queued_trainings} trainings are waiting already; try again later"
                 raise busy(429, "queue_full", message, seconds=60)
         self._fill()
-        return self._store.get(job.id) or job
+        found = self._store.get(job.id) or job
+        # How it ended, if it has so soon, is for whoever looks at the job.
+        return replace(found, status="started", error=None, result=None) if found.status in DONE else found
 
     def skip(self, training: Training, requested_by: str, result: dict[str, Any]) -> Job:
         """Keep that a training was asked for and is not needed."""
