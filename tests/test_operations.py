@@ -12,6 +12,7 @@ import tiny
 
 from forecastlib.config import ModelConfig, RunConfig, WindowConfig
 from forecastlib.dataset import prepare
+from forecastlib.features import compute_features
 from forecastlib.network import TrainingData, build_network, compile_network
 from forecastlib.network.recurrent import FastLSTM
 from forecastlib.scaling import Scaling
@@ -100,6 +101,19 @@ def test_preparing_never_copies_windows_and_needs_no_more_for_longer_ones(gspc):
     short, long = traced_peak(60, gspc), traced_peak(250, gspc)
     assert short < 3 * matrix  # the matrix and twice as much; windows copied would be 30 times as much, in float32
     assert long < 1.25 * short  # copied, they would be four times as much
+
+
+def test_features_keep_nothing_of_what_they_were_computed_from(gspc):
+    compute_features(gspc)
+    gc.collect()
+    gc.disable()  # what refers to itself would be kept until Python looks for it
+    tracemalloc.start()
+    try:
+        features = compute_features(gspc)
+        assert tracemalloc.get_traced_memory()[0] < 1.02 * features.to_numpy().nbytes
+    finally:
+        tracemalloc.stop()
+        gc.enable()
 
 
 @pytest.mark.slow

@@ -36,10 +36,9 @@ class History:
 
     def forget(self) -> None:
         """Let go of what has been derived: it takes four times the memory of the features themselves."""
-        for found in (self.open, self.high, self.low, self.close, self.volume, *self.derived.values()):
-            for one in found if isinstance(found, tuple) else (found,):
-                if isinstance(one, Rolling):
-                    one.forget()
+        self.open, self.high, self.low, self.close, self.volume = (
+            Rolling(column.values) for column in (self.open, self.high, self.low, self.close, self.volume)
+        )
         self.derived.clear()
 
 

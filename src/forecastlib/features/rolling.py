@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Callable
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -27,12 +28,7 @@ class Rolling:
 
     def __init__(self, values: Array) -> None:
         self.values = values
-        self._steps: dict[int, Array] = {}
         self._exponential: dict[float, Array] = {}
-
-    def forget(self) -> None:
-        """Let go of everything that is remembered; what is remembered refers to this series, which refers to it."""
-        self.__dict__ = {"values": self.values, "_steps": {}, "_exponential": {}}
 
     def sum(self, window: int) -> Array:
         """Return the rolling sum."""
@@ -130,6 +126,9 @@ class Rolling:
         padded[first:] = values
         return padded
 
+    # What is remembered must not refer to the series that remembers it: that would be kept until Python looks for
+    # cycles, and half of the features' memory with it. Hence the folds here name the folds they are made from.
+
     @cached_property
     def _sums(self) -> Fold:
         return Fold(self.values, lambda earlier, later, window: earlier + later)
@@ -144,8 +143,10 @@ class Rolling:
 
     @cached_property
     def _worst(self) -> Fold:
+        minima, maxima = self._minima, self._maxima
+
         def merge(earlier: Array, later: Array, window: int) -> Array:
-            across = self._minima.parts(window)[1] / self._maxima.parts(window)[0]
+            across = minima.parts(window)[1] / maxima.parts(window)[0]
             return np.minimum(across, np.minimum(earlier, later))
 
         return Fold(np.ones_like(self.values), merge)
@@ -153,38 +154,44 @@ class Rolling:
     @cached_property
     def _aged(self) -> Fold:
         """Sums of values times their age in rows."""
+        sums = self._sums
 
         def merge(earlier: Array, later: Array, window: int) -> Array:
-            return _add_to(self._sums.parts(window)[0] * divide(window)[1], earlier, later)
+            return _add_to(sums.parts(window)[0] * divide(window)[1], earlier, later)
 
         return Fold(np.zeros_like(self.values), merge)
 
-    def _step(self, window: int) -> Array:
-        """Return the length of the earlier part times the step of the mean from there to the later part."""
-        step = self._steps.get(window)
-        if step is None:
+    @cached_property
+    def _step(self) -> Callable[[int], Array]:
+        """The length of the earlier part times the step of the mean from there to the later part, for a window."""
+        sums = self._sums
+
+        @cache
+        def step(window: int) -> Array:
             before, after = divide(window)
-            earlier, later = self._sums.parts(window)
-            step = later - earlier if before == after else later * (before / after) - earlier
-            self._steps[window] = step
+            earlier, later = sums.parts(window)
+            return later - earlier if before == after else later * (before / after) - earlier
+
         return step
 
     @cached_property
     def _trend(self) -> Fold:
         """Sums of the products of the deviations of values and of row numbers from their means."""
+        step = self._step
 
         def merge(earlier: Array, later: Array, window: int) -> Array:
-            return _add_to(self._step(window) * (divide(window)[1] / 2), earlier, later)
+            return _add_to(step(window) * (divide(window)[1] / 2), earlier, later)
 
         return Fold(np.zeros_like(self.values), merge)
 
     @cached_property
     def _second(self) -> Fold:
         """Sums of squared deviations from the mean."""
+        step = self._step
 
         def merge(earlier: Array, later: Array, window: int) -> Array:
             before, after = divide(window)
-            square = np.square(self._step(window))
+            square = np.square(step(window))
             square *= after / (before * window)
             return _add_to(square, earlier, later)
 
@@ -193,11 +200,12 @@ class Rolling:
     @cached_property
     def _third(self) -> Fold:
         """Sums of cubed deviations from the mean."""
+        shift, second = self._step, self._second
 
         def merge(earlier: Array, later: Array, window: int) -> Array:
             before, after = (part / window for part in divide(window))
-            step = self._step(window) / divide(window)[0]
-            earlier_second, later_second = self._second.parts(window)
+            step = shift(window) / divide(window)[0]
+            earlier_second, later_second = second.parts(window)
             inner = 3.0 * (before * later_second - after * earlier_second)
             if before != after:
                 inner += np.square(step) * (before * after * (before - after) * window)
@@ -208,12 +216,13 @@ class Rolling:
     @cached_property
     def _fourth(self) -> Fold:
         """Sums of the fourth powers of deviations from the mean."""
+        shift, second, third = self._step, self._second, self._third
 
         def merge(earlier: Array, later: Array, window: int) -> Array:
             before, after = (part / window for part in divide(window))
-            step = self._step(window) / divide(window)[0]
-            earlier_second, later_second = self._second.parts(window)
-            earlier_third, later_third = self._third.parts(window)
+            step = shift(window) / divide(window)[0]
+            earlier_second, later_second = second.parts(window)
+            earlier_third, later_third = third.parts(window)
             inner = np.square(step) * (before * after * (before**2 - before * after + after**2) * window)
             inner += 6.0 * (before**2 * later_second + after**2 * earlier_second)
             inner *= step
