@@ -29,6 +29,9 @@ class TestAutogroup:
         assert niceness_of_session("nice", "-n", "7", start_new_session=True) == told
 
     def test_the_session_of_somebody_else_is_left_alone(self):
-        before = int(AUTOGROUP.read_text().split()[-1])
-        assert niceness_of_session("nice", "-n", "7") == before
-        assert int(AUTOGROUP.read_text().split()[-1]) == before
+        leader = 'cat /proc/self/autogroup; nice -n 7 "$@"; cat /proc/self/autogroup'
+        command = ["sh", "-c", leader, "sh", sys.executable, "-c", PROGRAM]
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, start_new_session=True)
+        before, within, after = answer.stdout.split("\n")[:3]
+        assert before == within == after
+        assert before.startswith("/autogroup-")
