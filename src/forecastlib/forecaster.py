@@ -27,7 +27,7 @@ from forecastlib.prices import require_prices
 from forecastlib.scaling import Scaling
 from forecastlib.sessions import resolve_calendar, target_dates
 from forecastlib.splits import Split, holdout
-from forecastlib.uncertainty import Calibration, NetworkAnswers, calibrate, known_past, mc_dropout_confidence
+from forecastlib.uncertainty import Calibration, NetworkAnswers, calibrate, mc_dropout_confidence, past_at_the_end_of
 from forecastlib.volatility import SESSIONS_NEEDED
 from forecastlib.windows import Windows
 
@@ -113,7 +113,9 @@ class Forecaster:
         split = split or holdout(windows, self.config.split)
         self.scaling = Scaling(self.config.model).fit(windows, split.train)
         matrix = self.scaling.features(windows.matrix)
-        train, validation = (self._samples(matrix, windows.take(index)) for index in (split.train, split.validation))
+        train, validation = (
+            TrainingData.of(windows.take(index), self.scaling, matrix) for index in (split.train, split.validation)
+        )
         self.network = build_network(
             len(windows.feature_names), self.config.window, self.config.model, seed=self.config.train.seed
         )
@@ -242,23 +244,17 @@ class Forecaster:
             raise NotFittedError("this forecaster is not fitted yet; call fit(prices), or Forecaster.load(path)")
         return self._caller
 
-    def _samples(self, matrix: npt.NDArray[np.float32], windows: Windows) -> TrainingData:
-        scaled = self.scaling.targets(windows.y)
-        targets = {h: scaled[:, i] for i, h in enumerate(self.config.window.horizons)}
-        return TrainingData(matrix, windows.rows, targets, self.config.window.lookback)
-
     def _calibrate(
         self, frames: Sequence[pd.DataFrame], validation: Windows, matrix: npt.NDArray[np.float32]
     ) -> Calibration:
         horizons, config = self.config.window.horizons, self.config.calibration
-        until = validation.label_dates.max()
         symbols = [str(one.attrs.get("symbol", "")) for one in frames]
         answers = NetworkAnswers(
             past=np.array([symbols.index(symbol) for symbol in validation.symbols]),
             origins=validation.origins,
             log_returns=self._answers(validation, matrix),
         )
-        pasts = [known_past(one, until, horizons, config.half_life) for one in frames]
+        pasts = [past_at_the_end_of(validation, one, config.half_life) for one in frames]
         return calibrate(pasts, answers, horizons, config)
 
     def _answers(self, windows: Windows, matrix: npt.NDArray[np.float32]) -> Floats:

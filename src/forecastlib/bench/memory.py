@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -43,9 +44,21 @@ def _prepared(lookback: int, sessions: int) -> TrainingData:
     dataset = prepare(prices(sessions), config)
     windows, train = dataset.windows, dataset.split.train
     scaling = Scaling(config.model).fit(windows, train)
-    targets = scaling.targets(windows.y[train])
-    keyed = {h: targets[:, i] for i, h in enumerate(HORIZONS)}
-    return TrainingData(scaling.features(windows.matrix), windows.rows[train], keyed, lookback)
+    return TrainingData.of(windows.take(train), scaling, scaling.features(windows.matrix))
+
+
+def _peak_of(train: Callable[[int], None]) -> Turn:
+    """Measure the peak of a training above what the process held before, once short ones have taken what stays."""
+    for _ in range(2):
+        train(1600)
+    prices()
+
+    def turn() -> float:
+        before = forget_peak()
+        train(6300)
+        return resident(peak=True) - before
+
+    return turn
 
 
 def ours(lookback: int) -> Turn:
@@ -59,16 +72,7 @@ def ours(lookback: int) -> Turn:
         batches, steps = data.shuffled_batches(32, seed=0), data.steps(32)
         network.fit(batches, steps_per_epoch=steps, epochs=1, verbose=0)
 
-    for _ in range(2):
-        train(1600)
-    prices()
-
-    def turn() -> float:
-        before = forget_peak()
-        train(6300)
-        return resident(peak=True) - before
-
-    return turn
+    return _peak_of(train)
 
 
 def copied_windows(lookback: int) -> Turn:
@@ -84,16 +88,7 @@ def copied_windows(lookback: int) -> Turn:
         keyed = {f"price_prediction_{h}d": values for h, values in data.targets.items()}
         network.fit(view[first : first + len(data.rows)], keyed, batch_size=32, epochs=1, verbose=0)
 
-    for _ in range(2):
-        train(1600)
-    prices()
-
-    def turn() -> float:
-        before = forget_peak()
-        train(6300)
-        return resident(peak=True) - before
-
-    return turn
+    return _peak_of(train)
 
 
 def growth(calls: int) -> Turn:

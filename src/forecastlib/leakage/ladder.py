@@ -12,16 +12,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from forecastlib import metrics
 from forecastlib.config import RunConfig, SplitConfig
+from forecastlib.dataset import prepare
 from forecastlib.forecaster import Forecaster
 from forecastlib.leakage.planted import clipped_tail, scaling_of_all_rows, split_without_purge
 from forecastlib.leakage.recipe import Recipe
 from forecastlib.network import NetworkCaller, TrainingData, build_network, compile_network, fit_network
 from forecastlib.splits import Split
 from forecastlib.windows import Windows
+
+Floats = npt.NDArray[np.float64]
 
 NAIVE: dict[str, Any] = {"target": "price", "form": "level", "feature_scaler": "minmax", "target_scaler": "minmax"}
 """The parameters of the naive recipe that are no leaks, only unwise."""
@@ -105,8 +109,8 @@ def climb(
         for i, horizon in enumerate(horizons):
             rows[step.name, horizon] = _scores(actual[:, i], predicted[:, i], test.last_close)
     forecaster = Forecaster(config).fit(prices, progress=progress)
-    windows = Recipe().windows(prices, Recipe().features(prices, config.features), config.window)
-    test = windows.take(Recipe().split(windows, config.split).test)
+    dataset = prepare(prices, config)
+    test = dataset.windows.take(dataset.split.test)
     _, distribution = forecaster.predict_distribution(prices, test.origins)
     weighed = np.exp(distribution.median()) * test.last_close[:, None]
     for i, horizon in enumerate(horizons):
@@ -115,33 +119,28 @@ def climb(
     return pd.DataFrame(list(rows.values()), index=index)
 
 
-def _train(
-    prices: pd.DataFrame, config: RunConfig, recipe: Recipe, *, progress: bool
-) -> tuple[Windows, np.ndarray[Any, np.dtype[np.float64]]]:
+def _train(prices: pd.DataFrame, config: RunConfig, recipe: Recipe, *, progress: bool) -> tuple[Windows, Floats]:
     """Train the network with the parts of a recipe; return the test set and the prices it answers."""
     windows = recipe.windows(prices, recipe.features(prices, config.features), config.window)
     split = recipe.split(windows, config.split)
     scaling = recipe.scaling(windows, split, config.model)
     matrix = scaling.features(windows.matrix)
 
-    def samples(index: np.ndarray[Any, np.dtype[np.int64]]) -> TrainingData:
-        chosen = windows.take(index)
-        scaled = scaling.targets(chosen.y)
-        targets = {h: scaled[:, i] for i, h in enumerate(config.window.horizons)}
-        return TrainingData(matrix, chosen.rows, targets, config.window.lookback)
-
     network = build_network(len(windows.feature_names), config.window, config.model, seed=config.train.seed)
     compile_network(network, config.window.horizons, config.train)
-    fit_network(network, samples(split.train), samples(split.validation), config.train, progress=progress)
+    train, validation = (
+        TrainingData.of(windows.take(index), scaling, matrix) for index in (split.train, split.validation)
+    )
+    fit_network(network, train, validation, config.train, progress=progress)
     test = windows.take(split.test)
     answers = NetworkCaller(network, config.window.horizons).predict(matrix, test.rows)
     return test, test.prices(scaling.unscaled_targets(answers))
 
 
 def _scores(
-    actual: np.ndarray[Any, np.dtype[np.float64]],
-    predicted: np.ndarray[Any, np.dtype[np.float64]],
-    last: np.ndarray[Any, np.dtype[np.float64]],
+    actual: Floats,
+    predicted: Floats,
+    last: Floats,
 ) -> dict[str, float]:
     return {
         "n": float(len(actual)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import keras
 import numpy as np
@@ -17,6 +17,8 @@ from tqdm import tqdm
 from forecastlib.config import TrainConfig
 from forecastlib.errors import ConfigError, ForecastError, NotFittedError
 from forecastlib.network.architecture import output_name
+from forecastlib.scaling import Scaling
+from forecastlib.windows import Windows
 
 VALIDATION_BATCH = 512
 
@@ -41,6 +43,23 @@ class TrainingData:
     rows: npt.NDArray[np.int64]
     targets: dict[int, npt.NDArray[np.float32]]
     lookback: int
+
+    @classmethod
+    def of(cls, windows: Windows, scaling: Scaling, matrix: npt.NDArray[np.float32]) -> Self:
+        """Take the samples of some windows.
+
+        Parameters
+        ----------
+        windows
+            One set.
+        scaling
+            Fitted; scales their targets.
+        matrix
+            ``scaling.features(windows.matrix)``, computed once for all sets.
+        """
+        scaled = scaling.targets(windows.y)
+        targets = {h: scaled[:, i] for i, h in enumerate(windows.config.horizons)}
+        return cls(matrix, windows.rows, targets, windows.config.lookback)
 
     def batches(self, batch_size: int) -> tf.data.Dataset:
         """Return batches of (windows, targets keyed by output name) in order, gathered on the fly."""
