@@ -15,7 +15,7 @@ from forecastlib.dataset import all_windows
 from forecastlib.features import compute_features, warm_up
 from forecastlib.scaling import Scaling
 from forecastlib.splits import Split, holdout
-from forecastlib.uncertainty import Past, known_past
+from forecastlib.uncertainty import Past, past_at_the_end_of
 from forecastlib.volatility import SESSIONS_NEEDED, volatility_predictors
 from forecastlib.windows import Windows, make_windows
 
@@ -29,8 +29,7 @@ def scaling_of_training_rows(windows: Windows, split: Split, config: ModelConfig
 
 def past_at_validation_end(prices: pd.DataFrame, windows: Windows, split: Split, config: RunConfig) -> Past:
     """Collect the past that ranges are calibrated on, as :meth:`forecastlib.Forecaster.fit` does."""
-    until = windows.label_dates[split.validation].max()
-    return known_past(prices, until, config.window.horizons, config.calibration.half_life)
+    return past_at_the_end_of(windows.take(split.validation), prices, config.calibration.half_life)
 
 
 def sessions_needed(config: RunConfig) -> int:

@@ -6,6 +6,7 @@ horizon's; ``scale`` is the volatility over the horizon at the origin,
 
 =======================================================  ==================================================
 ``known_past(prices, until, horizons, half_life)``       -> :class:`Past`, what was known of a symbol on a date
+``past_at_the_end_of(validation, prices, half_life)``     the same, when the last validation label is known
 ``calibrate(pasts, answers, horizons, config)``          -> :class:`Calibration`, the network's
 ``Calibration.scale(prices)``                            (sessions, H), the volatility expected ahead
 ``Calibration.distribution(network, scale)``             -> :class:`~forecastlib.distribution.Distribution`
@@ -32,7 +33,7 @@ A forecaster uses them so::
 from forecastlib.uncertainty.calibration import Calibration, NetworkAnswers, calibrate
 from forecastlib.uncertainty.calls import call_came_true, confidence, consistency, direction, mc_dropout_confidence
 from forecastlib.uncertainty.conformal import SMALLEST_CALIBRATION_SET, Conformal, adaptive_widening, split_conformal
-from forecastlib.uncertainty.past import Past, known_past
+from forecastlib.uncertainty.past import Past, known_past, past_at_the_end_of
 
 __all__ = [
     "SMALLEST_CALIBRATION_SET",
@@ -48,5 +49,6 @@ __all__ = [
     "direction",
     "known_past",
     "mc_dropout_confidence",
+    "past_at_the_end_of",
     "split_conformal",
 ]

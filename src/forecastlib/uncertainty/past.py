@@ -11,6 +11,7 @@ import pandas as pd
 
 from forecastlib.errors import NotEnoughDataError
 from forecastlib.volatility import SMALLEST_VOLATILITY, session_variance, volatility_predictors
+from forecastlib.windows import Windows
 
 Floats = npt.NDArray[np.float64]
 
@@ -101,3 +102,11 @@ def known_past(prices: pd.DataFrame, until: pd.Timestamp, horizons: Sequence[int
         session_returns=np.diff(log_close, prepend=log_close[0]),
         weights=0.5 ** (np.arange(n)[::-1] / half_life),
     )
+
+
+def past_at_the_end_of(validation: Windows, prices: pd.DataFrame, half_life: float) -> Past:
+    """Collect what was known of a symbol on the day on which the last validation label was.
+
+    Ranges are calibrated on it, whose last label comes before the first test origin.
+    """
+    return known_past(prices, validation.label_dates.max(), validation.config.horizons, half_life)
