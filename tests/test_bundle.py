@@ -222,7 +222,7 @@ def test_any_digit_of_the_metadata_that_changes_is_noticed(folder):
 
 def test_a_bundle_of_another_format_is_refused_by_its_number(folder):
     edit(folder, "metadata.json", format=99)
-    with pytest.raises(IncompatibleModelError, match=r"expected a bundle of format 2; .* has 99"):
+    with pytest.raises(IncompatibleModelError, match=r"expected a bundle of format 3; .* has 99"):
         Forecaster.load(folder)
 
 

@@ -22,8 +22,8 @@ def prices() -> pd.DataFrame:
     return tiny.prices("^GSPC")
 
 
-def past_of(prices: pd.DataFrame, config: CalibrationConfig | None = None) -> Past:
-    return known_past(prices, prices.index[-1], HORIZONS, (config or CalibrationConfig()).half_life)
+def past_of(prices: pd.DataFrame) -> Past:
+    return known_past(prices, prices.index[-1], HORIZONS)
 
 
 def answers_of(prices: pd.DataFrame, log_returns: np.ndarray, first: int) -> NetworkAnswers:
@@ -34,7 +34,7 @@ def answers_of(prices: pd.DataFrame, log_returns: np.ndarray, first: int) -> Net
 def calibration_of(prices: pd.DataFrame, config: CalibrationConfig | None = None) -> Calibration:
     """A calibration of a network that always answers 0."""
     config = config or CalibrationConfig()
-    return calibrate([past_of(prices, config)], answers_of(prices, np.zeros((100, 3)), 900), HORIZONS, config)
+    return calibrate([past_of(prices)], answers_of(prices, np.zeros((100, 3)), 900), HORIZONS, config)
 
 
 # What was known
@@ -42,7 +42,7 @@ def calibration_of(prices: pd.DataFrame, config: CalibrationConfig | None = None
 
 def test_the_past_holds_what_followed_each_session_as_far_as_it_was_known(prices):
     until = prices.index[499]
-    past = known_past(prices, until, HORIZONS, 1000.0)
+    past = known_past(prices, until, HORIZONS)
     close, variance = prices["close"].to_numpy(), session_variance(prices)
     assert past.dates[-1] == until and len(past.dates) == 500
     assert past.log_returns[492, 0] == pytest.approx(np.log(close[499] / close[492]))
@@ -55,20 +55,27 @@ def test_nothing_after_the_day_is_looked_at(prices):
     until = prices.index[499]
     altered = prices.copy()
     altered.iloc[500:] *= 3.0
-    one, other = (known_past(frame, until, HORIZONS, 1000.0) for frame in (prices, altered))
+    one, other = (known_past(frame, until, HORIZONS) for frame in (prices, altered))
     for field in dataclasses.fields(Past):
         np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name))
 
 
 def test_a_session_counts_half_after_a_half_life(prices):
-    past = known_past(prices, prices.index[-1], HORIZONS, 100.0)
-    assert past.weights[-1] == 1.0
-    assert past.weights[-101] == pytest.approx(0.5) and past.weights[-201] == pytest.approx(0.25)
+    weights = past_of(prices).weights(100.0)
+    assert weights[-1] == 1.0
+    assert weights[-101] == pytest.approx(0.5) and weights[-201] == pytest.approx(0.25)
 
 
 def test_too_short_a_past_says_how_many_sessions_are_needed(prices):
     with pytest.raises(NotEnoughDataError, match="at least 150 sessions"):
-        known_past(prices.iloc[:149], prices.index[148], HORIZONS, 1000.0)
+        known_past(prices.iloc[:149], prices.index[148], HORIZONS)
+
+
+def test_what_was_known_on_an_earlier_day_is_the_same_found_either_way(prices):
+    date = prices.index[777]
+    one, other = past_of(prices).until(date), known_past(prices, date, HORIZONS)
+    for field in dataclasses.fields(Past):
+        np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name))
 
 
 # Volatility
@@ -78,7 +85,7 @@ def test_the_volatility_is_the_weighted_regression_that_it_says(prices):
     past = past_of(prices)
     calibration = calibration_of(prices)
     rows = past.known(1)
-    x, y, w = past.predictors[rows], past.log_variance[rows, 1], np.sqrt(past.weights[rows])
+    x, y, w = past.predictors[rows], past.log_variance[rows, 1], np.sqrt(past.weights(500.0)[rows])
     expected = np.linalg.lstsq(x * w[:, None], y * w, rcond=None)[0]
     np.testing.assert_allclose(x @ calibration.volatility[1], x @ expected, atol=5e-3)  # the penalty is all but nothing
 
@@ -86,13 +93,17 @@ def test_the_volatility_is_the_weighted_regression_that_it_says(prices):
 def test_the_scale_is_the_square_root_of_the_expected_variance_over_the_horizon(prices):
     calibration = calibration_of(prices)
     expected = np.sqrt(np.exp(volatility_predictors(prices) @ calibration.volatility.T) * np.array(HORIZONS))
-    np.testing.assert_allclose(calibration.scale(prices), expected, rtol=1e-12)
+    np.testing.assert_allclose(calibration.scale(volatility_predictors(prices)), expected, rtol=1e-12)
 
 
 def test_the_scale_of_the_newest_session_needs_only_the_newest_rows_to_the_last_bit(prices):
     calibration = calibration_of(prices)
-    np.testing.assert_array_equal(calibration.scale(prices)[-1], calibration.scale(prices.iloc[-121:])[-1])
-    assert (calibration.scale(prices)[-1] != calibration.scale(prices.iloc[-119:])[-1]).any()
+
+    def predicted(some: pd.DataFrame) -> np.ndarray:
+        return calibration.scale(volatility_predictors(some))
+
+    np.testing.assert_array_equal(predicted(prices)[-1], predicted(prices.iloc[-121:])[-1])
+    assert (predicted(prices)[-1] != predicted(prices.iloc[-119:])[-1]).any()
 
 
 # Drift
@@ -100,7 +111,7 @@ def test_the_scale_of_the_newest_session_needs_only_the_newest_rows_to_the_last_
 
 def test_the_drift_lies_between_the_prior_and_what_was_seen(prices):
     past = past_of(prices)
-    seen = np.average(past.session_returns[1:], weights=past.weights[1:])
+    seen = np.average(past.session_returns[1:], weights=past.weights(500.0)[1:])
     prior = np.log1p(CalibrationConfig().growth) / 252
     found = posterior_drift([past], CalibrationConfig())
     assert min(seen, prior) < found < max(seen, prior)
@@ -109,7 +120,7 @@ def test_the_drift_lies_between_the_prior_and_what_was_seen(prices):
 def test_a_prior_without_doubt_is_kept_and_one_without_knowledge_gives_way(prices):
     past = past_of(prices)
     assert posterior_drift([past], CalibrationConfig(growth=0.1, growth_sd=0.0)) == pytest.approx(np.log(1.1) / 252)
-    seen = np.average(past.session_returns[1:], weights=past.weights[1:])
+    seen = np.average(past.session_returns[1:], weights=past.weights(500.0)[1:])
     assert posterior_drift([past], CalibrationConfig(growth_sd=0.99)) == pytest.approx(seen, rel=0.02)
 
 
@@ -139,7 +150,7 @@ def test_answers_that_never_leave_the_drift_have_no_weight():
 def test_a_given_weight_is_taken_as_it_is(prices):
     calibration = calibration_of(prices, CalibrationConfig(network_weight=0.6))
     assert calibration.network_weight == 0.6
-    scale = calibration.scale(prices)[-1:]
+    scale = calibration.scale(volatility_predictors(prices))[-1:]
     low, high = (calibration.distribution(np.full((1, 3), x), scale).median() for x in (0.0, 0.1))
     np.testing.assert_allclose(high - low, 0.06)
 
@@ -149,7 +160,7 @@ def test_a_given_weight_is_taken_as_it_is(prices):
 
 def test_quantiles_are_centre_plus_scale_times_scores(prices):
     calibration = calibration_of(prices)
-    scale = calibration.scale(prices)[-5:]
+    scale = calibration.scale(volatility_predictors(prices))[-5:]
     found = calibration.distribution(np.zeros((5, 3)), scale)
     centre = (1.0 - calibration.network_weight) * calibration.drift
     expected = centre[:, None] + scale[:, :, None] * calibration.scores
@@ -159,11 +170,11 @@ def test_quantiles_are_centre_plus_scale_times_scores(prices):
 
 def test_ranges_hold_their_share_of_the_past_that_they_were_made_of(prices):
     config = CalibrationConfig(half_life=1e9, network_weight=0.0)
-    past, calibration = past_of(prices, config), calibration_of(prices, config)
+    past, calibration = past_of(prices), calibration_of(prices, config)
     for i in range(3):
         rows = past.known(i)
         mean = past.log_returns[rows, i].mean()
-        score = (past.log_returns[rows, i] - mean) / calibration.scale(prices)[rows, i]
+        score = (past.log_returns[rows, i] - mean) / calibration.scale(volatility_predictors(prices))[rows, i]
         lower, upper = calibration.scores[i, [19, 179]]
         assert np.mean((score >= lower) & (score <= upper)) == pytest.approx(0.80, abs=0.005)
 
@@ -171,7 +182,7 @@ def test_ranges_hold_their_share_of_the_past_that_they_were_made_of(prices):
 def test_the_residuals_of_the_validation_set_are_those_of_the_network(prices):
     close = np.log(prices["close"].to_numpy())
     known = np.column_stack([close[1000 + h : 1300 + h] - close[1000:1300] for h in HORIZONS])
-    config = CalibrationConfig(network_weight=1.0, half_life=100.0)
+    config = CalibrationConfig(network_weight=1.0)
     told = calibrate([past_of(prices)], answers_of(prices, known, 1000), HORIZONS, config)
     blind = calibrate([past_of(prices)], answers_of(prices, np.zeros((300, 3)), 1000), HORIZONS, config)
     width = [c.scores[:, 179] - c.scores[:, 19] for c in (told, blind)]
@@ -194,6 +205,34 @@ def test_two_symbols_are_learnt_from_together_and_answers_find_their_own():
     swapped = calibrate(pasts, dataclasses.replace(answers, past=1 - answers.past), HORIZONS, config)
     assert right.count == sum(int(past.known(2).sum()) for past in pasts)
     assert np.abs(right.scores - swapped.scores).max() > 1e-3
+
+
+# Renewal
+
+
+def test_renewed_ranges_are_those_of_a_new_calibration_about_the_old_median(prices):
+    old = calibrate(
+        [past_of(prices).until(prices.index[999])], answers_of(prices, np.zeros((100, 3)), 800), HORIZONS,
+        CalibrationConfig(network_weight=0.2),
+    )  # fmt: skip
+    renewed = old.renewed(past_of(prices), CalibrationConfig())
+    new = calibration_of(prices, CalibrationConfig(network_weight=0.0))
+    np.testing.assert_array_equal(renewed.volatility, new.volatility)
+    np.testing.assert_allclose(renewed.scores[:, 99], old.scores[:, 99], rtol=1e-12)
+    spread, of_new = (c.scores - c.scores[:, 99:100] for c in (renewed, new))
+    np.testing.assert_allclose(spread, of_new, atol=1e-12)
+    assert (renewed.drift == old.drift).all() and renewed.network_weight == 0.2
+    assert (renewed.until, renewed.count) == (new.until, new.count)
+
+
+def test_what_is_too_little_or_not_new_renews_nothing(prices):
+    calibration = calibration_of(prices)
+    few = past_of(prices.iloc[-(FIRST_ROW + 30 + 749) :])
+    enough = past_of(prices.iloc[-(FIRST_ROW + 30 + 750) :])
+    old = dataclasses.replace(calibration, until=prices.index[-2])
+    assert old.renewed(few, CalibrationConfig()) is old
+    assert old.renewed(enough, CalibrationConfig()) is not old
+    assert calibration.renewed(enough, CalibrationConfig()) is calibration
 
 
 # Saving

@@ -17,7 +17,8 @@ from forecastlib.dataset import all_windows
 from forecastlib.errors import ConfigError, DataQualityError, NotEnoughDataError, NotFittedError
 from forecastlib.forecaster import Forecaster
 from forecastlib.forecasts import COLUMNS
-from forecastlib.uncertainty import mc_dropout_confidence
+from forecastlib.uncertainty import OUTCOMES_TO_RENEW, known_past, mc_dropout_confidence
+from forecastlib.volatility import volatility_predictors
 
 
 @pytest.fixture(scope="module")
@@ -338,7 +339,46 @@ def test_a_forecaster_that_follows_the_network_alone_answers_what_the_network_do
     windows, distribution = alone.predict_distribution(prices)
     scaled = fitted._require_fitted().predict(fitted.scaling.features(windows.matrix), windows.rows)
     answered = windows.log_returns(fitted.scaling.unscaled_targets(scaled))
-    scale = fitted.calibration.scale(prices)[-1]
+    scale = fitted.calibration.scale(volatility_predictors(prices))[-1]
     middle = fitted.calibration.scores[:, 99] * scale
     np.testing.assert_allclose(distribution.median()[0], answered[0] + middle)
     assert fitted.calibration.network_weight != 1.0, "the one it came from is as before"
+
+
+# Renewed ranges
+
+
+def test_ranges_of_a_month_are_those_of_what_was_known_at_the_end_of_the_month_before(fitted, prices):
+    drifting, origins = fitted.with_network_weight(0.0), prices.loc["2018-08-20":"2018-09-28"].index
+    _, found = drifting.predict_distribution(prices, origins, renew=True)
+    scale = volatility_predictors(prices)[prices.index.get_indexer(origins)]
+    for month, end in ((8, "2018-07-31"), (9, "2018-08-31")):
+        past = known_past(prices, pd.Timestamp(end), fitted.config.window.horizons)
+        renewed = drifting.calibration.renewed(past, fitted.config.calibration)
+        rows = origins.month == month
+        expected = renewed.distribution(np.zeros((rows.sum(), 2)), renewed.scale(scale[rows]))
+        np.testing.assert_array_equal(found.take(rows).quantiles, expected.quantiles)
+
+
+def test_renewed_ranges_take_nothing_from_after_the_origin(fitted, prices):
+    origins = prices.loc["2018-06-01":"2018-09-28":9].index
+    altered = prices.copy()
+    altered.loc["2018-09-29":] *= 2.0
+    _, found = fitted.predict_distribution(altered, origins, renew=True)
+    np.testing.assert_array_equal(
+        found.quantiles, fitted.predict_distribution(prices, origins, renew=True)[1].quantiles
+    )
+    for origin in origins[::3]:
+        _, alone = fitted.predict_distribution(prices.loc[:origin], origin, renew=True)
+        np.testing.assert_array_equal(alone.quantiles, found.take(origins == origin).quantiles)
+
+
+def test_ranges_stay_as_trained_before_the_end_of_training_and_where_there_is_too_little_to_learn_from(fitted, prices):
+    early, newest = fitted.calibration.until - pd.Timedelta(days=40), prices.index[-1]
+    short = prices.iloc[-OUTCOMES_TO_RENEW + 1 :]
+    for some, origin in ((prices, early), (short, newest)):
+        _, trained = fitted.predict_distribution(some, origin)
+        _, renewed = fitted.predict_distribution(some, origin, renew=True)
+        np.testing.assert_array_equal(trained.quantiles, renewed.quantiles)
+    _, renewed = fitted.predict_distribution(prices, newest, renew=True)
+    assert (renewed.quantiles != fitted.predict_distribution(prices, newest)[1].quantiles).any()

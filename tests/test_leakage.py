@@ -241,7 +241,7 @@ def past_until(choose):
     """Return a recipe that calibrates on the past until a date chosen from the windows and the split."""
 
     def calibration(prices, windows, split, config):
-        return known_past(prices, choose(windows, split), config.window.horizons, config.calibration.half_life)
+        return known_past(prices, choose(windows, split), config.window.horizons)
 
     return Recipe(calibration=calibration)
 
@@ -260,10 +260,10 @@ def test_one_session_more_is_too_much(recent):
 def test_calibration_that_looks_at_later_prices_by_another_way_is_caught(recent):
     def rescaled(prices, windows, split, config):
         past = Recipe().calibration(prices, windows, split, config)
-        return replace(past, weights=past.weights * prices["close"].pct_change().std())
+        return replace(past, session_returns=past.session_returns * prices["close"].pct_change().std())
 
     assert audit(recent, recipe=Recipe(calibration=rescaled), checks=("calibration",)).culprits() == {
-        "calibration": ("weights of the past that calibrates",)
+        "calibration": ("session_returns of the past that calibrates",)
     }
 
 

@@ -99,7 +99,7 @@ def test_the_test_scores_are_those_of_the_test_set_alone(first):
     prices = tiny.prices()
     after = forecaster.metadata.sets["validation"]["last_label"]
     origins = prices.index[prices.index >= after][:-14]
-    scores = evaluate(forecaster.predict(prices, origins), prices).flat(first.version)
+    scores = evaluate(forecaster.predict(prices, origins, renew=True), prices).flat(first.version)
     assert {name: first.metrics[name] for name in ("mae_7d", "rmse_14d")} == pytest.approx(
         {name: scores[name] for name in ("mae_7d", "rmse_14d")}
     )
@@ -159,7 +159,7 @@ def test_a_model_that_is_better_on_the_same_newest_origins_becomes_champion(firs
     after = max(one.metadata.sets["validation"]["last_label"] for one in both)
     prices = tiny.prices()
     origins = prices.index[prices.index > after][:-14]
-    scores = [evaluate(one.predict(prices, origins), prices).scores.loc[one.metadata.version] for one in both]
+    scores = [evaluate(one.predict(prices, origins, renew=True), prices).scores.loc[one.metadata.version] for one in both]
     ratios = [(1 - score["skill"]).mean() for score in scores]
     assert third.reason == (
         f"MAE / MAE of the random walk {ratios[0]:.4f}, champion {ratios[1]:.4f}, on the same newest origins"

@@ -79,7 +79,7 @@ def test_forecasts_are_those_of_the_model_of_that_time_and_know_nothing_of_later
     early = rows["origin"] <= cut
     pd.testing.assert_frame_equal(rows.loc[early, names], again.loc[early, names], check_exact=True)
     assert not np.allclose(rows.loc[~early, "predicted_price"], again.loc[~early, "predicted_price"])
-    expected = tiny.forecaster().predict(prices.loc[:cut])
+    expected = tiny.forecaster().predict(prices.loc[:cut], renew=True)
     np.testing.assert_allclose(rows.loc[rows["origin"] == cut, "predicted_price"], expected["predicted_price"])
 
 

@@ -50,7 +50,7 @@ class TestPredict:
         answer = predict(served, date="2018-06-30", closes=3)
         assert answer.status_code == 200
         content = answer.json()
-        expected = registry.load(SYMBOL).predict(tiny.prices(), "2018-06-29")
+        expected = registry.load(SYMBOL).predict(tiny.prices(), "2018-06-29", renew=True)
         got = pd.DataFrame(content["forecasts"])
         for name in ("horizon", "predicted_price", "change_pct", "lower_80", "upper_95", "p_up", "confidence"):
             assert got[name].tolist() == expected[name].tolist(), name

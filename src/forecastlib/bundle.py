@@ -37,7 +37,7 @@ from forecastlib.prices import fingerprint
 from forecastlib.scaling import Scaling
 from forecastlib.uncertainty import Calibration
 
-FORMAT = 2
+FORMAT = 3
 """Version of the bundle's layout; another one is refused."""
 
 NETWORK, SCALERS, CALIBRATION, CONFIG, METADATA = (

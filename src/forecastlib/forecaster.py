@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,8 +27,16 @@ from forecastlib.prices import require_prices
 from forecastlib.scaling import Scaling
 from forecastlib.sessions import resolve_calendar, target_dates
 from forecastlib.splits import Split, holdout
-from forecastlib.uncertainty import Calibration, NetworkAnswers, calibrate, mc_dropout_confidence, past_at_the_end_of
-from forecastlib.volatility import SESSIONS_NEEDED
+from forecastlib.uncertainty import (
+    OUTCOMES_TO_RENEW,
+    Calibration,
+    NetworkAnswers,
+    calibrate,
+    known_past,
+    mc_dropout_confidence,
+    past_at_the_end_of,
+)
+from forecastlib.volatility import SESSIONS_NEEDED, volatility_predictors
 from forecastlib.windows import Windows
 
 Floats = npt.NDArray[np.float64]
@@ -128,7 +136,7 @@ class Forecaster:
         self.metadata = bundle.describe(frames, Dataset(windows, split), self.config, epochs=len(self.history))
         return self
 
-    def predict(self, prices: pd.DataFrame, as_of: Origins | None = None) -> pd.DataFrame:
+    def predict(self, prices: pd.DataFrame, as_of: Origins | None = None, *, renew: bool = False) -> pd.DataFrame:
         """Forecast from raw prices.
 
         Parameters
@@ -138,6 +146,11 @@ class Forecaster:
         as_of
             The origin: the last session on or before this date. Several dates give several origins, computed in one
             pass. None: the newest session.
+        renew
+            Whether ranges follow what became known since training: those of each month are calibrated anew at the end
+            of the month before it, see :meth:`forecastlib.uncertainty.Calibration.renewed`. It takes prices that go
+            back :data:`forecastlib.uncertainty.OUTCOMES_TO_RENEW` sessions and more; ranges stay as trained with
+            fewer, and in the months up to the end of training.
 
         Returns
         -------
@@ -151,12 +164,12 @@ class Forecaster:
         NotEnoughDataError
             If there are too few sessions up to an origin: the message says how many are needed and how many came.
         """
-        windows, dates, matrix, scale = self._origins(prices, as_of)
+        windows, dates, matrix, predictors = self._origins(prices, as_of)
         stated = None
         if self.config.model.confidence_method == "mc_dropout":
             samples = self._sampled_prices(windows, matrix, self.config.model.mc_samples)
             stated = mc_dropout_confidence(samples.mean(axis=1), samples.std(axis=1))
-        distribution = self.calibration.distribution(self._answers(windows, matrix), scale)
+        distribution = self._distribution(windows, matrix, predictors, renewing=prices if renew else None)
         return forecast_frame(
             windows,
             dates,
@@ -166,10 +179,12 @@ class Forecaster:
             stated_confidence=stated,
         )
 
-    def predict_distribution(self, prices: pd.DataFrame, as_of: Origins | None = None) -> tuple[Windows, Distribution]:
+    def predict_distribution(
+        self, prices: pd.DataFrame, as_of: Origins | None = None, *, renew: bool = False
+    ) -> tuple[Windows, Distribution]:
         """Forecast as :meth:`predict` does, and return the origins and the whole distributions of their log returns."""
-        windows, _, matrix, scale = self._origins(prices, as_of)
-        return windows, self.calibration.distribution(self._answers(windows, matrix), scale)
+        windows, _, matrix, predictors = self._origins(prices, as_of)
+        return windows, self._distribution(windows, matrix, predictors, renewing=prices if renew else None)
 
     def sample(self, prices: pd.DataFrame, as_of: Origins | None = None, *, samples: int | None = None) -> Floats:
         """Run MC dropout and return the prices of every pass.
@@ -254,8 +269,38 @@ class Forecaster:
             origins=validation.origins,
             log_returns=self._answers(validation, matrix),
         )
-        pasts = [past_at_the_end_of(validation, one, config.half_life) for one in frames]
+        pasts = [past_at_the_end_of(validation, one) for one in frames]
         return calibrate(pasts, answers, horizons, config)
+
+    def _distribution(
+        self,
+        windows: Windows,
+        matrix: npt.NDArray[np.float32],
+        predictors: Floats,
+        *,
+        renewing: pd.DataFrame | None,
+    ) -> Distribution:
+        """Return the distributions about the network's answers, each with the ranges that hold at its origin."""
+        answers = self._answers(windows, matrix)
+        quantiles = np.empty((*answers.shape, len(self.calibration.levels)))
+        for calibration, rows in self._calibrations(windows.origins, renewing):
+            quantiles[rows] = calibration.distribution(answers[rows], calibration.scale(predictors[rows])).quantiles
+        return Distribution(self.calibration.levels, quantiles)
+
+    def _calibrations(
+        self, origins: pd.DatetimeIndex, renewing: pd.DataFrame | None
+    ) -> Iterator[tuple[Calibration, npt.NDArray[np.int64]]]:
+        """Yield the calibrations that hold at some origins, each with the positions of its own."""
+        months = origins.to_numpy().astype("datetime64[M]")
+        new = months > np.datetime64(self.calibration.until, "M")
+        if renewing is None or len(renewing) < OUTCOMES_TO_RENEW or not new.any():
+            yield self.calibration, np.arange(len(origins))
+            return
+        yield self.calibration, np.flatnonzero(~new)
+        past = known_past(renewing, origins.max(), self.config.window.horizons)
+        for month in np.unique(months[new]):
+            known = past.until(pd.Timestamp(month) - pd.Timedelta(days=1))
+            yield self.calibration.renewed(known, self.config.calibration), np.flatnonzero(months == month)
 
     def _answers(self, windows: Windows, matrix: npt.NDArray[np.float32]) -> Floats:
         """Return the log returns that the network answers, shape (n, horizons)."""
@@ -271,7 +316,7 @@ class Forecaster:
     def _origins(
         self, prices: pd.DataFrame, as_of: Origins | None
     ) -> tuple[Windows, npt.NDArray[np.datetime64], npt.NDArray[np.float32], Floats]:
-        """Return the origins asked for, their target dates, the scaled matrix they look into, the volatility ahead."""
+        """Return the origins asked for, target dates, the scaled matrix they look into, predictors of volatility."""
         self._require_fitted()
         require_prices(prices)
         positions = _positions(prices.index, as_of)
@@ -288,8 +333,8 @@ class Forecaster:
         chosen = windows.take(np.searchsorted(windows.rows, positions - first))
         calendar = resolve_calendar(str(prices.attrs.get("symbol", "")), self.config.data.calendar)
         dates = target_dates(chosen.origins, self.config.window.horizons, pd.DatetimeIndex(prices.index), calendar)
-        scale = self.calibration.scale(seen)[positions - first]
-        return chosen, np.asarray(dates), self.scaling.features(windows.matrix), scale
+        predictors = volatility_predictors(seen)[positions - first]
+        return chosen, np.asarray(dates), self.scaling.features(windows.matrix), predictors
 
 
 def _positions(index: pd.Index, as_of: Origins | None) -> npt.NDArray[np.int64]:

@@ -47,7 +47,7 @@ def forecast(
     """
     forecaster = registry.load(symbol, version)
     prices = fetch_prices(forecaster.config.data)
-    forecasts = forecaster.predict(prices, as_of)
+    forecasts = forecaster.predict(prices, as_of, renew=True)
     with Ledger() as ledger:
         ledger.settle(prices)
         ledger.record(forecasts, requested_by or current_user())

@@ -184,9 +184,9 @@ def evaluate_on_test_set(
     test = dataset.windows.take(dataset.split.test)
     frames = []
     for name, one in {forecaster.metadata.version: forecaster, **(rivals or {})}.items():
-        _, distribution = one.predict_distribution(prices, test.origins)
+        _, distribution = one.predict_distribution(prices, test.origins, renew=True)
         scores = crps(test, distribution).ravel()
-        frames.append(one.predict(prices, test.origins).assign(model_version=name, crps=scores))
+        frames.append(one.predict(prices, test.origins, renew=True).assign(model_version=name, crps=scores))
     frames.append(baseline_forecasts(prices, dataset, forecaster.config))
     return evaluate(pd.concat(frames, ignore_index=True), prices)
 
@@ -294,7 +294,7 @@ def _scores_of_both(forecaster: Forecaster, rival: Forecaster, prices: pd.DataFr
         return None
     scores = []
     for one in (forecaster, rival):
-        evaluation = evaluate(one.predict(prices, origins), prices)
+        evaluation = evaluate(one.predict(prices, origins, renew=True), prices)
         scores.append(mean_relative_error(evaluation, one.metadata.version, common))
     if not np.isfinite(scores).all():
         return None

@@ -80,7 +80,8 @@ def replay(
         forecaster = Forecaster(config).fit(prices.loc[: span[0]], progress=progress)
         versions.append(f"{forecaster.metadata.version}@{span[0]:%Y%m%d}")
         # Cut off, so that nothing could look beyond the last origin.
-        ledger.record(forecaster.predict(prices.loc[: span[-1]], span).assign(model_version=versions[-1]), "replay")
+        forecasts = forecaster.predict(prices.loc[: span[-1]], span, renew=True)
+        ledger.record(forecasts.assign(model_version=versions[-1]), "replay")
     ledger.settle(prices)
     rows = ledger.history(symbol=str(prices.attrs["symbol"]), since=origins[0])
     return rows[rows["model_version"].isin(versions)].sort_values(["origin", "horizon"], ignore_index=True)

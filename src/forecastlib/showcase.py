@@ -43,7 +43,7 @@ def write_showcase(symbols: Sequence[str], root: Path) -> list[Path]:
             # An origin in the middle of the test set, so that what came is known and can be drawn too.
             origins = pd.DatetimeIndex(evaluation.forecasts["origin"].unique())
             figures = {
-                "forecast": plot_forecast(model.predict(prices, origins[len(origins) // 2]), prices),
+                "forecast": plot_forecast(model.predict(prices, origins[len(origins) // 2], renew=True), prices),
                 "scores": plot_scores(evaluation, {model.metadata.version: "LSTM"}),
             }
             for name, figure in figures.items():

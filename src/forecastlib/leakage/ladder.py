@@ -111,7 +111,7 @@ def climb(
     forecaster = Forecaster(config).fit(prices, progress=progress)
     dataset = prepare(prices, config)
     test = dataset.windows.take(dataset.split.test)
-    _, distribution = forecaster.predict_distribution(prices, test.origins)
+    _, distribution = forecaster.predict_distribution(prices, test.origins, renew=True)
     weighed = np.exp(distribution.median()) * test.last_close[:, None]
     for i, horizon in enumerate(horizons):
         rows[WEIGHED, horizon] = _scores(test.prices(test.y)[:, i], weighed[:, i], test.last_close)

@@ -131,7 +131,7 @@ def clipped_tail(prices: pd.DataFrame, features: pd.DataFrame, config: WindowCon
 def calibration_into_the_test(prices: pd.DataFrame, windows: Windows, split: Split, config: RunConfig) -> Past:
     """Calibrate the ranges on the first half of the test set as well."""
     until = windows.label_dates[split.test[len(split.test) // 2]]
-    return known_past(prices, until, config.window.horizons, config.calibration.half_life)
+    return known_past(prices, until, config.window.horizons)
 
 
 def deviation(prices: pd.DataFrame, ddof: int = 1) -> pd.Series[float]:

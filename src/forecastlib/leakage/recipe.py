@@ -29,7 +29,7 @@ def scaling_of_training_rows(windows: Windows, split: Split, config: ModelConfig
 
 def past_at_validation_end(prices: pd.DataFrame, windows: Windows, split: Split, config: RunConfig) -> Past:
     """Collect the past that ranges are calibrated on, as :meth:`forecastlib.Forecaster.fit` does."""
-    return past_at_the_end_of(windows.take(split.validation), prices, config.calibration.half_life)
+    return past_at_the_end_of(windows.take(split.validation), prices)
 
 
 def sessions_needed(config: RunConfig) -> int:

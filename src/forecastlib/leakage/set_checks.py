@@ -140,7 +140,7 @@ def calibration_comes_before_the_test(subject: Subject) -> Evidence:
     again = recipe.calibration(subject.changed_after(first), windows, split, config)
     moved = [
         name
-        for name in ("log_returns", "log_variance", "predictors", "session_returns", "weights")
+        for name in ("log_returns", "log_variance", "predictors", "session_returns")
         if not np.array_equal(getattr(past, name), getattr(again, name), equal_nan=True)
     ]
     culprits = [f"test set: {_dates(past.dates[shared])}"] if shared.any() else []

@@ -18,9 +18,11 @@ from forecastlib.prices import fingerprint
 from forecastlib.registry import Registered
 from forecastlib.serving.batching import Batching
 from forecastlib.serving.cache import LoadingCache
+from forecastlib.serving.catalogue import registered_models
 from forecastlib.serving.jobs import Training
 from forecastlib.serving.problems import Problem, busy, without_paths
 from forecastlib.serving.settings import Settings
+from forecastlib.sessions import known_range, resolve_calendar
 from forecastlib.sources import fetch_prices
 from forecastlib.tracking import connect
 
@@ -95,6 +97,12 @@ class Predictions:
         self._batching: Batching[tuple[str, str], Question, Forecast] = Batching(
             self._answer, threads=settings.prediction_threads
         )
+
+    def warm_up(self) -> None:
+        """Do what the first forecasts would otherwise wait for: open the registry, and work its calendars out."""
+        for model in registered_models():
+            symbol = str(model["symbol"])
+            known_range(resolve_calendar(symbol, self._settings.config(symbol).data.calendar))
 
     def ask(self, symbol: str, version: str, question: Question) -> Future[Forecast]:
         """Forecast with a registered version, from the source that it was trained from, and record the forecast.
@@ -224,7 +232,7 @@ def _forecasts(
     wanted = [date or newest for date in dates]
     different = list(dict.fromkeys(wanted))
     try:
-        rows = forecaster.predict(prices, different)
+        rows = forecaster.predict(prices, different, renew=True)
     except ForecastError as error:
         if len(different) == 1:
             return [error] * len(wanted)

@@ -11,7 +11,7 @@ and often nothing. So the distribution of a forecast is put together from parts 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -22,7 +22,7 @@ from forecastlib.config import CalibrationConfig
 from forecastlib.distribution import LEVELS, Distribution, weighted_quantiles
 from forecastlib.errors import IncompatibleModelError
 from forecastlib.uncertainty.past import Past
-from forecastlib.volatility import SMALLEST_VOLATILITY, volatility_predictors
+from forecastlib.volatility import SMALLEST_VOLATILITY
 
 Floats = npt.NDArray[np.float64]
 
@@ -30,6 +30,9 @@ PENALTY = 1e-5
 """Ridge penalty of the volatility regression, for each unit of weight: enough for predictors that hardly vary."""
 
 SESSIONS_A_YEAR = 252
+
+OUTCOMES_TO_RENEW = 750
+"""Known outcomes that ranges are renewed from: three years, with 25 independent ones over 30 sessions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +73,8 @@ class Calibration:
         Quantiles of the standardised residuals.
     count : int
         Sessions whose outcomes were learnt from.
+    until : Timestamp
+        The last session that was known.
     """
 
     horizons: tuple[int, ...]
@@ -79,14 +84,17 @@ class Calibration:
     levels: Floats
     scores: Floats
     count: int
+    until: pd.Timestamp
 
-    def scale(self, prices: pd.DataFrame) -> Floats:
-        """Return the volatility expected over each horizon after each session, shape (sessions, horizons).
+    def scale(self, predictors: Floats) -> Floats:
+        """Return the volatility expected over each horizon, shape (n, horizons).
 
-        The last row is the same to the last bit from the newest
-        :data:`forecastlib.volatility.PREDICTOR_SESSIONS` sessions as from the whole history.
+        Parameters
+        ----------
+        predictors
+            Shape (n, 8): the rows that :func:`forecastlib.volatility.volatility_predictors` has for the origins.
         """
-        return _scale(volatility_predictors(prices), self.volatility, self.horizons)
+        return _scale(predictors, self.volatility, self.horizons)
 
     def distribution(self, network: npt.ArrayLike, scale: npt.ArrayLike) -> Distribution:
         """Return the predictive distributions around what the network answers.
@@ -96,7 +104,7 @@ class Calibration:
         network
             Log returns that the network answers, shape (n, horizons).
         scale
-            Volatility expected at the same origins, same shape: the rows of :meth:`scale`.
+            Volatility expected at the same origins, same shape: what :meth:`scale` returns.
 
         Returns
         -------
@@ -106,6 +114,36 @@ class Calibration:
         centre = self.drift + self.network_weight * (np.asarray(network, dtype=np.float64) - self.drift)
         width = np.asarray(scale, dtype=np.float64)
         return Distribution(self.levels, centre[:, :, None] + width[:, :, None] * self.scores)
+
+    def renewed(self, past: Past, config: CalibrationConfig) -> Self:
+        """Return a calibration whose ranges are those of what is known by now.
+
+        How volatility is foreseen and what shape surprises have is learnt anew, as :func:`calibrate` does. Where the
+        model itself takes a stand, drift, weight of the network and the median in units of the volatility, it keeps to
+        it until it is trained again: the latest months say much about how wide ranges are, and little about where
+        prices go.
+
+        Parameters
+        ----------
+        past
+            What is known of the symbol to forecast.
+        config
+            The half-life.
+
+        Returns
+        -------
+        Calibration
+            Itself if fewer than :data:`OUTCOMES_TO_RENEW` outcomes are known, or none that it has not seen.
+        """
+        if past.known(-1).sum() < OUTCOMES_TO_RENEW or past.dates[-1] <= self.until:
+            return self
+        pool = _Pool([past], config)
+        volatility = pool.volatility()
+        scores = pool.scores(_scale(past.predictors, volatility, self.horizons), np.zeros_like(past.log_returns))
+        for new, own in zip(scores, self.scores, strict=True):
+            new += np.interp(0.5, self.levels, own) - np.interp(0.5, LEVELS, new)
+        count = int(pool.known[-1].sum())
+        return replace(self, volatility=volatility, levels=LEVELS, scores=scores, count=count, until=past.dates[-1])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the calibration in JSON's types; :meth:`from_dict` takes it back to the last bit."""
@@ -117,6 +155,7 @@ class Calibration:
             "levels": self.levels.tolist(),
             "scores": self.scores.tolist(),
             "count": self.count,
+            "until": f"{self.until:%Y-%m-%d}",
         }
 
     @classmethod
@@ -128,7 +167,7 @@ class Calibration:
         IncompatibleModelError
             If a part is missing or the shapes do not fit each other.
         """
-        names = ("horizons", "drift", "network_weight", "volatility", "levels", "scores", "count")
+        names = ("horizons", "drift", "network_weight", "volatility", "levels", "scores", "count", "until")
         missing = sorted(set(names) - set(saved))
         if missing:
             raise IncompatibleModelError(f"the saved calibration lacks {', '.join(missing)}; train the model again")
@@ -143,7 +182,16 @@ class Calibration:
                 f"expected finite numbers of the shapes {expected} in the saved calibration; got {shapes}; "
                 "train the model again"
             )
-        return cls(horizons, drift, float(saved["network_weight"]), volatility, levels, scores, int(saved["count"]))
+        return cls(
+            horizons,
+            drift,
+            float(saved["network_weight"]),
+            volatility,
+            levels,
+            scores,
+            int(saved["count"]),
+            pd.Timestamp(saved["until"]),
+        )
 
 
 def calibrate(
@@ -176,30 +224,57 @@ def calibrate(
     -------
     Calibration
     """
-    weights = np.concatenate([past.weights for past in pasts])
-    predictors = np.concatenate([past.predictors for past in pasts])
-    actual = np.concatenate([past.log_returns for past in pasts])
-    ahead = np.concatenate([past.log_variance for past in pasts])
-    known = [np.concatenate([past.known(i) for past in pasts]) for i in range(len(horizons))]
-    volatility = np.stack([_ridge(predictors[rows], ahead[rows, i], weights[rows]) for i, rows in enumerate(known)])
-    scale = _scale(predictors, volatility, horizons)
+    pool = _Pool(pasts, config)
+    volatility = pool.volatility()
+    scale = _scale(pool.predictors, volatility, horizons)
     drift = posterior_drift(pasts, config) * np.asarray(horizons, dtype=np.float64)
     at = _positions(pasts, answers)
     given = config.network_weight
     weight = (
-        supported_weight((answers.log_returns - drift) / scale[at], (actual[at] - drift) / scale[at], horizons)
+        supported_weight((answers.log_returns - drift) / scale[at], (pool.actual[at] - drift) / scale[at], horizons)
         if given is None
         else given
     )
-    moved = np.zeros_like(actual)
+    moved = np.zeros_like(pool.actual)
     moved[at] = weight * (answers.log_returns - drift)
-    scores = []
-    for i, rows in enumerate(known):
-        surprise = actual[rows, i] - np.average(actual[rows, i], weights=weights[rows]) - moved[rows, i]
-        scores.append(weighted_quantiles(surprise / scale[rows, i], weights[rows], LEVELS))
     return Calibration(
-        tuple(int(h) for h in horizons), drift, weight, volatility, LEVELS, np.stack(scores), int(known[-1].sum())
+        horizons=tuple(int(h) for h in horizons),
+        drift=drift,
+        network_weight=weight,
+        volatility=volatility,
+        levels=LEVELS,
+        scores=pool.scores(scale, moved),
+        count=int(pool.known[-1].sum()),
+        until=max(past.dates[-1] for past in pasts),
     )
+
+
+class _Pool:
+    """The pasts of all symbols as one sample, and what is learnt from it."""
+
+    def __init__(self, pasts: Sequence[Past], config: CalibrationConfig) -> None:
+        self.predictors = np.concatenate([past.predictors for past in pasts])
+        self.actual = np.concatenate([past.log_returns for past in pasts])
+        self.known = [np.concatenate([past.known(i) for past in pasts]) for i in range(self.actual.shape[1])]
+        self._ahead = np.concatenate([past.log_variance for past in pasts])
+        self._weights = np.concatenate([past.weights(config.half_life) for past in pasts])
+
+    def volatility(self) -> Floats:
+        """Return the coefficients of the autoregression of each horizon, shape (H, 8)."""
+        of_horizons = [
+            _ridge(self.predictors[rows], self._ahead[rows, i], self._weights[rows])
+            for i, rows in enumerate(self.known)
+        ]
+        return np.stack(of_horizons)
+
+    def scores(self, scale: Floats, moved: Floats) -> Floats:
+        """Return the quantiles of the standardised residuals less what the network ``moved`` them by, (H, Q)."""
+        of_horizons = []
+        for i, rows in enumerate(self.known):
+            actual, weights = self.actual[rows, i], self._weights[rows]
+            surprise = actual - np.average(actual, weights=weights) - moved[rows, i]
+            of_horizons.append(weighted_quantiles(surprise / scale[rows, i], weights, LEVELS))
+        return np.stack(of_horizons)
 
 
 def posterior_drift(pasts: Sequence[Past], config: CalibrationConfig) -> float:
@@ -222,7 +297,7 @@ def posterior_drift(pasts: Sequence[Past], config: CalibrationConfig) -> float:
         Between the prior and the weighted mean of the past.
     """
     returns = np.concatenate([past.session_returns[1:] for past in pasts])
-    weights = np.concatenate([past.weights[1:] for past in pasts])
+    weights = np.concatenate([past.weights(config.half_life)[1:] for past in pasts])
     mean = np.average(returns, weights=weights)
     effective = weights.sum() ** 2 / (weights**2).sum() / len(pasts)  # symbols move together: they count as one
     error = np.average((returns - mean) ** 2, weights=weights) / effective

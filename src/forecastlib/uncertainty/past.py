@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -38,8 +39,8 @@ class Past:
         What was known after each session, :func:`forecastlib.volatility.volatility_predictors`.
     session_returns : ndarray, shape (n,)
         Log return of each session itself; 0 for the first.
-    weights : ndarray, shape (n,)
-        How much a session counts: 1 for the newest, half of it for one that is ``half_life`` sessions older.
+    horizons : tuple of int
+        Sessions ahead, one a column.
     """
 
     dates: pd.DatetimeIndex
@@ -47,7 +48,7 @@ class Past:
     log_variance: Floats
     predictors: Floats
     session_returns: Floats
-    weights: Floats
+    horizons: tuple[int, ...]
 
     def known(self, horizon: int) -> npt.NDArray[np.bool_]:
         """Tell which sessions are to be learnt from, for the horizon in a column."""
@@ -55,8 +56,28 @@ class Past:
         usable[:FIRST_ROW] = False
         return usable
 
+    def weights(self, half_life: float) -> Floats:
+        """Return how much each session counts: 1 the newest, half of it one that is ``half_life`` sessions older."""
+        weights: Floats = 0.5 ** (np.arange(len(self.dates))[::-1] / half_life)
+        return weights
 
-def known_past(prices: pd.DataFrame, until: pd.Timestamp, horizons: Sequence[int], half_life: float) -> Past:
+    def until(self, date: pd.Timestamp) -> Self:
+        """Return what was known on an earlier date: the same as :func:`known_past` finds for it."""
+        n = int(self.dates.searchsorted(date, side="right"))
+        log_returns, log_variance = self.log_returns[:n].copy(), self.log_variance[:n].copy()
+        for i, h in enumerate(self.horizons):
+            log_returns[max(n - h, 0) :, i] = log_variance[max(n - h, 0) :, i] = np.nan
+        return replace(
+            self,
+            dates=self.dates[:n],
+            log_returns=log_returns,
+            log_variance=log_variance,
+            predictors=self.predictors[:n],
+            session_returns=self.session_returns[:n],
+        )
+
+
+def known_past(prices: pd.DataFrame, until: pd.Timestamp, horizons: Sequence[int]) -> Past:
     """Collect what was known on a date.
 
     Parameters
@@ -67,8 +88,6 @@ def known_past(prices: pd.DataFrame, until: pd.Timestamp, horizons: Sequence[int
         The last session that may be known: that on which the last validation label is.
     horizons
         Sessions ahead, increasing.
-    half_life
-        Sessions after which a session counts half.
 
     Raises
     ------
@@ -100,13 +119,13 @@ def known_past(prices: pd.DataFrame, until: pd.Timestamp, horizons: Sequence[int
         log_variance=log_variance,
         predictors=volatility_predictors(known),
         session_returns=np.diff(log_close, prepend=log_close[0]),
-        weights=0.5 ** (np.arange(n)[::-1] / half_life),
+        horizons=tuple(int(h) for h in horizons),
     )
 
 
-def past_at_the_end_of(validation: Windows, prices: pd.DataFrame, half_life: float) -> Past:
+def past_at_the_end_of(validation: Windows, prices: pd.DataFrame) -> Past:
     """Collect what was known of a symbol on the day on which the last validation label was.
 
     Ranges are calibrated on it, whose last label comes before the first test origin.
     """
-    return known_past(prices, validation.label_dates.max(), validation.config.horizons, half_life)
+    return known_past(prices, validation.label_dates.max(), validation.config.horizons)

@@ -125,7 +125,7 @@ def compute(task: Task, prices: pd.DataFrame, windows: Windows, split: Split, co
         seeded = config.replace(seed=task.seed)
         forecaster = Forecaster(seeded).fit(prices, split=split, progress=False)
         test = windows.take(split.test)
-        _, distribution = forecaster.predict_distribution(prices, test.origins)
+        _, distribution = forecaster.predict_distribution(prices, test.origins, renew=True)
         frame = worded(test, prices, distribution, seeded, f"{LSTM}_{task.seed}")
         flat = distribution.quantiles.reshape(len(frame), -1).astype(np.float32)
         frame = pd.concat([frame, pd.DataFrame(flat, columns=QUANTILES)], axis=1)
