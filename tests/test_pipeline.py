@@ -159,7 +159,8 @@ def test_a_model_that_is_better_on_the_same_newest_origins_becomes_champion(firs
     after = max(one.metadata.sets["validation"]["last_label"] for one in both)
     prices = tiny.prices()
     origins = prices.index[prices.index > after][:-14]
-    scores = [evaluate(one.predict(prices, origins, renew=True), prices).scores.loc[one.metadata.version] for one in both]
+    forecasts = {one.metadata.version: one.predict(prices, origins, renew=True) for one in both}
+    scores = [evaluate(frame, prices).scores.loc[version] for version, frame in forecasts.items()]
     ratios = [(1 - score["skill"]).mean() for score in scores]
     assert third.reason == (
         f"MAE / MAE of the random walk {ratios[0]:.4f}, champion {ratios[1]:.4f}, on the same newest origins"
