@@ -2,15 +2,22 @@
 
 Starts `forecastlib serve` on a free port and asks it for forecasts at a steady rate, first alone, then while trainings
 run; then many more, to see its memory. The rate does not wait for answers: a slow one does not slow the next.
+
+Beside every phase stands a control: a bare event loop, at the same priority and in a session of its own as the service
+is, whose process computes about as much, but without Python's lock. What it suffers from is the machine, busy with
+something else.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
+import hashlib
 import os
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -60,36 +67,78 @@ def show(name: str, times: list[float], statuses: list[int]) -> None:
     )
 
 
-async def stalls(client: httpx.AsyncClient) -> str:
-    """Return what the service has seen of its own event loop since it was asked last."""
-    return (await client.get("/stalls")).text
+class Clock:
+    """Sleeps in an event loop: how late it is woken up says how long the loop stood still."""
+
+    def __init__(self) -> None:
+        self._late: list[float] = []
+
+    async def tick(self) -> None:
+        """Go on for ever."""
+        while True:
+            began = time.perf_counter()
+            await asyncio.sleep(0.005)
+            self._late.append(1000 * (time.perf_counter() - began - 0.005))
+
+    def said(self) -> str:
+        """Word what was seen since the last time."""
+        seen, self._late[:] = list(self._late), []
+        over = sum(one > 50 for one in seen)
+        return f"p99 {share(seen, 0.99):.0f} ms, max {max(seen):.0f}, over 50 ms {over} of {len(seen)}"
 
 
-async def measure(address: str, pid: int, rate: float, seconds: float, many: int) -> None:
+def compute(rate: float = 20.0, seconds: float = 0.025, block: bytes = bytes(1_000_000)) -> None:
+    """Take as much of a processor as forecasts do, without Python's lock: hashes of large blocks need none."""
+    start, n = time.perf_counter(), 0
+    while True:
+        time.sleep(max(0.0, start + n / rate - time.perf_counter()))
+        n += 1
+        began = time.thread_time()
+        while time.thread_time() - began < seconds:
+            hashlib.sha256(block)
+
+
+async def control() -> None:
+    """Be the control: a clock that answers each line with what it has seen."""
+    clock, loop = Clock(), asyncio.get_running_loop()
+    threading.Thread(target=compute, daemon=True).start()
+    loop.add_reader(sys.stdin, lambda: sys.stdin.readline() and print(clock.said(), flush=True))
+    await clock.tick()
+
+
+async def stalls(client: httpx.AsyncClient, bare: subprocess.Popen[str]) -> str:
+    """Return how late the event loops of the service and of the control were since they were asked last."""
+    assert bare.stdin is not None and bare.stdout is not None
+    bare.stdin.write("\n")
+    bare.stdin.flush()
+    return f"  event loop late by: {(await client.get('/stalls')).json()}; control: {bare.stdout.readline().strip()}"
+
+
+async def measure(address: str, pid: int, bare: subprocess.Popen[str], rate: float, seconds: float, many: int) -> None:
     """Go through all phases."""
     limits = httpx.Limits(max_connections=200)
     async with httpx.AsyncClient(base_url=address, timeout=60, limits=limits) as client:
         for day in DAYS[:20]:
             (await client.post("/predict", json={"symbol": "^IXIC", "date": day})).raise_for_status()
-        await stalls(client)
+        await stalls(client, bare)
         one: list[float] = []
         for day in DAYS[20:120]:
             began = time.perf_counter()
             (await client.post("/predict", json={"symbol": "^IXIC", "date": day})).raise_for_status()
             one.append(1000 * (time.perf_counter() - began))
         show("alone, one after the other", one, [200] * len(one))
-        click.echo(await stalls(client))
+        click.echo(await stalls(client, bare))
         show(f"alone, {rate:g} a second", *await steady(client, rate, seconds))
-        click.echo(await stalls(client))
+        click.echo(await stalls(client, bare))
         for symbol in ("^IXIC", "^GSPC"):
             body = {"symbol": symbol, "training_days": 5000, "force_retrain": True}
             (await client.post("/train", json=body)).raise_for_status()
         while not all(job["progress"] for job in (await client.get("/jobs?status=started")).json()["jobs"]):
             await asyncio.sleep(1)  # until both are in their epochs
-        await stalls(client)
+        await stalls(client, bare)
         show(f"two trainings, {rate:g} a second", *await steady(client, rate, seconds))
         running = (await client.get("/jobs?status=started")).json()["jobs"]
-        click.echo(f"{await stalls(client)}; epochs {[job['progress'][-1]['epoch'] for job in running]}")
+        click.echo(f"{await stalls(client, bare)}; epochs {[job['progress'][-1]['epoch'] for job in running]}")
         sizes = {}
         for n in range(1, many + 1):
             answer = await client.post("/predict", json={"symbol": "^IXIC", "date": DAYS[n * 37 % len(DAYS)]})
@@ -105,46 +154,33 @@ async def measure(address: str, pid: int, rate: float, seconds: float, many: int
 @click.option("--many", default=5000, show_default=True)
 def main(rate: float, seconds: float, many: int) -> None:
     """Measure the service of the present project."""
-    command = [sys.executable, __file__, "--serve"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
-        assert server.stdout is not None
-        address = server.stdout.readline().strip()
+    # Sessions of their own, as a service has one: Linux may share the processor by session, and this one asks.
+    options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    start = functools.partial(subprocess.Popen, **options, start_new_session=True)
+    with start([sys.executable, __file__, "--serve"]) as server, start([sys.executable, __file__, "--clock"]) as bare:
         try:
-            asyncio.run(measure(address, server.pid, rate, seconds, many))
+            asyncio.run(measure(server.stdout.readline().strip(), server.pid, bare, rate, seconds, many))
         finally:
             server.terminate()
+            bare.terminate()
 
 
 def serve_watched() -> None:
-    """Serve with a clock in the event loop: how late it is woken up says how long the loop stood still."""
+    """Serve with a clock in the event loop."""
     from forecastlib.serving import Settings, create_app, server
 
-    late: list[float] = []
+    clock = Clock()
 
     def watched(settings: Settings) -> object:
         app = create_app(settings)
-
-        async def tick() -> None:
-            while True:
-                began = time.perf_counter()
-                await asyncio.sleep(0.005)
-                late.append(1000 * (time.perf_counter() - began - 0.005))
-
         inner = app.router.lifespan_context
 
         def with_clock(given: object) -> object:
-            asyncio.get_running_loop().create_task(tick())
+            asyncio.get_running_loop().create_task(clock.tick())
             return inner(given)
 
         app.router.lifespan_context = with_clock
-
-        @app.get("/stalls")
-        async def stalls_seen() -> str:
-            seen, late[:] = list(late), []
-            over = sum(one > 50 for one in seen)
-            worst = f"p99 {share(seen, 0.99):.0f} ms, max {max(seen):.0f}, over 50 ms {over} of {len(seen)}"
-            return f"  event loop late by: {worst}"
-
+        app.get("/stalls")(clock.said)
         return app
 
     server.create_app = watched  # type: ignore[assignment]
@@ -155,4 +191,9 @@ def serve_watched() -> None:
 
 
 if __name__ == "__main__":
-    serve_watched() if "--serve" in sys.argv else main()
+    if "--serve" in sys.argv:
+        serve_watched()
+    elif "--clock" in sys.argv:
+        asyncio.run(control())
+    else:
+        main()

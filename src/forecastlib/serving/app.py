@@ -69,8 +69,9 @@ def create_app(settings: Settings | None = None, *, log_to: TextIO | None = None
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await anyio.to_thread.run_sync(service.jobs.start)
-        # What the libraries have allocated stays for good: without it, a full collection would take long enough to be
-        # felt by whoever waits for an answer.
+        await anyio.to_thread.run_sync(service.warm_up)
+        # What the libraries have allocated stays for good: looked through again in each full collection, it would hold
+        # up the event loop for as long as whoever waits for an answer can feel.
         gc.collect()
         gc.freeze()
         service.log.info("serving", home=str(settings.home), keys=len(service.keys.all()))
