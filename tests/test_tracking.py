@@ -16,6 +16,7 @@ import tiny
 
 from forecastlib import tracking
 from forecastlib.config import RunConfig
+from forecastlib.locks import alone
 from forecastlib.prices import fingerprint
 
 
@@ -57,6 +58,16 @@ def test_connecting_again_gives_the_same_store_and_follows_the_root(store, tmp_p
     assert "MLFLOW_TRACKING_URI" not in os.environ
     assert tracking.experiment_id(tracking.connect()) == first
     assert mlflow.get_tracking_uri() == f"sqlite:///{store}/mlruns/mlflow.db"
+
+
+def test_connecting_again_waits_for_no_other_process(store, monkeypatch):
+    tracking.connect()
+    monkeypatch.setattr(tracking, "alone", lambda file: alone(file, patience=0.0))
+    with alone(store / "mlruns" / "mlflow.lock"):
+        tracking.connect()
+        monkeypatch.setattr(tracking, "_made", set())
+        with pytest.raises(TimeoutError):
+            tracking.connect()
 
 
 def test_a_tracking_uri_of_the_environment_is_respected(tmp_path, monkeypatch, home):

@@ -75,14 +75,30 @@ def _keep_artifacts_relative(uri: str, experiment: str) -> None:
         database.execute(change, (experiment,))
 
 
+_made: set[tuple[str, int]] = set()
+"""Local databases that this process has seen whole, each with the number that the file system knows it by."""
+
+
 @contextlib.contextmanager
 def _only_one_creates(uri: str) -> Iterator[None]:
-    """Let one process at a time look at a local database: creating its tables twice at once fails."""
+    """Let one process at a time look at a local database for the first time: creating its tables twice at once fails.
+
+    Later looks wait for nobody, so that a process which is stopped, or has little of the processor, stops no other.
+    """
     if not uri.startswith("sqlite:"):
         yield
         return
-    with alone(Path(uri.removeprefix("sqlite:///")).with_suffix(".lock")):
+    file = Path(uri.removeprefix("sqlite:///"))
+    if _as_seen(uri, file) in _made:
         yield
+        return
+    with alone(file.with_suffix(".lock")):
+        yield
+    _made.add(_as_seen(uri, file))
+
+
+def _as_seen(uri: str, file: Path) -> tuple[str, int]:
+    return uri, file.stat().st_ino if file.is_file() else 0
 
 
 @contextlib.contextmanager
