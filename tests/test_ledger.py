@@ -675,6 +675,20 @@ def test_readers_do_not_wait_for_a_writer(tmp_path, prices):
         assert ledger.count() == 2
 
 
+def test_who_waits_too_long_for_a_writer_is_told_and_nothing_is_written(url, ledger, prices):
+    ledger.record(forecasts_of(prices, [60]))
+    lock = "LOCK TABLE forecasts IN EXCLUSIVE MODE" if url.startswith("postgresql") else "DELETE FROM forecasts"
+    other = sa.create_engine(parse_url(url), poolclass=sa.NullPool)
+    with Ledger(url, patience=0.2) as hurried, other.connect() as writer:
+        writer.exec_driver_sql(lock)
+        for work in (lambda: hurried.record(forecasts_of(prices, [61])), lambda: hurried.settle(prices)):
+            with pytest.raises(LedgerError, match="lock"):
+                work()
+        writer.rollback()
+        assert hurried.count() == 2
+        assert hurried.record(forecasts_of(prices, [61])) == 2
+
+
 # Errors
 
 

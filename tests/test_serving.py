@@ -7,6 +7,7 @@ import re
 import resource
 import shutil
 import sqlite3
+import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,19 +16,22 @@ import pandas as pd
 import pytest
 import tiny
 from fastapi.testclient import TestClient
+from mlflow.exceptions import MlflowException
 from serving_project import PARAMETERS, client, settings
 
 from forecastlib import registry, tracking
 from forecastlib.errors import ConfigError
 from forecastlib.forecaster import Forecaster
 from forecastlib.ledger import Ledger
-from forecastlib.serving import create_app
+from forecastlib.locks import alone
+from forecastlib.serving import create_app, predictions
 from forecastlib.serving.cache import LoadingCache
 from forecastlib.serving.keys import KeyFile
 from forecastlib.serving.predictions import Question
 from forecastlib.serving.problems import without_paths
 from forecastlib.serving.server import serve
 from forecastlib.serving.settings import Settings, is_loopback
+from forecastlib.sessions import calendars
 
 SYMBOL = "^IXIC"
 
@@ -333,6 +337,23 @@ def test_fifty_models_in_turn_stay_within_the_bound_and_those_that_gave_way_are_
     assert resident[1] - resident[0] < 250, resident  # what forty models took would be far more if it were kept
 
 
+def test_what_first_forecasts_would_wait_for_is_loaded_before_anything_is_served(served):
+    calendars._load.cache_clear()
+    with TestClient(served.app):
+        assert calendars._load.cache_info().currsize == 1  # that of the one model's symbol
+
+
+def test_a_registry_out_of_reach_does_not_keep_the_service_from_starting(served, monkeypatch):
+    def unreachable():
+        raise MlflowException("the server is down")
+
+    monkeypatch.setattr(predictions, "registered_models", unreachable)
+    with client() as opened:
+        assert opened.get("/health").json()["status"] == "ok"
+    (told,) = (json.loads(line) for line in Path("service.log").read_text().splitlines() if "not warmed up" in line)
+    assert told["exception"][0]["exc_value"] == "the server is down"
+
+
 def test_an_application_can_be_stopped_and_started_again(served):
     app = served.app
     with TestClient(app) as again:
@@ -396,6 +417,46 @@ class TestEveryAnswer:
             assert "jobs.db" not in problem(answer, 503, "store_unavailable")
             assert int(answer.headers["Retry-After"]) > 0
         assert served.get("/health").json()["status"] == "ok"
+
+    def test_a_locked_ledger_is_said_to_be_busy_and_the_forecast_is_there_once_it_is_free(self, served):
+        """A forecast that could not be recorded is not handed out; what only reads is served."""
+        other = sqlite3.connect(Path("mlruns") / "ledger.db", isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+        try:
+            with ThreadPoolExecutor(8) as threads:
+                began = time.monotonic()
+                answers = list(threads.map(lambda day: predict(served, date=f"2016-03-{day:02}"), range(7, 15)))
+                seconds = time.monotonic() - began
+            assert served.get("/predictions").status_code == 200
+            assert served.get("/health").status_code == 200
+        finally:
+            other.close()
+        for answer in answers:
+            assert "ledger.db" not in problem(answer, 503, "store_unavailable")
+            assert int(answer.headers["Retry-After"]) > 0
+        assert seconds < 15
+        assert Ledger().count(since="2016-03-07", until="2016-03-14") == 0
+        predict(served, date="2016-03-07").raise_for_status()
+        assert Ledger().count(since="2016-03-07", until="2016-03-14") == len(PARAMETERS["horizons"])
+
+    def test_a_ledger_that_is_locked_for_a_moment_is_waited_for(self, served):
+        with client(settings(database_seconds=30.0)) as patient:
+            predict(patient, date="2016-04-01").raise_for_status()  # loads the model
+            other = sqlite3.connect(Path("mlruns") / "ledger.db", isolation_level=None, check_same_thread=False)
+            other.execute("BEGIN EXCLUSIVE")
+            with ThreadPoolExecutor(1) as thread:
+                asked = thread.submit(predict, patient, date="2016-04-04")
+                with pytest.raises(TimeoutError):
+                    asked.result(timeout=1.0)
+                other.close()
+                asked.result(timeout=30).raise_for_status()
+        assert Ledger().count(since="2016-04-04", until="2016-04-04") == len(PARAMETERS["horizons"])
+
+    def test_a_training_that_stands_still_while_it_opens_the_registry_holds_nobody_up(self, served):
+        with alone(Path("mlruns") / "mlflow.lock"):
+            served.app.state.service.predictions.forget()
+            predict(served, date="2016-05-02").raise_for_status()
+            assert served.get("/models").status_code == 200
 
 
 class TestLimits:

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 _SECRET = re.compile(r"pass|secret|token|key", re.IGNORECASE)
-_WAIT_SECONDS = 30
+_CONNECT_SECONDS = 30
+
+PATIENCE = 30.0
+"""Seconds to wait for others who write."""
 
 
 def parse_url(url: str) -> URL:
@@ -61,7 +64,7 @@ def file_of(url: URL) -> str | None:
     return file if file and file != ":memory:" and not file.startswith("file:") else None
 
 
-def open_engine(url: URL, *, keep_connections: bool = False) -> Engine:
+def open_engine(url: URL, *, keep_connections: bool = False, patience: float = PATIENCE) -> Engine:
     """Return an engine whose transactions begin at their beginning; those of :func:`writing` with the lock.
 
     Parameters
@@ -70,6 +73,8 @@ def open_engine(url: URL, *, keep_connections: bool = False) -> Engine:
         Of :func:`parse_url`.
     keep_connections
         Whether to pool connections, for an engine that is used again and again, by several threads.
+    patience
+        Seconds to wait for others who hold a lock; what was to be done then fails, and can be tried again.
 
     Raises
     ------
@@ -80,7 +85,9 @@ def open_engine(url: URL, *, keep_connections: bool = False) -> Engine:
 
     options: dict[str, Any] = {} if keep_connections else {"poolclass": sa.NullPool}
     if url.get_backend_name() == "postgresql":
-        waiting: dict[str, Any] = {} if "connect_timeout" in url.query else {"connect_timeout": _WAIT_SECONDS}
+        # What the URL says of these itself is the operator's wish.
+        usual = {"connect_timeout": _CONNECT_SECONDS, "options": f"-c lock_timeout={int(1000 * patience)}"}
+        waiting = {name: value for name, value in usual.items() if name not in url.query}
         try:
             # A server may have closed what was kept: look before each use.
             return sa.create_engine(url, connect_args=waiting, pool_pre_ping=keep_connections, **options)
@@ -88,7 +95,7 @@ def open_engine(url: URL, *, keep_connections: bool = False) -> Engine:
             raise ModuleNotFoundError(f"{error}; pip install 'forecastlib[postgres]'") from None
     if keep_connections and file_of(url) is None:  # in memory: what another connection would not see
         options["poolclass"] = sa.StaticPool
-    engine = sa.create_engine(url, connect_args={"timeout": _WAIT_SECONDS, "check_same_thread": False}, **options)
+    engine = sa.create_engine(url, connect_args={"timeout": patience, "check_same_thread": False}, **options)
 
     # Python's sqlite3 begins a transaction late, and none around CREATE TABLE: begin it here; to write, with the lock.
     @sa.event.listens_for(engine, "connect")

@@ -14,7 +14,7 @@ import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from forecastlib.database import file_of, masked, open_engine, parse_url, reason_of, writing
+from forecastlib.database import PATIENCE, file_of, masked, open_engine, parse_url, reason_of, writing
 from forecastlib.errors import ConfigError, DataQualityError, LedgerError
 from forecastlib.forecasts import COVERAGES, require_forecasts
 from forecastlib.ledger import scores
@@ -41,6 +41,8 @@ class Ledger:
         ``sqlite:///FILE`` (a relative path begins at the project's root) or ``postgresql://USER:PASSWORD@HOST/NAME``;
         None: what the variable ``FORECASTLIB_LEDGER`` says, else ``mlruns/ledger.db`` of the project. The tables are
         made, or brought to the present version, when it is opened.
+    patience
+        Seconds to wait for others who write; after that it is a :class:`LedgerError`, and nothing has been written.
 
     Attributes
     ----------
@@ -64,7 +66,7 @@ class Ledger:
     >>> ledger.scorecard(symbol="^IXIC")                 # doctest: +SKIP
     """
 
-    def __init__(self, url: str | None = None) -> None:
+    def __init__(self, url: str | None = None, *, patience: float = PATIENCE) -> None:
         root = project_root()
         self._url = parse_url(url or os.environ.get(LEDGER_VARIABLE) or f"sqlite:///{root / 'mlruns' / 'ledger.db'}")
         self.name = masked(self._url)
@@ -79,7 +81,7 @@ class Ledger:
         try:
             # Two processes that switch a new file to write-ahead logging at once would get in each other's way.
             with alone(path.with_suffix(".lock")) if file else nullcontext(), self._worded():
-                self._engine = open_engine(self._url, keep_connections=True)
+                self._engine = open_engine(self._url, keep_connections=True, patience=patience)
                 self._prepare(write_ahead=bool(file))
         except OSError as error:
             raise LedgerError(f"ledger {self.name}: {error}") from None

@@ -9,6 +9,7 @@ import uvicorn
 
 from forecastlib.errors import ConfigError
 from forecastlib.serving.app import create_app
+from forecastlib.serving.connections import impatient
 from forecastlib.serving.keys import KeyFile
 from forecastlib.serving.settings import Settings, is_loopback
 
@@ -46,6 +47,7 @@ def serve(settings: Settings, announce: Callable[[str], None] = print) -> None:
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=_GRACE,
+        http=impatient(settings.client_seconds),
     )
     listening = config.bind_socket()
     # The event loop does so for sockets that it opens itself: without it, each answer waits 40 ms for the client's ACK.

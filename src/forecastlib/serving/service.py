@@ -38,7 +38,7 @@ class Service:
         self.log = log
         self.keys = KeyFile(settings.keys_file)
         self.rate = RateLimit(per_second=settings.requests_per_second, burst=settings.request_burst)
-        self.ledger = Ledger(settings.ledger_url)
+        self.ledger = Ledger(settings.ledger_url, patience=settings.database_seconds)
         self.store = JobStore(settings.database, settings.database_seconds)
         self.predictions = Predictions(settings, self.ledger)
         self.jobs = Jobs(settings, self.store, log, on_change=self.predictions.forget)
@@ -56,6 +56,13 @@ class Service:
         """Do anything else that would hold up the event loop, in a thread."""
         with self._others.one():
             return await anyio.to_thread.run_sync(work, limiter=self._threads)
+
+    def warm_up(self) -> None:
+        """Spare the first callers what has to be loaded once; a registry out of reach is their answer, not the end."""
+        try:
+            self.predictions.warm_up()
+        except Exception as error:
+            self.log.warning("not warmed up", exc_info=error)
 
     def close(self) -> None:
         """Answer what has been asked, and close the databases."""

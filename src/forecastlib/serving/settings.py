@@ -44,9 +44,14 @@ class Settings(BaseModel):
 
     body_bytes: int = Field(default=64 * 1024, ge=256, description="Largest body of a request.")
     body_seconds: float = Field(default=10.0, gt=0.0, description="Longest time for a body to arrive.")
+    client_seconds: float = Field(
+        default=10.0,
+        gt=0.0,
+        description="Longest time for the head of a request to come, or for an answer to be taken.",
+    )
     requests_per_second: float = Field(default=50.0, gt=0.0, description="Rate allowed to each caller.")
     request_burst: int = Field(default=100, ge=1, description="Requests a caller may make at once.")
-    database_seconds: float = Field(default=5.0, ge=0.0, description="Patience with a locked database of jobs.")
+    database_seconds: float = Field(default=5.0, ge=0.0, description="Patience with a locked database.")
     shutdown_seconds: float = Field(default=20.0, ge=0.0, description="Time for running trainings when stopped.")
 
     def __init__(self, **values: Any) -> None:

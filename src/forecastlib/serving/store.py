@@ -82,18 +82,12 @@ class JobStore:
     url
         ``sqlite:///FILE`` or a PostgreSQL URL.
     patience
-        Seconds to wait for others who write to an SQLite database.
+        Seconds to wait for others who write.
     """
 
     def __init__(self, url: str, patience: float = 5.0) -> None:
         parsed = parse_url(url)
-        self._engine = open_engine(parsed, keep_connections=True)
-        if parsed.get_backend_name() == "sqlite":
-
-            @sa.event.listens_for(self._engine, "connect")
-            def _wait(connection: Any, _: Any) -> None:
-                connection.execute(f"PRAGMA busy_timeout = {int(1000 * patience)}")
-
+        self._engine = open_engine(parsed, keep_connections=True, patience=patience)
         file = file_of(parsed)
         with alone(Path(file).with_suffix(".lock")) if file else nullcontext():
             _metadata.create_all(self._engine)
