@@ -134,7 +134,7 @@ def test_every_model_has_forecast_every_test_origin_and_mc_dropout_every_fifth(r
     windows, splits = TWO.of(prices, CONFIG)
     tested = np.concatenate([split.test for split in splits])
     counts = result.forecasts.groupby(["model_version", "horizon"]).size()
-    for model in (*BASELINES, "lstm_0", "lstm_1", "lstm", "lstm_adaptive"):
+    for model in (*BASELINES, "lstm_0", "lstm_1", "lstm", "lstm_as_trained", "lstm_adaptive"):
         assert counts[model].tolist() == [len(tested)] * 2
     assert counts[MC_DROPOUT].tolist() == [sum(len(split.test[::5]) for split in splits)] * 2
     assert result.models[0] == "random_walk"
@@ -143,6 +143,16 @@ def test_every_model_has_forecast_every_test_origin_and_mc_dropout_every_fifth(r
     for fold, split in enumerate(splits, start=1):
         of_fold = result.forecasts[(result.forecasts["fold"] == fold) & (result.forecasts["model_version"] == "lstm")]
         assert set(of_fold["origin"]) == set(windows.origins[split.test])
+
+
+@pytest.mark.slow
+def test_ranges_are_renewed_and_those_as_trained_stand_beside_them(result):
+    by_model = result.forecasts.set_index(["model_version", "fold", "origin", "horizon"])
+    renewed, trained = (by_model.loc[model] for model in ("lstm", "lstm_as_trained"))
+    same = renewed["upper_95"] == trained["upper_95"]
+    assert same.loc[1].iloc[0] and same.loc[1].mean() > 0.5, "there was too little to renew from"
+    assert same.loc[2].mean() < 0.1
+    assert (trained["crps"] > 0).all() and not renewed["crps"].equals(trained["crps"])
 
 
 @pytest.mark.slow
@@ -424,12 +434,12 @@ def test_a_task_that_fails_is_named_and_its_processes_end(prices, tmp_path):
 def test_the_mean_of_seeds_averages_quantiles():
     rng = np.random.default_rng(0)
     parts = []
-    for _ in range(3):
+    for seed in range(3):
         quantiles = np.sort(rng.normal(size=(8, len(LEVELS))), axis=1).astype(np.float32)
-        parts.append(pd.DataFrame(quantiles, columns=QUANTILES).assign(horizon=[3, 5] * 4))
-    sampled = pd.DataFrame(np.nan, index=range(2), columns=QUANTILES).assign(horizon=[3, 5])  # MC dropout has none
-    parts[0] = pd.concat([parts[0], sampled], ignore_index=True)
-    found = mean_of_seeds(parts).quantiles
+        parts.append(
+            pd.DataFrame(quantiles, columns=QUANTILES).assign(horizon=[3, 5] * 4, model_version=f"lstm_{seed}")
+        )
+    found = mean_of_seeds(pd.concat(parts, ignore_index=True)).quantiles
     assert found.shape == (4, 2, len(LEVELS))
     expected = sum(float(part.loc[5, "quantile_0.500"]) for part in parts) / 3
     assert found[2, 1, 99] == pytest.approx(expected, rel=1e-12)

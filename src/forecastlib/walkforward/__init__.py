@@ -16,9 +16,10 @@ What a task led to is kept under a name derived from everything that determines 
 
 =======================  ==========================================================================================
 ``random_walk`` ...      the baselines, by their names
-``lstm_0``, ``lstm_1``   the network, one a seed
+``lstm_0``, ``lstm_1``   the network, one a seed; its ranges are renewed each month, see ``Forecaster.predict``
 ``lstm``                 the mean of the seeds: of their point forecasts, and of their quantiles
-``lstm_adaptive``        the same, its ranges widened or narrowed by how earlier ones have fared
+``lstm_as_trained``      the same, with the ranges of the end of training: they know as much as those of the baselines
+``lstm_adaptive``        ``lstm``, its ranges widened or narrowed by how earlier ones have fared
 ``mc_dropout``           the network of the first seed with the ranges of MC dropout alone, at every fifth origin
 =======================  ==========================================================================================
 """

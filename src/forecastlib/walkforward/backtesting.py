@@ -28,7 +28,7 @@ from forecastlib.walkforward.pooling import pool
 from forecastlib.walkforward.processes import compute_all, default_workers
 from forecastlib.walkforward.result import BacktestResult
 from forecastlib.walkforward.runs import DIGEST_TAG, TaskRuns, log_result
-from forecastlib.walkforward.tasks import LSTM, MC_DROPOUT, Folds, Task, key, tasks_of
+from forecastlib.walkforward.tasks import AS_TRAINED, LSTM, MC_DROPOUT, Folds, Task, key, tasks_of
 from forecastlib.windows import Windows
 
 
@@ -170,7 +170,8 @@ def _require(frame: pd.DataFrame | None) -> pd.DataFrame:
 
 def _scores_of_task(frame: pd.DataFrame, prices: pd.DataFrame) -> dict[str, float]:
     """Score a task's own test set: a network under plain names, baselines each under its own."""
-    every_origin = frame[frame["model_version"] != MC_DROPOUT]  # it is asked at some of them
+    beside = frame["model_version"].str.startswith((MC_DROPOUT, AS_TRAINED))  # asked at some origins, or the same again
+    every_origin = frame[~beside]
     evaluation = evaluate(every_origin[[*COLUMNS, "crps"]], prices)
     models = list(dict.fromkeys(every_origin["model_version"]))
     if RANDOM_WALK not in models:

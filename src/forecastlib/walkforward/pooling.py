@@ -14,7 +14,7 @@ from forecastlib.forecasts import COLUMNS, COVERAGES
 from forecastlib.splits import Split
 from forecastlib.uncertainty import adaptive_widening
 from forecastlib.walkforward.scoring import positions_in_range
-from forecastlib.walkforward.tasks import LSTM, QUANTILES, Task, worded
+from forecastlib.walkforward.tasks import AS_TRAINED, LSTM, QUANTILES, Task, worded
 from forecastlib.windows import Windows
 
 Floats = npt.NDArray[np.float64]
@@ -41,8 +41,12 @@ def pool(
     for fold, split in enumerate(splits, start=1):
         parts = [found[task] for task in sorted(found, key=_baselines_first) if task.fold == fold]
         test = windows.take(split.test)
-        mean = worded(test, prices, mean_of_seeds([part for part in parts if QUANTILES[0] in part]), config, LSTM)
-        frames += [part[[*COLUMNS, "crps"]].assign(fold=fold) for part in (*parts, mean)]
+        together = pd.concat(parts, ignore_index=True)
+        as_trained = together["model_version"].str.startswith(AS_TRAINED)
+        seeds = together[QUANTILES[0]].notna()
+        means = {LSTM: together[seeds & ~as_trained], AS_TRAINED: together[seeds & as_trained]}
+        averaged = [worded(test, prices, mean_of_seeds(rows), config, name) for name, rows in means.items()]
+        frames += [part[[*COLUMNS, "crps"]].assign(fold=fold) for part in (together[~as_trained], *averaged)]
     static = pd.concat(frames, ignore_index=True)
     at = prices.index.get_indexer(pd.DatetimeIndex(static["origin"])) + static["horizon"].to_numpy()
     static = static.assign(actual_price=prices["close"].to_numpy()[at])
@@ -56,7 +60,7 @@ def _baselines_first(task: Task) -> tuple[int, int]:
     return task.fold, -1 if task.seed is None else task.seed
 
 
-def mean_of_seeds(parts: Sequence[pd.DataFrame]) -> Distribution:
+def mean_of_seeds(forecasts: pd.DataFrame) -> Distribution:
     """Average the distributions of networks that differ by their seed alone, quantile by quantile.
 
     Averaging quantiles keeps the width of the ranges as it is in the mean. Averaging probabilities would add to it the
@@ -65,11 +69,11 @@ def mean_of_seeds(parts: Sequence[pd.DataFrame]) -> Distribution:
 
     Parameters
     ----------
-    parts
-        Frames of :func:`forecastlib.walkforward.tasks.compute`, one a seed, of the same origins.
+    forecasts
+        Rows with :data:`~forecastlib.walkforward.tasks.QUANTILES`, one model a seed, each of the same origins.
     """
-    of_seeds = [part.loc[part[QUANTILES[0]].notna(), QUANTILES].to_numpy(dtype=np.float64) for part in parts]
-    horizons = parts[0]["horizon"].nunique()
+    of_seeds = [rows[QUANTILES].to_numpy(dtype=np.float64) for _, rows in forecasts.groupby("model_version")]
+    horizons = forecasts["horizon"].nunique()
     return Distribution(LEVELS, np.mean(of_seeds, axis=0).reshape(-1, horizons, len(LEVELS)))
 
 

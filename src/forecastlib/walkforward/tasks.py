@@ -32,7 +32,7 @@ from forecastlib.windows import Windows
 
 Floats = npt.NDArray[np.float64]
 
-LSTM, MC_DROPOUT = "lstm", "mc_dropout"
+LSTM, AS_TRAINED, MC_DROPOUT = "lstm", "lstm_as_trained", "mc_dropout"
 
 THINNED = 5
 """MC dropout is asked at every so many origins: a hundred passes each take their time."""
@@ -113,7 +113,8 @@ def compute(task: Task, prices: pd.DataFrame, windows: Windows, split: Split, co
     Returns
     -------
     DataFrame
-        A forecast frame with the columns ``crps`` and, for networks, :data:`QUANTILES`. Its ``attrs`` have the
+        A forecast frame with the columns ``crps`` and, for networks, :data:`QUANTILES`: with ranges renewed each month
+        as ``lstm_SEED``, with those of the end of training as ``lstm_as_trained_SEED``. Its ``attrs`` have the
         ``seconds`` it took and, for networks, the ``history`` of losses and the ``network_weight`` that the validation
         set supported, see :class:`forecastlib.uncertainty.Calibration`.
     """
@@ -125,13 +126,10 @@ def compute(task: Task, prices: pd.DataFrame, windows: Windows, split: Split, co
         seeded = config.replace(seed=task.seed)
         forecaster = Forecaster(seeded).fit(prices, split=split, progress=False)
         test = windows.take(split.test)
-        _, distribution = forecaster.predict_distribution(prices, test.origins, renew=True)
-        frame = worded(test, prices, distribution, seeded, f"{LSTM}_{task.seed}")
-        flat = distribution.quantiles.reshape(len(frame), -1).astype(np.float32)
-        frame = pd.concat([frame, pd.DataFrame(flat, columns=QUANTILES)], axis=1)
+        frames = [_with_quantiles(forecaster, test, prices, renew=renew) for renew in (True, False)]
         if task.dropout:
-            sampled = _dropout_forecasts(forecaster, windows.take(split.test[::THINNED]), prices)
-            frame = pd.concat([frame, sampled], ignore_index=True)
+            frames.append(_dropout_forecasts(forecaster, windows.take(split.test[::THINNED]), prices))
+        frame = pd.concat(frames, ignore_index=True)
         history = {str(name): column.tolist() for name, column in forecaster.history.items()}
         learnt = {"history": history, "network_weight": float(forecaster.calibration.network_weight)}
     learnt["seconds"] = time.perf_counter() - start
@@ -147,6 +145,15 @@ def worded(
     dates = target_dates(windows.origins, config.window.horizons, pd.DatetimeIndex(prices.index), calendar)
     frame = forecast_frame(windows, np.asarray(dates), distribution, config=config.model, model_version=name)
     return frame.assign(crps=crps(windows, distribution).ravel())
+
+
+def _with_quantiles(forecaster: Forecaster, test: Windows, prices: pd.DataFrame, *, renew: bool) -> pd.DataFrame:
+    """Forecast a test set, and keep whole distributions."""
+    _, distribution = forecaster.predict_distribution(prices, test.origins, renew=renew)
+    name = f"{LSTM if renew else AS_TRAINED}_{forecaster.config.train.seed}"
+    frame = worded(test, prices, distribution, forecaster.config, name)
+    flat = distribution.quantiles.reshape(len(frame), -1).astype(np.float32)
+    return pd.concat([frame, pd.DataFrame(flat, columns=QUANTILES)], axis=1)
 
 
 def _dropout_forecasts(forecaster: Forecaster, windows: Windows, prices: pd.DataFrame) -> pd.DataFrame:
