@@ -82,6 +82,12 @@ def test_training_epoch_after_epoch_traces_the_step_once(monkeypatch):
     assert len(traced) == first
 
 
+def test_the_end_of_an_epoch_waits_for_no_tuning_of_its_batches():
+    data = TrainingData(np.zeros((80, 6), np.float32), np.arange(9, 80), {1: np.zeros(71, np.float32)}, 10)
+    for batches in (data.batches(16), data.shuffled_batches(16, 0)):
+        assert batches.options().autotune.enabled is False
+
+
 def traced_peak(lookback: int, prices) -> int:
     config = RunConfig.from_parameters(lookback=lookback)
     gc.collect()
