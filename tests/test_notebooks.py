@@ -31,6 +31,8 @@ SMALL = {
     "BATCH_SIZE": "128",
     "FOLDS": "2",
     "SEEDS": "[0]",
+    "REFITS": "1",
+    "YEARS": "1",
 }
 
 

@@ -101,7 +101,7 @@ def backtested(gspc, forecasts):
     origins, close = gspc.index[-500:-50], gspc["close"].to_numpy()
     at = gspc.index.get_indexer(origins)
     frames = []
-    for number, model in enumerate(("random_walk", "drift", "har", "lstm", "lstm_adaptive")):
+    for number, model in enumerate(("random_walk", "drift", "har", "lstm", "lstm_as_trained", "lstm_adaptive")):
         for h in (5, 10):
             last = close[at]
             columns = {"origin": origins, "horizon": h, "target_date": gspc.index[at + h], "last_close": last,
@@ -123,12 +123,13 @@ def backtested(gspc, forecasts):
 def test_backtest_scores_are_drawn_with_their_intervals(backtested):
     figure = plots.plot_backtest_scores(backtested, {"lstm": "LSTM"})
     first = figure.axes[0]
-    assert [tick.get_text() for tick in first.get_yticklabels()] == ["lstm_adaptive", "LSTM", "har", "drift"]
-    skills = backtested.scores["skill"].xs(5, level="horizon")[["lstm_adaptive", "lstm", "har", "drift"]]
+    models = ["lstm_adaptive", "lstm_as_trained", "lstm", "har", "drift"]
+    assert [tick.get_text().lower() for tick in first.get_yticklabels()] == models
+    skills = backtested.scores["skill"].xs(5, level="horizon")[models]
     np.testing.assert_allclose(np.asarray(first.containers[0].lines[0].get_xdata(), dtype=np.float64), skills)
     bars = first.containers[0].lines[2][0].get_segments()
     ends = backtested.scores.loc[("har", 5), ["skill_low", "skill_high"]].to_numpy(dtype=np.float64)
-    np.testing.assert_allclose(np.asarray(bars[2])[:, 0], ends)
+    np.testing.assert_allclose(np.asarray(bars[3])[:, 0], ends)
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["5 sessions", "10 sessions"]
 
 
@@ -144,12 +145,13 @@ def test_skill_over_time_is_drawn_for_each_horizon_with_its_interval(backtested)
     assert "2008-09" not in [text.get_text() for text in figure.axes[0].texts]  # not in view
 
 
-def test_coverage_over_time_has_static_and_adaptive_ranges_beside_what_was_meant(backtested):
+def test_coverage_over_time_has_ranges_as_trained_renewed_and_adaptive_beside_what_was_meant(backtested):
     figure = plots.plot_coverage_over_time(backtested)
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles == [f"{c} % range, {h} sessions" for h in (5, 10) for c in (80, 95)]
     drawn = lines(figure.axes[3])
-    for label, model in (("static", "lstm"), ("adaptive", "lstm_adaptive")):
+    models = {"as trained": "lstm_as_trained", "renewed each month": "lstm", "and adaptive": "lstm_adaptive"}
+    for label, model in models.items():
         np.testing.assert_allclose(drawn[label][:, 1], backtested.over_time(model, 10)["coverage_95"])
     assert set(drawn["meant"][:, 1]) == {0.95}
 

@@ -101,22 +101,25 @@ def plot_skill_over_time(result: BacktestResult, model: str = "lstm") -> Figure:
 
 
 @styled
-def plot_coverage_over_time(result: BacktestResult, model: str = "lstm", adaptive: str = "lstm_adaptive") -> Figure:
-    """Draw how often outcomes were inside the ranges, over the 250 origins before, of static and of adaptive ranges.
+def plot_coverage_over_time(result: BacktestResult) -> Figure:
+    """Draw how often outcomes were inside the ranges, over the 250 origins before: as trained, renewed, adaptive.
 
     Parameters
     ----------
     result
         Of :func:`forecastlib.backtest`.
-    model, adaptive
-        Their names in it.
     """
+    lines = (
+        ("lstm_as_trained", "as trained", GREY, "-"),
+        ("lstm", "renewed each month", BLUE, "-"),
+        ("lstm_adaptive", "and adaptive", ORANGE, "--"),
+    )
     horizons = result.horizons
     figure = Figure(figsize=(9, 1.9 * len(horizons) + 0.6))
     grid = np.atleast_2d(figure.subplots(len(horizons), len(COVERAGES), sharex=True))
     for row, horizon in zip(grid, horizons, strict=True):
         for axes, coverage in zip(row, COVERAGES, strict=True):
-            for name, label, colour, line in ((model, "static", BLUE, "-"), (adaptive, "adaptive", ORANGE, "--")):
+            for name, label, colour, line in lines:
                 seen = result.over_time(name, horizon)[f"coverage_{coverage}"]
                 axes.plot(seen.index, seen, color=colour, linestyle=line, label=label)
             axes.axhline(coverage / 100.0, color=INK, linewidth=0.9, linestyle=":", label="meant")

@@ -47,11 +47,11 @@ def pool(
         means = {LSTM: together[seeds & ~as_trained], AS_TRAINED: together[seeds & as_trained]}
         averaged = [worded(test, prices, mean_of_seeds(rows), config, name) for name, rows in means.items()]
         frames += [part[[*COLUMNS, "crps"]].assign(fold=fold) for part in (together[~as_trained], *averaged)]
-    static = pd.concat(frames, ignore_index=True)
-    at = prices.index.get_indexer(pd.DatetimeIndex(static["origin"])) + static["horizon"].to_numpy()
-    static = static.assign(actual_price=prices["close"].to_numpy()[at])
-    adaptive = adapted(static[static["model_version"] == LSTM]).assign(model_version=ADAPTIVE, crps=np.nan)
-    pooled = pd.concat([static, adaptive], ignore_index=True)
+    own = pd.concat(frames, ignore_index=True)
+    at = prices.index.get_indexer(pd.DatetimeIndex(own["origin"])) + own["horizon"].to_numpy()
+    own = own.assign(actual_price=prices["close"].to_numpy()[at])
+    adaptive = adapted(own[own["model_version"] == LSTM]).assign(model_version=ADAPTIVE, crps=np.nan)
+    pooled = pd.concat([own, adaptive], ignore_index=True)
     pooled.attrs = {"direction_threshold": config.model.direction_threshold}
     return pooled
 
