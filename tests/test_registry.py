@@ -87,6 +87,14 @@ def test_a_version_is_found_by_alias_number_and_tag(store, version, number):
     assert loaded.config == tiny.config()
 
 
+def test_versions_that_were_trained_in_the_same_second_get_tags_of_their_own(store):
+    tags = [registered("v1.0.0_20181231_235959", "^KS11").tags["version"] for _ in range(3)]
+    assert tags == ["v1.0.0_20181231_235959", "v1.0.0_20190101_000000", "v1.0.0_20190101_000001"]
+    for number, tag in enumerate(tags, start=1):
+        assert registry.find("^KS11", tag).number == number
+        assert registry.load("^KS11", str(number)).predict(tiny.prices())["model_version"].unique().tolist() == [tag]
+
+
 @pytest.mark.parametrize("version", ["9", "v1.0.0_20200101_000000", "validated", "no such alias", "v1' or '1'='1"])
 def test_a_version_that_does_not_exist_is_not_found(store, version):
     assert registry.find(SYMBOL, version) is None

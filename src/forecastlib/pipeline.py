@@ -142,7 +142,8 @@ def train(
         forecaster.metadata = forecaster.metadata.with_metrics(evaluation.flat(version) | weight)
         _log_evaluation(evaluation, version)
         mlflow.log_metrics(weight | _costs(forecaster, prices))
-        promoted, reason = _register(forecaster, prices, symbol)  # last, when nothing else can fail
+        registered, promoted, reason = _register(forecaster, prices, symbol)  # last, when nothing else can fail
+        version = registered.tags["version"]
         mlflow.set_tags({"model_version": version, "promoted": str(promoted), "reason": reason})
     return _told(
         TrainResult(
@@ -250,8 +251,8 @@ def _costs(forecaster: Forecaster, prices: pd.DataFrame) -> dict[str, float]:
     return {"forecast_ms": 1000.0 * statistics.median(times[1:]), "peak_memory_bytes": float(peak)}
 
 
-def _register(forecaster: Forecaster, prices: pd.DataFrame, symbol: str) -> tuple[bool, str]:
-    """Register a new model as champion or challenger: whether it is champion, and why.
+def _register(forecaster: Forecaster, prices: pd.DataFrame, symbol: str) -> tuple[Registered, bool, str]:
+    """Register a new model as champion or challenger: as what, whether it is champion, and why.
 
     Of trainings that end at the same time each competes with the champion that the one before it has left.
     """
@@ -263,7 +264,7 @@ def _register(forecaster: Forecaster, prices: pd.DataFrame, symbol: str) -> tupl
         if present != champion:  # where the turn does not reach: another machine has been faster
             won, reason = _contest(forecaster, present, prices)
         (registry.promote if won else registry.challenge)(registered, reason)
-    return won, reason
+    return registered, won, reason
 
 
 def _contest(forecaster: Forecaster, champion: Registered | None, prices: pd.DataFrame) -> tuple[bool, str]:

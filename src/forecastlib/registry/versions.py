@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import datetime as dt
 import hashlib
 import importlib.metadata
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -48,6 +51,7 @@ SERVED_REQUIREMENTS = (
 """What a served model needs to be installed; the library itself travels with the model."""
 
 VERSION_TAG = re.compile(r"v\d+\.\d+\.\d+_\d{8}_\d{6}")
+_SECOND = "%Y%m%d_%H%M%S"
 
 _FORECAST_TYPES = {
     "origin": DataType.datetime,
@@ -108,9 +112,18 @@ def register(forecaster: Forecaster, prices: pd.DataFrame, *, symbol: str) -> Re
         Their newest sessions become the input example.
     symbol
         Names the registered model.
+
+    Returns
+    -------
+    Registered
+        Its tag ``version`` is that of the forecaster, unless another version of the symbol has it already, trained in
+        the same second: then, also in the bundle, the tag of the next second that is free.
     """
     client = connect()
     name = model_name(symbol)
+    taken = {one.tags.get("version", "") for one in client.search_model_versions(f"name = '{name}'")}
+    forecaster = copy.copy(forecaster)  # the caller's keeps the tag that it has
+    forecaster.metadata = replace(forecaster.metadata, version=_free(forecaster.metadata.version, taken))
     with TemporaryDirectory() as workspace:
         folder = forecaster.save(Path(workspace) / "bundle")
         logged = mlflow.pyfunc.log_model(
@@ -135,6 +148,20 @@ def register(forecaster: Forecaster, prices: pd.DataFrame, *, symbol: str) -> Re
     for key, value in tags.items():
         client.set_model_version_tag(name, str(number), key, value)
     return Registered(name, number, tags, client.get_model_version(name, str(number)).run_id or "")
+
+
+def _free(version: str, taken: Collection[str]) -> str:
+    """Return the first tag that is not taken, from the second of this one on: the ledger tells versions by their tags.
+
+    Examples
+    --------
+    >>> _free("v1.0.0_20190102_235959", {"v1.0.0_20190102_235959"})
+    'v1.0.0_20190103_000000'
+    """
+    while version in taken:
+        library, _, second = version.partition("_")
+        version = f"{library}_{dt.datetime.strptime(second, _SECOND) + dt.timedelta(seconds=1):{_SECOND}}"
+    return version
 
 
 def _input_example(prices: pd.DataFrame) -> pd.DataFrame:
