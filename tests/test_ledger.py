@@ -344,6 +344,25 @@ def test_a_neutral_call_is_judged_by_the_threshold_that_it_was_made_with(ledger,
     assert ledger.scorecard()["hit_rate"].xs(3, level="horizon").tolist() == [1.0, 0.0, 0.0]
 
 
+def test_forecasts_made_in_hindsight_are_marked_and_scored_apart(ledger, prices):
+    days = {name: prices.index[row] for name, row in (("before", 59), ("same", 60), ("after", 61))}
+    for number, day in enumerate([None, *days.values()]):
+        forecasts = forecasts_of(prices, [60], version=f"v{number}")
+        forecasts.attrs = {"known_until": day and f"{day:%Y-%m-%d}"}
+        ledger.record(forecasts)
+    ledger.record(forecasts_of(prices, [60], version="v3"))  # again, and this time it does not say: nothing changes
+    ledger.settle(prices)
+    rows = ledger.history().drop_duplicates("model_version").set_index("model_version")
+    assert rows["known_until"].sort_index().tolist() == [pd.NaT, *days.values()]
+    assert set(ledger.history(hindsight=True)["model_version"]) == {"v3"}
+    assert (ledger.count(hindsight=True), ledger.count(hindsight=False), ledger.count()) == (2, 6, 8)
+    in_time, apart, both = (ledger.scorecard(hindsight=one) for one in (False, True, None))
+    assert set(in_time.index.get_level_values("model_version")) == {"v0", "v1", "v2"}
+    pd.testing.assert_frame_equal(ledger.scorecard(), in_time)
+    pd.testing.assert_frame_equal(pd.concat([in_time, apart]).sort_index(), both.sort_index())
+    assert ledger.widening("TEST", 3, version="v3") == 1.0 != ledger.widening("TEST", 3, version="v2")
+
+
 def test_a_scorecard_counts_what_is_pending_and_leaves_scores_open_where_nothing_is_settled(ledger, prices):
     ledger.record(forecasts_of(prices, [60, 118]))
     ledger.record(forecasts_of(prices, [119], version="v1.0.0_20260202_120000"))
@@ -465,6 +484,8 @@ def test_a_ledger_of_the_first_version_moves_on_with_its_data_in_place(url, pric
         assert found["actual_price"].isna().tolist() == found["settled_at"].isna().tolist() == [False, True, True]
         assert (found["recorded_at"] == pd.Timestamp("2026-01-02 03:04:05.678901", tz="UTC")).all()
         assert found["direction_threshold"].isna().all()
+        assert found["known_until"].isna().all()
+        assert ledger.count(hindsight=False) == 3  # what does not say is taken to be made in time
         assert [ledger.count(requested_by=name) for name in ("ann", "bob")] == [1, 1]
         assert ledger.record(forecasts_of(prices, [60, 61]), "ann") == 1
         assert ledger.settle(prices) == 3
@@ -492,7 +513,7 @@ def schema_of(url):
 def test_from_every_version_the_same_schema_is_reached(url, prices):
     Ledger(url).close()
     expected = schema_of(url)
-    assert [name for name, *_ in expected["forecasts"][0]][-1] == "direction_threshold"
+    assert [name for name, *_ in expected["forecasts"][0]][-1] == "known_until"
     for version in range(1, len(MIGRATIONS)):
         execute(url, *(f"DROP TABLE {table}" for table in TABLES))
         write_first_schema(url, prices, version)

@@ -205,20 +205,32 @@ class TestHistory:
         assert origins == ["2018-03-05"] * 2 + ["2018-03-02"] * 2 + ["2018-03-01"] * 2
 
     def test_outcomes_are_filled_in_and_scored_beside_the_random_walk(self, served):
-        predict(served, date="2018-02-01")
+        frame = tiny.forecaster().predict(tiny.prices().loc[:"2018-02-01"])  # made on that day
+        Ledger().record(frame.assign(model_version="v1.0.0_20180201_000000"), "local")
         predict(served)  # of the newest session: its day has not come
-        (row, *_) = [
-            score
-            for score in served.get("/scorecard", params={"symbol": SYMBOL}).json()["scores"]
-            if score["horizon"] == 7
-        ]
-        assert row["n"] >= 1
-        assert row["pending"] >= 1
+        answer = served.get("/scorecard", params={"symbol": SYMBOL}).json()
+        by_version = {score["model_version"]: score for score in answer["scores"] if score["horizon"] == 7}
+        row, newest = by_version["v1.0.0_20180201_000000"], by_version[tiny.forecaster().metadata.version]
+        assert (row["n"], row["pending"], newest["n"], newest["pending"]) == (1, 0, 0, 1)
         assert row["skill"] == pytest.approx(1 - row["mae"] / row["mae_random_walk"])
         settled = served.get("/predictions", params={"settled": True, "until": "2018-02-01", "since": "2018-02-01"})
         closes = tiny.prices()["close"]
         for one in settled.json()["predictions"]:
             assert one["actual_price"] == closes[one["target_date"]]
+
+    def test_forecasts_of_days_gone_by_are_marked_and_scored_apart(self, served):
+        predict(served, date="2018-02-05")
+        predict(served)
+        that_day = {"since": "2018-02-05", "until": "2018-02-05"}
+        (row, *_) = served.get("/predictions", params=that_day).json()["predictions"]
+        assert row["known_until"] == "2018-12-31"
+        only = {"symbol": SYMBOL, "version": tiny.forecaster().metadata.version}
+        usual = served.get("/scorecard", params=only).json()
+        apart = served.get("/scorecard", params=only | {"hindsight": True}).json()
+        assert {score["n"] for score in usual["scores"]} == {0}
+        assert {score["n"] > 0 for score in apart["scores"]} == {True}
+        assert usual["left_out"] == sum(score["n"] + score["pending"] for score in apart["scores"])
+        assert apart["left_out"] == sum(score["n"] + score["pending"] for score in usual["scores"])
 
     def test_a_symbol_whose_prices_cannot_be_fetched_is_said_not_to_be_settled(self, served):
         frame = tiny.forecaster().predict(tiny.prices()).assign(symbol="OTHER")

@@ -99,12 +99,14 @@ def forecast_command(symbol: str, as_of: str | None, version: str, requested_by:
     first = rows.iloc[0]
     with Ledger() as ledger:
         card = ledger.scorecard(symbol=symbol, version=first["model_version"]).reset_index()
+        left_out = ledger.count(symbol=symbol, version=first["model_version"], hindsight=True)
     agreement = float(consistency(rows["direction"].to_numpy()[None])[0])
     if form == "json":
         shared = ("symbol", "origin", "last_close", "model_version", "batch_id")
         answer = {name: record for name, record in _records(rows)[0].items() if name in shared}
         forecasts = _records(rows.drop(columns=list(shared)))
-        _print_json(answer | {"consistency": agreement, "forecasts": forecasts, "scorecard": _records(card)})
+        scores = {"scorecard": _records(card), "left_out": left_out}
+        _print_json(answer | {"consistency": agreement, "forecasts": forecasts} | scores)
         return
     click.echo(
         f"{symbol}: {first['last_close']:,.2f} on {first['origin']:%Y-%m-%d}, version {first['model_version']}\n"
@@ -129,8 +131,9 @@ def forecast_command(symbol: str, as_of: str | None, version: str, requested_by:
     if card["n"].sum():
         click.echo("What this version's forecasts were worth so far:\n")
         _print_scorecard(card.drop(columns=["symbol", "model_version"]))
-    else:
+    elif card["pending"].sum():
         click.echo(f"None of this version's {card['pending'].sum()} recorded forecasts has come due yet.")
+    _say_left_out(left_out)
 
 
 @click.command(
@@ -139,6 +142,7 @@ def forecast_command(symbol: str, as_of: str | None, version: str, requested_by:
 Examples:
   forecastlib score
   forecastlib score ^IXIC --since 2018-01-01
+  forecastlib score ^IXIC --hindsight
   forecastlib score ^KS11 SOURCE=csv:data --format json
 """,
 )
@@ -147,9 +151,10 @@ Examples:
 @click.option("--requested-by", help="Only what they asked for.")
 @click.option("--since", help="Only origins from this date on.")
 @click.option("--until", help="Only origins up to this date.")
+@click.option("--hindsight", is_flag=True, help="Score forecasts of days gone by instead, as with --as-of.")
 @FORMAT_OPTION
-def score_command(words: Sequence[str], form: str, **filters: str | None) -> None:
-    """Settle recorded forecasts whose day has come, and score them.
+def score_command(words: Sequence[str], form: str, hindsight: bool, **filters: Any) -> None:
+    """Settle recorded forecasts whose day has come, and score those that were made before anybody knew.
 
     By default of every symbol in the ledger. Prices come from the source that the symbol's champion was trained from,
     or as NAME=VALUE says, for instance SOURCE=yahoo.
@@ -173,13 +178,16 @@ def score_command(words: Sequence[str], form: str, **filters: str | None) -> Non
         for symbol in chosen:
             if ledger.count(symbol=symbol, settled=False):
                 settled += ledger.settle(fetch_prices(_data_of(symbol, settings)))
-        cards = [ledger.scorecard(symbol=symbol, **filters) for symbol in chosen]
+        cards = [ledger.scorecard(symbol=symbol, **filters, hindsight=hindsight) for symbol in chosen]
+        left_out = sum(ledger.count(symbol=symbol, **filters, hindsight=not hindsight) for symbol in chosen)
     card = pd.concat(cards).reset_index() if cards else ledger.scorecard().reset_index()
     if form == "json":
-        _print_json({"settled": settled, "scorecard": _records(card)})
+        _print_json({"settled": settled, "scorecard": _records(card), "left_out": left_out})
         return
-    click.echo(f"{settled} forecasts settled now, {card['n'].sum()} in all; {card['pending'].sum()} are pending\n")
+    click.echo(f"{settled} forecasts settled now, {card['n'].sum()} scored; {card['pending'].sum()} are pending\n")
     _print_scorecard(card)
+    if not hindsight:
+        _say_left_out(left_out)
 
 
 @click.command(
@@ -321,6 +329,14 @@ _SCORES = {
     "mape": "{:.2f} %",
     **dict.fromkeys(("hit_rate", "confidence", "coverage_80", "coverage_95"), "{:.0%}"),
 }
+
+
+def _say_left_out(count: int) -> None:
+    """Say how many forecasts are not scored because whoever asked could know what came."""
+    if count:
+        click.echo(
+            f"\n{count} forecasts were made of days gone by and are not scored; forecastlib score --hindsight does."
+        )
 
 
 def _print_scorecard(card: pd.DataFrame) -> None:

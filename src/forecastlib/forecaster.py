@@ -156,6 +156,8 @@ class Forecaster:
         -------
         DataFrame
             A forecast frame, see :data:`forecastlib.forecasts.COLUMNS`; one row for each origin and horizon.
+            ``attrs["known_until"]`` is the last session of the prices: with an earlier origin, whoever asks can know
+            what came.
 
         Raises
         ------
@@ -170,7 +172,7 @@ class Forecaster:
             samples = self._sampled_prices(windows, matrix, self.config.model.mc_samples)
             stated = mc_dropout_confidence(samples.mean(axis=1), samples.std(axis=1))
         distribution = self._distribution(windows, matrix, predictors, renewing=prices if renew else None)
-        return forecast_frame(
+        frame = forecast_frame(
             windows,
             dates,
             distribution,
@@ -178,6 +180,8 @@ class Forecaster:
             model_version=self.metadata.version,
             stated_confidence=stated,
         )
+        frame.attrs["known_until"] = f"{prices.index[-1]:%Y-%m-%d}"
+        return frame
 
     def predict_distribution(
         self, prices: pd.DataFrame, as_of: Origins | None = None, *, renew: bool = False

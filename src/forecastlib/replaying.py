@@ -81,6 +81,7 @@ def replay(
         versions.append(f"{forecaster.metadata.version}@{span[0]:%Y%m%d}")
         # Cut off, so that nothing could look beyond the last origin.
         forecasts = forecaster.predict(prices.loc[: span[-1]], span, renew=True)
+        forecasts.attrs.pop("known_until", None)  # each is made as if on the day of its origin
         ledger.record(forecasts.assign(model_version=versions[-1]), "replay")
     ledger.settle(prices)
     rows = ledger.history(symbol=str(prices.attrs["symbol"]), since=origins[0])

@@ -102,7 +102,8 @@ class Ledger:
         Parameters
         ----------
         forecasts
-            A forecast frame. Its ``attrs["direction_threshold"]`` is kept with it, if there.
+            A forecast frame. Its ``attrs["direction_threshold"]`` and ``attrs["known_until"]`` are kept with it, if
+            there.
         requested_by
             Who asked. Several may ask for the same forecast; each finds it among their own, and ``history`` shows
             the first unless asked for another.
@@ -180,6 +181,7 @@ class Ledger:
         since: Day = None,
         until: Day = None,
         settled: bool | None = None,
+        hindsight: bool | None = None,
         limit: int | None = None,
         offset: int = 0,
     ) -> pd.DataFrame:
@@ -195,6 +197,9 @@ class Ledger:
             Origins from and up to these dates, both included.
         settled
             Whether the outcome is known; None: either.
+        hindsight
+            Whether prices of sessions after the origin were known when the forecast was made, as with an ``as_of`` in
+            the past; None: either. What does not say (``known_until`` is missing) is taken to be made in time.
         limit, offset
             At most so many rows, after leaving out so many.
 
@@ -203,7 +208,7 @@ class Ledger:
         DataFrame
             The columns :data:`~forecastlib.ledger.rows.COLUMNS`; time stamps in UTC.
         """
-        where = _conditions(symbol, version, since, until, settled)
+        where = _conditions(symbol, version, since, until, settled, hindsight)
         if (limit is not None and limit < 0) or offset < 0:
             raise ConfigError(f"expected limit and offset of at least 0; got limit={limit}, offset={offset}")
         query = self._asked(sa.select(*(FORECASTS.c[name] for name in COLUMNS)), requested_by).where(*where)
@@ -223,9 +228,10 @@ class Ledger:
         since: Day = None,
         until: Day = None,
         settled: bool | None = None,
+        hindsight: bool | None = None,
     ) -> int:
         """Count forecasts; the parameters are those of :meth:`history`."""
-        where = _conditions(symbol, version, since, until, settled)
+        where = _conditions(symbol, version, since, until, settled, hindsight)
         query = self._asked(sa.select(sa.func.count()).select_from(FORECASTS), requested_by).where(*where)
         with self._reading() as connection:
             return int(connection.execute(query).scalar_one())
@@ -244,8 +250,11 @@ class Ledger:
         requested_by: str | None = None,
         since: Day = None,
         until: Day = None,
+        hindsight: bool | None = False,
     ) -> pd.DataFrame:
         """Score forecasts by symbol, horizon and model version; the parameters are those of :meth:`history`.
+
+        By default only those that were made before anybody could know what came.
 
         Returns
         -------
@@ -257,7 +266,14 @@ class Ledger:
             ``calibration_error``, and the coverage of both ranges.
         """
         return scores.scorecard(
-            self.history(symbol=symbol, version=version, requested_by=requested_by, since=since, until=until)
+            self.history(
+                symbol=symbol,
+                version=version,
+                requested_by=requested_by,
+                since=since,
+                until=until,
+                hindsight=hindsight,
+            )
         )
 
     def widening(self, symbol: str, horizon: int, coverage: int = 80, *, version: str | None = None) -> float:
@@ -266,7 +282,8 @@ class Ledger:
         Parameters
         ----------
         symbol, horizon, version
-            Whose settled forecasts are looked at; without a version, the newest of each origin.
+            Whose settled forecasts are looked at, those made in hindsight left out; without a version, the newest of
+            each origin.
         coverage
             Of the range, in per cent: 80 or 95.
 
@@ -277,7 +294,7 @@ class Ledger:
         """
         if coverage not in COVERAGES:
             raise ConfigError(f"expected a coverage of {' or '.join(map(str, COVERAGES))} per cent; got {coverage!r}")
-        settled = self.history(symbol=symbol, version=version, settled=True)
+        settled = self.history(symbol=symbol, version=version, settled=True, hindsight=False)
         return scores.widening(settled[settled["horizon"] == horizon], coverage)
 
     def close(self) -> None:
@@ -325,7 +342,7 @@ class Ledger:
 
 
 def _conditions(
-    symbol: str | None, version: str | None, since: Day, until: Day, settled: bool | None
+    symbol: str | None, version: str | None, since: Day, until: Day, settled: bool | None, hindsight: bool | None
 ) -> list[sa.ColumnElement[bool]]:
     where: list[sa.ColumnElement[bool]] = []
     if symbol is not None:
@@ -338,4 +355,7 @@ def _conditions(
         where.append(FORECASTS.c.origin <= date_of(until))
     if settled is not None:
         where.append(FORECASTS.c.settled_at.is_not(None) if settled else FORECASTS.c.settled_at.is_(None))
+    if hindsight is not None:
+        later = sa.func.coalesce(FORECASTS.c.known_until, FORECASTS.c.origin) > FORECASTS.c.origin
+        where.append(later if hindsight else ~later)
     return where

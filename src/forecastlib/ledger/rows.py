@@ -13,7 +13,10 @@ from forecastlib.errors import ConfigError
 from forecastlib.forecasts import COLUMNS as FORECAST_COLUMNS
 from forecastlib.ledger.schema import KEY, NUMBERS
 
-COLUMNS = (*FORECAST_COLUMNS, "requested_by", "recorded_at", "actual_price", "settled_at", "direction_threshold")
+COLUMNS = (
+    *FORECAST_COLUMNS,
+    *("requested_by", "recorded_at", "actual_price", "settled_at", "direction_threshold", "known_until"),
+)
 """The columns of :meth:`~forecastlib.ledger.Ledger.history`, in order."""
 
 SAME_PRICE = 1e-6
@@ -24,7 +27,7 @@ def rows_of(forecasts: pd.DataFrame, requested_by: str | None) -> Iterator[dict[
     """Yield rows as the database takes them, in the order of their keys: writers in one order cannot block for good."""
     ordered = forecasts[list(FORECAST_COLUMNS)].sort_values(list(KEY))
     now = dt.datetime.now(dt.UTC)
-    threshold = forecasts.attrs.get("direction_threshold")
+    threshold, known_until = (forecasts.attrs.get(name) for name in ("direction_threshold", "known_until"))
     for row in ordered.to_dict("records"):
         numbers = {name: None if pd.isna(row[name]) else float(row[name]) for name in NUMBERS}
         texts = {name: str(row[name]) for name in ("symbol", "model_version", "direction", "batch_id")}
@@ -37,6 +40,7 @@ def rows_of(forecasts: pd.DataFrame, requested_by: str | None) -> Iterator[dict[
             "requested_by": requested_by,
             "recorded_at": now,
             "direction_threshold": threshold,
+            "known_until": known_until and date_of(known_until),
         }
 
 
@@ -68,7 +72,7 @@ def frame_of(rows: Sequence[Any]) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     kinds: dict[str, str] = dict.fromkeys((*NUMBERS, "actual_price", "direction_threshold"), "float64")
     kinds |= dict.fromkeys(("symbol", "direction", "model_version", "batch_id"), "str")
-    kinds |= dict.fromkeys(("origin", "target_date"), "datetime64[us]")
+    kinds |= dict.fromkeys(("origin", "target_date", "known_until"), "datetime64[us]")
     return frame.astype(
         kinds | {"horizon": "int64", "recorded_at": "datetime64[us, UTC]", "settled_at": "datetime64[us, UTC]"}
     )

@@ -41,6 +41,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     # A neutral call comes true within the threshold that it was made with; NULL where it was not recorded.
     ("ALTER TABLE forecasts ADD COLUMN direction_threshold DOUBLE PRECISION",),
+    # The last session of the prices that a forecast was made from; NULL where it was not recorded.
+    ("ALTER TABLE forecasts ADD COLUMN known_until DATE",),
 )
 """The statements that lead from each version to the next; those that were released are never changed."""
 
@@ -85,6 +87,7 @@ FORECASTS = sa.Table(
     sa.Column("actual_price", sa.Double),
     sa.Column("settled_at", _Utc),
     sa.Column("direction_threshold", sa.Double),
+    sa.Column("known_until", sa.Date),
 )
 
 REQUESTS = sa.Table("requests", _metadata, sa.Column("requested_by", sa.Text, primary_key=True), *_key_columns())

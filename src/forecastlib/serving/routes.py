@@ -187,8 +187,12 @@ async def scorecard(
     version: VersionFilter = None,
     since: Since = None,
     until: Until = None,
+    hindsight: Annotated[bool, Query(description="Score those of days gone by, as with a date, instead.")] = False,
 ) -> ScorecardAnswer:
-    """Score the forecasts that the caller has asked for, once it is known what happened, beside the random walk."""
+    """Score the forecasts that the caller has asked for, once it is known what happened, beside the random walk.
+
+    Those that were asked for when later prices were known already, as with a `date` in the past, are left out.
+    """
 
     def score() -> ScorecardAnswer:
         of: dict[str, Any] = {
@@ -200,8 +204,9 @@ async def scorecard(
         }
         pending = service.ledger.history(**of, settled=False)
         problems = service.predictions.settle(sorted(pending["symbol"].unique()))
-        scores = records(service.ledger.scorecard(**of).reset_index())
-        return ScorecardAnswer.model_validate({"scores": scores, "problems": problems})
+        scores = records(service.ledger.scorecard(**of, hindsight=hindsight).reset_index())
+        left_out = service.ledger.count(**of, hindsight=not hindsight)
+        return ScorecardAnswer.model_validate({"scores": scores, "left_out": left_out, "problems": problems})
 
     return await service.aside(score)
 

@@ -197,6 +197,9 @@ class RecordedForecast(HorizonForecast):
     recorded_at: dt.datetime
     actual_price: float | None = Field(default=None, description="The close of the target session, once it is known.")
     settled_at: dt.datetime | None = None
+    known_until: dt.date | None = Field(
+        default=None, description="Last session of the prices it was made from; later than the origin: in hindsight."
+    )
 
 
 class PredictionsAnswer(_Answer):
@@ -229,6 +232,10 @@ class ScorecardAnswer(_Answer):
     """Scores of recorded forecasts."""
 
     scores: list[Score]
+    left_out: int = Field(
+        description="Forecasts that are not scored here: made in hindsight, or without it if those were asked for.",
+        examples=[0],
+    )
     problems: list[str] = Field(default=[], description="Symbols whose outcomes could not be filled in, and why.")
 
 
