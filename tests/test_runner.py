@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -102,15 +104,20 @@ def test_a_copy_of_the_notebooks_elsewhere_is_found_by_its_root(tmp_path):
     assert find_notebooks(["data"], tmp_path)[0].path.parent == tmp_path / "notebooks"
 
 
-@pytest.mark.slow
-def test_runs_that_start_at_the_same_time_have_kernels_of_their_own(tmp_path):
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "mlruns").mkdir()
-    cells = [nbformat.v4.new_code_cell("x = 0"), nbformat.v4.new_code_cell("assert x > 0")]
+def write_notebook(home, parameters, code):
+    """Make a project with one notebook of two cells, ``01_tiny``."""
+    (home / "notebooks").mkdir()
+    (home / "mlruns").mkdir()
+    cells = [nbformat.v4.new_code_cell(source) for source in (parameters, code)]
     cells[0].metadata["tags"] = ["parameters"]
     notebook = nbformat.v4.new_notebook(cells=cells)
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(notebook, tmp_path / "notebooks" / "01_tiny.ipynb")
+    nbformat.write(notebook, home / "notebooks" / "01_tiny.ipynb")
+
+
+@pytest.mark.slow
+def test_runs_that_start_at_the_same_time_have_kernels_of_their_own(tmp_path):
+    write_notebook(tmp_path, "x = 0", "assert x > 0")
     program = """
 import sys
 from pathlib import Path
@@ -140,3 +147,23 @@ run_notebooks(notebooks, {"x": 1}, reports=Path(sys.argv[1]), progress=False)
             run.stdin.write("go\n")
             run.stdin.flush()
         assert [run.wait(120) for run in runs] == [0, 0, 0]
+
+
+@pytest.mark.slow
+def test_if_the_notebooks_of_one_symbol_fail_those_of_the_others_are_done(tmp_path):
+    write_notebook(tmp_path, 'symbol = ""', "assert symbol != '^BAD', 'no good'\nprint(2 * symbol)")
+    words = ["run", "tiny", "SYMBOL=^BAD,^GOOD", "--no-progress"]
+    done = subprocess.run(
+        [sys.executable, "-m", "forecastlib.cli", *words],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"FORECASTLIB_HOME": str(tmp_path)},
+    )
+    assert done.returncode == 1
+    assert re.search("01_tiny, cell [0-9] failed with AssertionError: no good", done.stderr)
+    *_, last = done.stderr.splitlines()
+    assert last == "Error: the notebooks of ^BAD failed, see above; those of other symbols are done"
+    assert "^GOOD^GOOD" in (tmp_path / "reports" / "GOOD" / "01_tiny.ipynb").read_text()
+    with contextlib.closing(sqlite3.connect(tmp_path / "mlruns" / "mlflow.db")) as database:
+        statuses = database.execute("select name, status from runs order by name").fetchall()
+    assert statuses == [("BAD_01_tiny", "FAILED"), ("GOOD_01_tiny", "FINISHED")]
