@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecastlib.network import FastLSTM
-from forecastlib.network.recurrent import with_lstm_class
+from forecastlib.network.recurrent import with_lstm_class, without_gradients
 
 BATCH, STEPS, FEATURES, UNITS = 6, 5, 3, 4
 GATE = {"input": 0, "forget": 1, "candidate": 2, "output": 3}
@@ -226,6 +226,23 @@ def test_a_gradient_of_the_gradient_is_refused():
         slope = tf.reduce_sum(inner.gradient(total, x) ** 2)
     with uncompiled(), pytest.raises(NotImplementedError, match=r"first order only.*with_lstm_class"):
         outer.gradient(slope, x)
+
+
+def test_calls_that_nobody_differentiates_give_the_same_and_keep_nothing_for_a_way_back():
+    x = tf.constant(normal(BATCH, STEPS, FEATURES))
+    answers = []
+    for layer, tracked in zip(
+        (pair(dropout=0.2, recurrent_dropout=0.4)[1] for _ in range(2)), (True, False), strict=True
+    ):
+        with uncompiled(), tf.GradientTape() as tape:
+            tape.watch(x)
+            if tracked:
+                answers.append(layer(x, training=True))
+            else:
+                with without_gradients():
+                    answers.append(layer(x, training=True))
+        assert (tape.gradient(answers[-1], x) is not None) == tracked
+    np.testing.assert_array_equal(*answers)
 
 
 def kept_inputs(rate: float, gate: str, *, recurrent: bool, units: int = 64, batch: int = 200) -> np.ndarray:

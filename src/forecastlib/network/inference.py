@@ -11,6 +11,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from forecastlib.network.architecture import output_name, stochastic_twin
+from forecastlib.network.recurrent import without_gradients
 
 Scaled = npt.NDArray[np.float32]
 
@@ -51,8 +52,9 @@ class NetworkCaller:
             outputs = model(tf.gather(matrix, rows[:, None] + span), **options)
             return tf.concat([outputs[name] for name in names], axis=1)
 
-        self._predict = tf.function(lambda m, rows: call(network, m, rows, training=False), input_signature=signature)
-        self._sample = tf.function(lambda m, rows: call(self._twin, m, rows), input_signature=signature)
+        compiled = tf.function(input_signature=signature, autograph=False)
+        self._predict = compiled(lambda m, rows: call(network, m, rows, training=False))
+        self._sample = compiled(lambda m, rows: call(self._twin, m, rows))
 
     def predict(self, matrix: Scaled, rows: npt.NDArray[np.int64]) -> Scaled:
         """Return the scaled targets that the network answers.
@@ -94,7 +96,8 @@ class NetworkCaller:
             for row in rows:
                 for generator, seed in zip(self._generators, self._seeds, strict=True):
                     generator.state.assign([int(seed), 0])
-                passes += [np.asarray(self._sample(shared, part)) for part in _parts(np.full(samples, row))]
+                with without_gradients():
+                    passes += [np.asarray(self._sample(shared, part)) for part in _parts(np.full(samples, row))]
         return np.concatenate(passes).reshape(len(rows), samples, -1)
 
 

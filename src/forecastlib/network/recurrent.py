@@ -19,6 +19,9 @@ Application of Dropout in Recurrent Neural Networks*, with masks of its own for 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import keras
@@ -27,6 +30,21 @@ import tensorflow as tf
 Tensor = Any  # TensorFlow ships no types.
 
 GATES = 4
+
+_gradients_wanted = ContextVar("gradients_wanted", default=True)
+
+
+@contextmanager
+def without_gradients() -> Iterator[None]:
+    """Let calls in training mode keep nothing for a way back: for dropout that stays on when predicting.
+
+    Holds for what is called eagerly, or traced, inside of it. Gradients do not flow through these calls.
+    """
+    before = _gradients_wanted.set(False)
+    try:
+        yield
+    finally:
+        _gradients_wanted.reset(before)
 
 
 @keras.saving.register_keras_serializable(package="forecastlib")
@@ -152,7 +170,8 @@ def _run(training: bool, *arguments: Tensor) -> tuple[Tensor, Tensor]:
     *tensors, input_masks, state_masks = arguments
     parts = _parts(tf.shape(tensors[0])[0]) if training else [slice(None)]
     masks = [[m if m is None else m[:, rows] for m in (input_masks, state_masks)] for rows in parts]
-    run = _forward_compiled if training else _forward
+    differentiable = not training or _gradients_wanted.get()
+    run = (_forward_compiled if differentiable else _outputs_compiled) if training else _forward
 
     def forward(*watched: Tensor) -> Any:
         # Cut off from the tape: it would otherwise differentiate the compiled loop as well.
@@ -180,7 +199,7 @@ def _run(training: bool, *arguments: Tensor) -> tuple[Tensor, Tensor]:
 
         return (_join([result[0] for result in results]), _join([result[1] for result in results])), backward
 
-    outputs, carry = tf.custom_gradient(forward)(*tensors)
+    outputs, carry = tf.custom_gradient(forward)(*tensors) if differentiable else forward(*tensors)[0]
     batch, steps, _ = tensors[0].shape
     outputs.set_shape((batch, steps, tensors[2].shape[0]))  # what compiling for any shape has lost
     carry.set_shape((batch, tensors[2].shape[0]))
@@ -260,6 +279,11 @@ def _forward(
     return tf.transpose(outputs, (1, 0, 2)), carry, copies, outputs, gates, carries
 
 
+def _outputs(*arguments: Tensor | None) -> tuple[Tensor, ...]:
+    """Return outputs and last carry alone: XLA leaves out of the loop what nobody gets."""
+    return _forward(*arguments)[:2]
+
+
 def _backward(
     d_outputs: Tensor,
     d_carry: Tensor,
@@ -324,5 +348,5 @@ def _loop(steps: Tensor, step: Any, state: tuple[Any, ...]) -> Any:
 
 
 _compile = tf.function(jit_compile=True, autograph=False, reduce_retracing=True)
-_forward_compiled, _backward_compiled = _compile(_forward), _compile(_backward)
+_forward_compiled, _outputs_compiled, _backward_compiled = _compile(_forward), _compile(_outputs), _compile(_backward)
 _input_gradient_compiled = _compile(_input_gradient)

@@ -98,8 +98,8 @@ class TrainingData:
             return windows, {name: tf.gather(values, at) for name, values in named.items()}
 
         options = tf.data.Options()
-        # Nothing is left to tune, and the thread that tunes lets an iterator end only when it wakes up: after 5, 10, 20,
-        # 41 and then up to 60 seconds more.
+        # Nothing is left to tune, and an iterator may end only when the thread that tunes wakes up, which sleeps longer
+        # and longer, up to a minute.
         options.autotune.enabled = False
         return positions.map(gather).prefetch(2).with_options(options)
 
