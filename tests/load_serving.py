@@ -3,21 +3,18 @@
 Starts `forecastlib serve` on a free port and asks it for forecasts at a steady rate, first alone, then while trainings
 run; then many more, to see its memory. The rate does not wait for answers: a slow one does not slow the next.
 
-Beside every phase stands a control: a bare event loop, at the same priority and in a session of its own as the service
-is, whose process computes about as much, but without Python's lock. What it suffers from is the machine, busy with
-something else.
+Beside every phase stands a control: a bare event loop in another process of the service's session and priority, which
+does nothing but sleep. What it suffers from is not the service's code but the machine, busy with something else. So is
+what the service's threads spend waiting for a processor.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
-import hashlib
 import os
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -87,58 +84,43 @@ class Clock:
         return f"p99 {share(seen, 0.99):.0f} ms, max {max(seen):.0f}, over 50 ms {over} of {len(seen)}"
 
 
-def compute(rate: float = 20.0, seconds: float = 0.025, block: bytes = bytes(1_000_000)) -> None:
-    """Take as much of a processor as forecasts do, without Python's lock: hashes of large blocks need none."""
-    start, n = time.perf_counter(), 0
-    while True:
-        time.sleep(max(0.0, start + n / rate - time.perf_counter()))
-        n += 1
-        began = time.thread_time()
-        while time.thread_time() - began < seconds:
-            hashlib.sha256(block)
-
-
 async def control() -> None:
     """Be the control: a clock that answers each line with what it has seen."""
     clock, loop = Clock(), asyncio.get_running_loop()
-    threading.Thread(target=compute, daemon=True).start()
-    loop.add_reader(sys.stdin, lambda: sys.stdin.readline() and print(clock.said(), flush=True))
+    loop.add_reader(sys.stdin, lambda: print(clock.said(), flush=True) if sys.stdin.readline() else sys.exit())
     await clock.tick()
 
 
-async def stalls(client: httpx.AsyncClient, bare: subprocess.Popen[str]) -> str:
+async def stalls(client: httpx.AsyncClient) -> str:
     """Return how late the event loops of the service and of the control were since they were asked last."""
-    assert bare.stdin is not None and bare.stdout is not None
-    bare.stdin.write("\n")
-    bare.stdin.flush()
-    return f"  event loop late by: {(await client.get('/stalls')).json()}; control: {bare.stdout.readline().strip()}"
+    return (await client.get("/stalls")).json()
 
 
-async def measure(address: str, pid: int, bare: subprocess.Popen[str], rate: float, seconds: float, many: int) -> None:
+async def measure(address: str, pid: int, rate: float, seconds: float, many: int) -> None:
     """Go through all phases."""
     limits = httpx.Limits(max_connections=200)
     async with httpx.AsyncClient(base_url=address, timeout=60, limits=limits) as client:
         for day in DAYS[:20]:
             (await client.post("/predict", json={"symbol": "^IXIC", "date": day})).raise_for_status()
-        await stalls(client, bare)
+        await stalls(client)
         one: list[float] = []
         for day in DAYS[20:120]:
             began = time.perf_counter()
             (await client.post("/predict", json={"symbol": "^IXIC", "date": day})).raise_for_status()
             one.append(1000 * (time.perf_counter() - began))
         show("alone, one after the other", one, [200] * len(one))
-        click.echo(await stalls(client, bare))
+        click.echo(await stalls(client))
         show(f"alone, {rate:g} a second", *await steady(client, rate, seconds))
-        click.echo(await stalls(client, bare))
+        click.echo(await stalls(client))
         for symbol in ("^IXIC", "^GSPC"):
             body = {"symbol": symbol, "training_days": 5000, "force_retrain": True}
             (await client.post("/train", json=body)).raise_for_status()
         while not all(job["progress"] for job in (await client.get("/jobs?status=started")).json()["jobs"]):
             await asyncio.sleep(1)  # until both are in their epochs
-        await stalls(client, bare)
+        await stalls(client)
         show(f"two trainings, {rate:g} a second", *await steady(client, rate, seconds))
         running = (await client.get("/jobs?status=started")).json()["jobs"]
-        click.echo(f"{await stalls(client, bare)}; epochs {[job['progress'][-1]['epoch'] for job in running]}")
+        click.echo(f"{await stalls(client)}; epochs {[job['progress'][-1]['epoch'] for job in running]}")
         sizes = {}
         for n in range(1, many + 1):
             answer = await client.post("/predict", json={"symbol": "^IXIC", "date": DAYS[n * 37 % len(DAYS)]})
@@ -154,22 +136,41 @@ async def measure(address: str, pid: int, bare: subprocess.Popen[str], rate: flo
 @click.option("--many", default=5000, show_default=True)
 def main(rate: float, seconds: float, many: int) -> None:
     """Measure the service of the present project."""
-    # Sessions of their own, as a service has one: Linux may share the processor by session, and this one asks.
-    options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-    start = functools.partial(subprocess.Popen, **options, start_new_session=True)
-    with start([sys.executable, __file__, "--serve"]) as server, start([sys.executable, __file__, "--clock"]) as bare:
+    command = [sys.executable, __file__, "--serve"]
+    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    # A session of its own, as a service has one: Linux may share the processor by session, and this one asks.
+    with subprocess.Popen(command, **quiet, start_new_session=True) as server:
         try:
-            asyncio.run(measure(server.stdout.readline().strip(), server.pid, bare, rate, seconds, many))
+            asyncio.run(measure(server.stdout.readline().strip(), server.pid, rate, seconds, many))
         finally:
             server.terminate()
-            bare.terminate()
+
+
+def processor_seconds() -> tuple[float, float]:
+    """Return how long all threads of this process have run, and have waited to run."""
+    counted = [
+        Path(f"/proc/self/task/{thread}/schedstat").read_text().split() for thread in os.listdir("/proc/self/task")
+    ]
+    ran, waited = (sum(int(one[column]) for one in counted) / 1e9 for column in (0, 1))
+    return ran, waited
 
 
 def serve_watched() -> None:
-    """Serve with a clock in the event loop."""
+    """Serve with a clock in the event loop, and the control beside it, until its input ends."""
     from forecastlib.serving import Settings, create_app, server
 
-    clock = Clock()
+    clock, options = Clock(), {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    bare = subprocess.Popen([sys.executable, __file__, "--clock"], **options)
+
+    last = [processor_seconds()]
+
+    def said() -> str:
+        bare.stdin.write("\n")
+        bare.stdin.flush()
+        last.append(processor_seconds())
+        ran, waited = (now - before for before, now in zip(*last[-2:], strict=True))
+        loops = f"event loop late by: {clock.said()}; control: {bare.stdout.readline().strip()}"
+        return f"  {loops}\n  processor: ran for {ran:.1f} s, waited for it for {waited:.1f} s"
 
     def watched(settings: Settings) -> object:
         app = create_app(settings)
@@ -180,7 +181,7 @@ def serve_watched() -> None:
             return inner(given)
 
         app.router.lifespan_context = with_clock
-        app.get("/stalls")(clock.said)
+        app.get("/stalls")(said)
         return app
 
     server.create_app = watched  # type: ignore[assignment]
