@@ -193,7 +193,10 @@ def _run(training: bool, *arguments: Tensor) -> tuple[Tensor, Tensor]:
                 strict=True,
             )
             # Products of their own, so that a graph leaves them out where nobody asks for the gradient of the inputs.
-            d_inputs = [_input_gradient_compiled(d, kernel, part[0]) for d, part in zip(d_gates, masks, strict=True)]
+            d_inputs = [
+                _input_gradient_compiled(d, outputs, kernel, part[0])
+                for d, part, (_, _, _, outputs, *_) in zip(d_gates, masks, results, strict=True)
+            ]
             d_arguments = [_join(d_inputs), *map(tf.add_n, gradients[:3]), *map(_join, gradients[3:])]
             return [tf.custom_gradient(_sealed)(d, *d_results, *watched) for d in d_arguments]
 
@@ -296,7 +299,7 @@ def _backward(
     carry: Tensor,
     state_masks: Tensor | None,
 ) -> tuple[Tensor, ...]:
-    """Return the gradients of gates (4, steps, batch, units), kernel, recurrent kernel, bias, first state and carry.
+    """Return the gradients of gates (4, steps x batch, units), kernel, recurrent kernel, bias, first state and carry.
 
     With the gradients dh and dc of a step's output and carry, those of its gates are ``p * dc + q * dh`` and the carry
     before gets ``f * dc + s * dh``, where p, q, f and s are known before the loop begins.
@@ -324,22 +327,20 @@ def _backward(
 
     saved = tf.TensorArray(gates.dtype, size=steps)
     _, d_hidden, d_carry, saved = _loop(steps, step, (tf.zeros_like(hidden), d_carry, saved))
-    d_gates = tf.transpose(saved.stack(), (1, 0, 2, 3))
-    flat = tf.reshape(d_gates, [GATES, -1, units])
+    d_gates = tf.reshape(tf.transpose(saved.stack(), (1, 0, 2, 3)), [GATES, -1, units])
     states = _masked(tf.concat([hidden[tf.newaxis], outputs[:-1]], 0), state_masks)
     d_kernel, d_recurrent = (
-        tf.concat(tf.unstack(tf.matmul(x, flat, transpose_a=True), GATES), 1) for x in (copies, states)
+        tf.concat(tf.unstack(tf.matmul(x, d_gates, transpose_a=True), GATES), 1) for x in (copies, states)
     )
-    ones = tf.ones([GATES, 1, tf.shape(flat)[1]], flat.dtype)
-    d_bias = tf.reshape(tf.matmul(ones, flat), [-1])  # a product: XLA sums long columns ten times slower
+    ones = tf.ones([GATES, 1, tf.shape(d_gates)[1]], d_gates.dtype)
+    d_bias = tf.reshape(tf.matmul(ones, d_gates), [-1])  # a product: XLA sums long columns ten times slower
     return d_gates, d_kernel, d_recurrent, d_bias, d_hidden, d_carry
 
 
-def _input_gradient(d_gates: Tensor, kernel: Tensor, input_masks: Tensor | None) -> Tensor:
-    """Return the gradient of the inputs, (batch, steps, features), from that of the gates."""
-    shape = tf.shape(d_gates)
-    d = tf.matmul(tf.reshape(d_gates, [GATES, -1, shape[3]]), _by_gate(kernel), transpose_b=True)
-    d = tf.reshape(d, [GATES, shape[1], shape[2], tf.shape(kernel)[0]])
+def _input_gradient(d_gates: Tensor, outputs: Tensor, kernel: Tensor, input_masks: Tensor | None) -> Tensor:
+    """Return the gradient of the inputs, (batch, steps, features), from that of the gates; ``outputs`` by steps."""
+    d = tf.matmul(d_gates, _by_gate(kernel), transpose_b=True)
+    d = tf.reshape(d, [GATES, *tf.unstack(tf.shape(outputs)[:2]), tf.shape(kernel)[0]])
     return tf.transpose(tf.reduce_sum(d if input_masks is None else d * input_masks[:, tf.newaxis], 0), (1, 0, 2))
 
 
