@@ -20,7 +20,7 @@ from forecastlib.network.architecture import output_name
 from forecastlib.scaling import Scaling
 from forecastlib.windows import Windows
 
-VALIDATION_BATCH = 512
+VALIDATION_BATCH = 128
 
 
 @dataclass(frozen=True, eq=False)
