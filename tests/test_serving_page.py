@@ -86,6 +86,14 @@ def test_it_shows_the_symbol_its_champion_the_forecast_the_scorecard_and_the_tra
     assert page.read("document.querySelectorAll('#jobs b').length") == 0
 
 
+def test_it_says_how_many_forecasts_of_days_gone_by_are_not_scored(page, served):
+    served.post("/predict", json={"symbol": "^IXIC", "date": "2018-06-29"}).raise_for_status()
+    count = served.get("/scorecard").json()["left_out"]
+    assert count >= len(tiny.PARAMETERS["horizons"])
+    page.open(page.read("location.href"))
+    page.until(f"document.querySelector('#notice')?.textContent === '{count} forecasts of days gone by are not scored'")
+
+
 def test_the_fan_is_drawn_with_both_ranges_the_closes_and_the_forecast_in_the_colours_of_the_notebooks(page):
     def colour(selector, kind):
         return page.read(f"getComputedStyle(document.querySelector('#fan {selector}')).{kind}")

@@ -176,14 +176,15 @@ async function showModels() {
 }
 
 async function showScores() {
-  const { scores, problems } = await ask("scorecard");
+  const { scores, left_out, problems } = await ask("scorecard");
   fill(at("scores"),
     ["symbol", "#sessions", "model", "#n", "#pending", "#MAE", "#random walk", "#skill", "#calls right", "#in 80 %", "#in 95 %"],
     scores.map((one) => [one.symbol, one.horizon, one.model_version, one.n, one.pending,
       one.mae === null ? "" : price(one.mae), one.mae_random_walk === null ? "" : price(one.mae_random_walk),
       signed(one.skill, 3), percent(one.hit_rate), percent(one.coverage_80), percent(one.coverage_95)]),
     "No forecast has been recorded yet.");
-  if (problems.length) say(problems.join("; "));
+  const notes = left_out ? [...problems, `${left_out} forecasts of days gone by are not scored`] : problems;
+  if (notes.length) say(notes.join("; "));
 }
 
 async function showJobs() {
