@@ -71,7 +71,7 @@ class NetworkCaller:
         ndarray, shape (n, horizons), float32
         """
         shared = tf.constant(matrix)
-        with self._lock:
+        with self._lock, without_gradients():
             answers = [np.asarray(self._predict(shared, part)) for part in _parts(rows)]
         return np.concatenate(answers)
 
@@ -92,12 +92,11 @@ class NetworkCaller:
         """
         shared = tf.constant(matrix)
         passes = []
-        with self._lock:
+        with self._lock, without_gradients():
             for row in rows:
                 for generator, seed in zip(self._generators, self._seeds, strict=True):
                     generator.state.assign([int(seed), 0])
-                with without_gradients():
-                    passes += [np.asarray(self._sample(shared, part)) for part in _parts(np.full(samples, row))]
+                passes += [np.asarray(self._sample(shared, part)) for part in _parts(np.full(samples, row))]
         return np.concatenate(passes).reshape(len(rows), samples, -1)
 
 

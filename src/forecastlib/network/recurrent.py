@@ -36,7 +36,10 @@ _gradients_wanted = ContextVar("gradients_wanted", default=True)
 
 @contextmanager
 def without_gradients() -> Iterator[None]:
-    """Let calls in training mode keep nothing for a way back: for dropout that stays on when predicting.
+    """Let calls keep nothing for a way back: for models that predict.
+
+    TensorFlow remembers the gradient of every function that is traced with one for as long as the process lives, and
+    with it the model: a service that loads one model after the other would grow by each of them.
 
     Holds for what is called eagerly, or traced, inside of it. Gradients do not flow through these calls.
     """
@@ -170,7 +173,7 @@ def _run(training: bool, *arguments: Tensor) -> tuple[Tensor, Tensor]:
     *tensors, input_masks, state_masks = arguments
     parts = _parts(tf.shape(tensors[0])[0]) if training else [slice(None)]
     masks = [[m if m is None else m[:, rows] for m in (input_masks, state_masks)] for rows in parts]
-    differentiable = not training or _gradients_wanted.get()
+    differentiable = _gradients_wanted.get()
     run = (_forward_compiled if differentiable else _outputs_compiled) if training else _forward
 
     def forward(*watched: Tensor) -> Any:
