@@ -31,7 +31,7 @@ LAYERS = [
     "network uncertainty baselines forecasts",
     "bundle forecaster forecasting evaluation tracking registry pipeline walkforward leakage ledger replaying "
     "served_model",
-    "bench cli commands doctor serving runner report showcase sweep plots",
+    "bench cli doctor serving runner report showcase sweep plots",
 ]
 LAYER_OF = {part: layer for layer, parts in enumerate(LAYERS) for part in parts.split()}
 

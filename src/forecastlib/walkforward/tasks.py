@@ -186,8 +186,8 @@ def key(task: Task, prices: pd.DataFrame, windows: Windows, split: Split, config
 
 
 WITHOUT_INFLUENCE = (
-    *(f"{package}/" for package in ("bench", "ledger", "leakage", "plots", "registry", "serving")),
-    *(f"{name}.py" for name in ("cli", "commands", "doctor", "progress", "report", "runner", "served_model")),
+    *(f"{package}/" for package in ("bench", "cli", "ledger", "leakage", "plots", "registry", "serving")),
+    *(f"{name}.py" for name in ("doctor", "progress", "report", "runner", "served_model")),
     *(f"{name}.py" for name in ("showcase", "sweep", "tracking")),
     *(f"walkforward/{name}.py" for name in ("backtesting", "pooling", "processes", "result", "runs", "scoring")),
 )

@@ -1,31 +1,19 @@
-"""The commands around models: train, forecast, score, and who is champion.
-
-As in :mod:`forecastlib.cli`, which holds the other commands, imports stand inside the commands.
-"""
+"""The commands around models: train, forecast, score, and who is champion."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from forecastlib.cli.words import FORMAT_OPTION, print_json, print_pairs, print_table, read_words, records
 from forecastlib.errors import ConfigError, ModelNotFoundError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from forecastlib.config import DataConfig
-
-FORMAT_OPTION = click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="How to print the answer.",
-)
 
 
 @click.command(
@@ -52,7 +40,7 @@ def train_command(words: Sequence[str], force_retrain: bool, no_progress: bool, 
     from forecastlib.config import RunConfig
     from forecastlib.pipeline import train
 
-    symbols, settings = _read(words)
+    symbols, settings = read_words(words)
     configs = [RunConfig.from_parameters(**settings | {"symbol": one}) for one in symbols or ("^IXIC",)]
     answers = []
     for config in configs:
@@ -63,13 +51,13 @@ def train_command(words: Sequence[str], force_retrain: bool, no_progress: bool, 
             continue
         done = {"skipped": "not trained, the champion stays", "completed": "trained, now challenger"}
         click.echo(f"{result.symbol}: {'trained, now champion' if result.promoted else done[result.status]}")
-        _print_pairs({"version": result.version, "run": result.run_id, "because": result.reason})
+        print_pairs({"version": result.version, "run": result.run_id, "because": result.reason})
         horizons = [name.removeprefix("mae_") for name in result.metrics if name.startswith("mae_")]
         scores = ("mae", "skill", "directional_accuracy", "coverage_80", "coverage_95")
         rows = [{"horizon": h} | {one: result.metrics.get(f"{one}_{h}") for one in scores} for h in horizons]
-        _print_table(rows, {"mae": "{:,.1f}", "skill": "{:+.3f}"} | dict.fromkeys(scores[2:], "{:.0%}"))
+        print_table(rows, {"mae": "{:,.1f}", "skill": "{:+.3f}"} | dict.fromkeys(scores[2:], "{:.0%}"))
     if form == "json":
-        _print_json(answers)
+        print_json(answers)
 
 
 @click.command(
@@ -103,15 +91,15 @@ def forecast_command(symbol: str, as_of: str | None, version: str, requested_by:
     agreement = float(consistency(rows["direction"].to_numpy()[None])[0])
     if form == "json":
         shared = ("symbol", "origin", "last_close", "model_version", "batch_id")
-        answer = {name: record for name, record in _records(rows)[0].items() if name in shared}
-        forecasts = _records(rows.drop(columns=list(shared)))
-        scores = {"scorecard": _records(card), "left_out": left_out}
-        _print_json(answer | {"consistency": agreement, "forecasts": forecasts} | scores)
+        answer = {name: record for name, record in records(rows)[0].items() if name in shared}
+        forecasts = records(rows.drop(columns=list(shared)))
+        scores = {"scorecard": records(card), "left_out": left_out}
+        print_json(answer | {"consistency": agreement, "forecasts": forecasts} | scores)
         return
     click.echo(
         f"{symbol}: {first['last_close']:,.2f} on {first['origin']:%Y-%m-%d}, version {first['model_version']}\n"
     )
-    _print_table(
+    print_table(
         [
             {
                 "sessions": row.horizon,
@@ -164,7 +152,7 @@ def score_command(words: Sequence[str], form: str, hindsight: bool, **filters: A
     from forecastlib.ledger import Ledger
     from forecastlib.sources import fetch_prices
 
-    symbols, settings = _read(words)
+    symbols, settings = read_words(words)
     with Ledger() as ledger:
         known = ledger.symbols()
         for symbol in symbols:
@@ -182,7 +170,7 @@ def score_command(words: Sequence[str], form: str, hindsight: bool, **filters: A
         left_out = sum(ledger.count(symbol=symbol, **filters, hindsight=not hindsight) for symbol in chosen)
     card = pd.concat(cards).reset_index() if cards else ledger.scorecard().reset_index()
     if form == "json":
-        _print_json({"settled": settled, "scorecard": _records(card), "left_out": left_out})
+        print_json({"settled": settled, "scorecard": records(card), "left_out": left_out})
         return
     click.echo(f"{settled} forecasts settled now, {card['n'].sum()} scored; {card['pending'].sum()} are pending\n")
     _print_scorecard(card)
@@ -214,79 +202,15 @@ def champion_command(symbol: str, roll_back: bool, to: str | None, reason: str |
         registry.roll_back(symbol, str(reason), to=to)
     history = registry.history(symbol)
     if form == "json":
-        _print_json({"symbol": symbol, "history": _records(history)})
+        print_json({"symbol": symbol, "history": records(history)})
         return
     if history.empty:
         click.echo(f"{symbol} has had no champion yet; train one with: forecastlib train {symbol}")
         return
     spans = history[["since", "until"]].apply(lambda moments: moments.dt.strftime("%Y-%m-%d %H:%M:%S"))
-    _print_table(
-        _records(history.assign(**spans.fillna({"until": "now"}))[["number", "version", *spans, "change", "reason"]])
+    print_table(
+        records(history.assign(**spans.fillna({"until": "now"}))[["number", "version", *spans, "change", "reason"]])
     )
-
-
-@click.command(
-    "backtest",
-    epilog="""\b
-Examples:
-  forecastlib backtest
-  forecastlib backtest ^GSPC --folds 3 --seeds 0,1 EPOCHS=20
-  forecastlib backtest ^IXIC --rolling --format json
-""",
-)
-@click.argument("words", nargs=-1, metavar="[SYMBOL]... [NAME=VALUE]...")
-@click.option("--folds", default=5, show_default=True, help="Test sets, one after the other to the end of the data.")
-@click.option("--seeds", default="0,1,2", show_default=True, help="Seeds of the network, separated by commas.")
-@click.option("--test-size", type=int, help="Origins in a test set.  [default: the data divided by folds + 1]")
-@click.option("--rolling", is_flag=True, help="Let the training set roll instead of grow.")
-@click.option("--workers", type=int, help="Processes.  [default: one a core, four at most]")
-@click.option("--no-progress", is_flag=True, help="Show no bar over tasks.")
-@FORMAT_OPTION
-def backtest_command(
-    words: Sequence[str], seeds: str, rolling: bool, no_progress: bool, form: str, **options: Any
-) -> None:
-    """Refit the model and every baseline along time, and judge their forecasts of what came after.
-
-    NAME=VALUE gives a setting of the run. Every fold and seed is a nested MLflow run. What has been computed is kept in
-    reports/SYMBOL/backtest/: after an interruption, the same command goes on where it stopped.
-    """
-    from forecastlib.config import RunConfig
-    from forecastlib.pipeline import fetch
-    from forecastlib.tracking import connect
-    from forecastlib.walkforward import backtest
-
-    if not all(seed.strip().isdigit() for seed in seeds.split(",")):
-        raise ConfigError(f"expected seeds as whole numbers separated by commas, such as 0,1,2; got {seeds!r}")
-    chosen = [int(seed) for seed in seeds.split(",")]
-    symbols, settings = _read(words)
-    configs = [RunConfig.from_parameters(**settings | {"symbol": one}) for one in symbols or ("^IXIC",)]
-    connect()  # first: it enters the project's folder, where relative paths of sources begin
-    answers = []
-    for config in configs:
-        prices, _ = fetch(config.data)
-        result = backtest(prices, config, seeds=chosen, expanding=not rolling, progress=not no_progress, **options)
-        if form == "json":
-            verdicts = result.verdicts.drop(columns=["statistic"]).reset_index()
-            scores = {"scores": _records(result.scores.reset_index()), "verdicts": _records(verdicts)}
-            answers.append({"symbol": result.symbol, "run_id": result.run_id} | scores)
-            continue
-        click.echo(f"{result.symbol}: {len(result.folds)} folds, run {result.run_id}")
-        click.echo(result.table().to_string())
-        for model in result.models[1:]:
-            for verdict in result.verdicts.xs(model, level="model")["verdict"]:
-                click.echo(f"{model}, {verdict}")
-    if form == "json":
-        _print_json(answers)
-
-
-COMMANDS = (train_command, forecast_command, score_command, champion_command, backtest_command)
-
-
-def _read(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Tell symbols from settings; SYMBOL=... gives symbols too, separated by commas."""
-    settings = {name.lower(): value for name, _, value in (word.partition("=") for word in words if "=" in word)}
-    named = [symbol.strip() for symbol in settings.pop("symbol", "").split(",") if symbol.strip()]
-    return [*(word for word in words if "=" not in word), *named], settings
 
 
 def _data_of(symbol: str, settings: dict[str, str]) -> DataConfig:
@@ -301,26 +225,6 @@ def _data_of(symbol: str, settings: dict[str, str]) -> DataConfig:
         return registry.config_of(symbol).replace(end=None).data
     except ModelNotFoundError as error:
         raise ConfigError(f"{error}; or say where prices come from, for instance SOURCE=bundled") from error
-
-
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return rows in JSON's types: dates as text, None for what is missing."""
-    plain = frame.copy()
-    for name, column in frame.items():
-        if column.dtype.kind == "M":
-            plain[name] = column.dt.strftime("%Y-%m-%d" if column.dt.tz is None else "%Y-%m-%dT%H:%M:%S.%fZ")
-    found: list[dict[str, Any]] = json.loads(plain.to_json(orient="records", double_precision=15))
-    return found
-
-
-def _print_json(answer: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
-    click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
-
-
-def _print_pairs(pairs: Mapping[str, object]) -> None:
-    width = max(map(len, pairs))
-    for name, value in pairs.items():
-        click.echo(f"  {name:{width}}  {value}")
 
 
 _SCORES = {
@@ -340,17 +244,4 @@ def _say_left_out(count: int) -> None:
 
 
 def _print_scorecard(card: pd.DataFrame) -> None:
-    _print_table(_records(card), _SCORES)
-
-
-def _print_table(rows: Sequence[Mapping[str, Any]], formats: Mapping[str, str] | None = None) -> None:
-    """Print rows under their names, numbers to the right, "-" for what is missing."""
-    if not rows:
-        return
-    shapes: dict[str, Callable[[Any], str]] = {name: text.format for name, text in (formats or {}).items()}
-    cells = [{n: "-" if v is None else shapes.get(n, str)(v) for n, v in row.items()} for row in rows]
-    widths = {name: max(len(name), *(len(row[name]) for row in cells)) for name in rows[0]}
-    texts = {name for name, value in rows[0].items() if isinstance(value, str) and not value[:1].isdigit()}
-    for row in [{name: name for name in widths}, *cells]:
-        line = "  ".join(f"{row[n]:<{w}}" if n in texts else f"{row[n]:>{w}}" for n, w in widths.items())
-        click.echo(line.rstrip())
+    print_table(records(card), _SCORES)

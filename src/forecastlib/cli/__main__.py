@@ -1,0 +1,5 @@
+"""The command line as ``python -m forecastlib.cli``."""
+
+from forecastlib.cli import main
+
+main()

@@ -1,0 +1,112 @@
+"""The commands around prices: copy them into a database, examine them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def source_options(command: _Command) -> _Command:
+    """Add the options that say how a source is read; they arrive as ``start``, ``end`` and ``**options``."""
+    for option in (
+        click.option("--force-refresh", is_flag=True, help="Fetch even what was kept for a day."),
+        click.option(
+            "--adjust",
+            type=click.Choice(["auto", "none", "close"]),
+            default="auto",
+            show_default=True,
+            help="Scale prices by the adjusted close: where it differs, never, or always.",
+        ),
+        click.option("--decimal", type=click.Choice([".", ","]), help="Sign in front of decimals in files."),
+        click.option("--date-format", help="How files write dates, such as %d/%m/%Y."),
+        click.option("--end", help="Last session wanted, such as 2018-12-31."),
+        click.option("--start", help="First session wanted."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command(
+    "import",
+    epilog="""\b
+Examples:
+  forecastlib import bundled --into sql:sqlite:///prices.db
+  forecastlib import csv:data ^GSPC ^IXIC --into sql:sqlite:///prices.db
+  forecastlib import yahoo,csv:data ^KS11 --start 2000-01-01 --into sql:postgresql://USER:PASSWORD@HOST/DATABASE
+""",
+)
+@click.argument("source")
+@click.argument("symbols", nargs=-1, metavar="[SYMBOL]...")
+@click.option("--into", required=True, metavar="sql:URL", help="Database to write to: sqlite or postgresql.")
+@source_options
+def import_command(
+    source: str, symbols: Sequence[str], into: str, start: str | None, end: str | None, **options: Any
+) -> None:
+    """Copy prices of SOURCE into the table `prices` of a database.
+
+    Without a SYMBOL, all that the source has. Sessions that are there already get the new values. It is one
+    transaction: if anything fails, the table stays as it was.
+    """
+    from forecastlib.database import masked, parse_url
+    from forecastlib.sources import open_source
+    from forecastlib.sources.base import symbols_of
+    from forecastlib.sources.sql import import_prices
+
+    target = masked(parse_url(into))
+    opened = open_source(source, **options)
+    frames = []
+    for symbol in symbols or symbols_of(opened):
+        frames.append(opened.fetch(symbol, start, end))
+        click.echo(_served(frames[-1]))
+    written = import_prices(frames, into)
+    click.echo(f"{written:,} rows written to {target}")
+
+
+def _served(prices: pd.DataFrame) -> str:
+    """Word which source served prices, and what is to be known about them."""
+    first, last = prices.index[0], prices.index[-1]
+    title = f"{prices.attrs['symbol']}: {len(prices):,} sessions from {first:%Y-%m-%d} to {last:%Y-%m-%d}"
+    failed = [f"failed: {failure}" for failure in prices.attrs["failures"]]
+    return "\n  ".join([f"{title}, from {prices.attrs['source']}", *failed, *prices.attrs.get("notes", [])])
+
+
+_COLOURS = {"good": "green", "note": "cyan", "warning": "yellow", "error": "red"}
+
+
+@click.command(
+    "doctor",
+    epilog="""\b
+Examples:
+  forecastlib doctor bundled ^GSPC
+  forecastlib doctor yahoo,csv:data ^KS11 --start 2000-01-01
+  forecastlib doctor csv:export.csv KOSPI --date-format %d/%m/%Y
+""",
+)
+@click.argument("source")
+@click.argument("symbol")
+@source_options
+def doctor_command(source: str, symbol: str, start: str | None, end: str | None, **options: Any) -> None:
+    """Examine the prices of SYMBOL from SOURCE, and say what to do about what is found.
+
+    Shows which source served them, their range, quality and calendar, and whether they suffice for training; exits
+    with 1 if they cannot be trained on as they are.
+    """
+    from forecastlib.doctor import examine
+    from forecastlib.sources import open_source
+
+    findings = examine(open_source(source, **options).fetch(symbol, start, end))
+    width = max(len(finding.subject) for finding in findings)
+    for finding in findings:
+        level = click.style(f"{finding.level:7}", fg=_COLOURS[finding.level])
+        click.echo(f"{level}  {finding.subject:{width}}  {finding.text}")
+        if finding.remedy:
+            click.echo(f"{'':9}{'':{width}}  -> {finding.remedy}")
+    if any(finding.level == "error" for finding in findings):
+        raise click.exceptions.Exit(1)

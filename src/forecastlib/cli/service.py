@@ -1,0 +1,94 @@
+"""The commands around the service: start it, and keep its keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from forecastlib.serving.keys import KeyFile
+
+KEYS_OPTION = click.option(
+    "--keys", type=click.Path(path_type=Path), help="File of keys.  [default: mlruns/keys.json of the project]"
+)
+
+
+@click.command(
+    "serve",
+    epilog="""\b
+Examples:
+  forecastlib serve
+  forecastlib serve --port 9000 SOURCE=yahoo,bundled
+  forecastlib serve EPOCHS=20 LOOKBACK=90
+  forecastlib serve --host 0.0.0.0 --keys keys.json
+""",
+)
+@click.argument("words", nargs=-1, metavar="[NAME=VALUE]...")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option("--port", default=8000, show_default=True, help="Port to listen at; 0: any that is free.")
+@KEYS_OPTION
+def serve_command(words: Sequence[str], host: str, port: int, keys: Path | None) -> None:
+    """Serve training, forecasts, their history and scores over HTTP, with a page to look at them.
+
+    NAME=VALUE gives a parameter of every training, SOURCE among them, which callers cannot change. Without keys only
+    this machine is served; see forecastlib keys.
+    """
+    from forecastlib.runner import find_notebooks, read_parameters
+    from forecastlib.serving.server import serve
+    from forecastlib.serving.settings import Settings
+
+    given = dict(word.partition("=")[::2] for word in words)
+    parameters = read_parameters(given, find_notebooks(["train"]))
+    source = parameters.pop("source", "bundled")
+    serve(Settings(host=host, port=port, source=source, keys=keys, parameters=parameters), click.echo)
+
+
+@click.group(
+    "keys",
+    epilog="""\b
+Examples:
+  forecastlib keys add ann
+  forecastlib keys add dashboard --no-training
+  forecastlib keys list
+  forecastlib keys revoke ann
+""",
+)
+def keys_group() -> None:
+    """Make, list and revoke the keys that callers of the service identify themselves with."""
+
+
+def _key_file(keys: Path | None) -> KeyFile:
+    from forecastlib.serving.keys import KeyFile
+    from forecastlib.serving.settings import Settings
+
+    return KeyFile(Settings(keys=keys).keys_file)
+
+
+@keys_group.command("add")
+@click.argument("name")
+@click.option("--no-training", is_flag=True, help="It may not start trainings.")
+@KEYS_OPTION
+def add_key_command(name: str, no_training: bool, keys: Path | None) -> None:
+    """Make a key and show it: this once, as only its hash is kept."""
+    click.echo(_key_file(keys).add(name, may_train=not no_training))
+
+
+@keys_group.command("list")
+@KEYS_OPTION
+def list_keys_command(keys: Path | None) -> None:
+    """List the keys."""
+    for key in _key_file(keys).all():
+        state = f"revoked {key.revoked_at}" if key.revoked_at else "valid"
+        click.echo(f"{key.name:20} {'may train' if key.may_train else 'no training':12} made {key.created_at}  {state}")
+
+
+@keys_group.command("revoke")
+@click.argument("name")
+@KEYS_OPTION
+def revoke_key_command(name: str, keys: Path | None) -> None:
+    """Refuse a key from now on; a running service knows at once."""
+    _key_file(keys).revoke(name)
+    click.echo(f"{name} is revoked")
