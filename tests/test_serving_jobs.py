@@ -58,11 +58,20 @@ class Bench:
         self.store = JobStore(self.settings.database, patience=0.5)
         self.log = (folder / "service.log").open("a")
         self.changes = 0
+        self._services = []
         self.jobs = self.service()
 
     def service(self):
         """Return the jobs of a service that is started anew."""
-        return Jobs(self.settings, self.store, open_log(self.log), on_change=self._changed, command=self._command)
+        jobs = Jobs(self.settings, self.store, open_log(self.log), on_change=self._changed, command=self._command)
+        self._services.append(jobs)
+        return jobs
+
+    def close(self):
+        for jobs in self._services:  # the newest one last: it may have to end what an earlier one was forgotten with
+            jobs.stop()
+        self.store.close()
+        self.log.close()
 
     def _changed(self):
         self.changes += 1
@@ -113,9 +122,7 @@ def bench(tmp_path, monkeypatch):
     (tmp_path / "mlruns").mkdir()
     made = Bench(tmp_path, concurrent_trainings=2, queued_trainings=2)
     yield made
-    made.jobs.stop()
-    made.store.close()
-    made.log.close()
+    made.close()
 
 
 class TestQueue:
