@@ -37,5 +37,5 @@ def plot_ratios(results: Mapping[str, Sequence[Measured]]) -> Figure:
         axes.axvline(1.0, color=GREY)
         axes.grid(axis="y", visible=False)
         axes.margins(x=0.12)
-        axes.set_title("Time or memory as a multiple of forecastlib's, longer bars are slower")
+        axes.set_title("Time or memory, as a multiple of forecastlib's")
     return figure

@@ -1,4 +1,4 @@
-"""An LSTM layer with the weights, options and saving of ``keras.layers.LSTM``, several times faster to train on a CPU.
+"""An LSTM layer with weights, options and saving of ``keras.layers.LSTM``, two to three times as fast to train on a CPU.
 
 Keras runs the cell step by step, eight small matrix products in each, and differentiates every one of them.
 :class:`FastLSTM` computes the same function in another order:
@@ -52,7 +52,7 @@ def without_gradients() -> Iterator[None]:
 
 @keras.saving.register_keras_serializable(package="forecastlib")
 class FastLSTM(keras.layers.LSTM):  # type: ignore[misc] # Keras ships no types
-    """``keras.layers.LSTM``, several times faster to train on a CPU.
+    """``keras.layers.LSTM``, two to three times as fast to train on a CPU.
 
     Arguments, weights (``kernel``, ``recurrent_kernel``, ``bias``; their shapes and order), dropout masks, states and
     configuration are those of ``keras.layers.LSTM``, so weights move both ways by ``get_weights`` and ``set_weights``,
