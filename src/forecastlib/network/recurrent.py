@@ -1,4 +1,4 @@
-"""An LSTM layer with weights, options and saving of ``keras.layers.LSTM``, two to three times as fast to train on a CPU.
+"""A layer with weights, options and saving of ``keras.layers.LSTM``, two to three times as fast to train on a CPU.
 
 Keras runs the cell step by step, eight small matrix products in each, and differentiates every one of them.
 :class:`FastLSTM` computes the same function in another order:
