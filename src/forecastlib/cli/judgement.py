@@ -85,11 +85,10 @@ def audit_command(words: Sequence[str]) -> None:
     from forecastlib.leakage import audit
     from forecastlib.sources import fetch_prices
 
-    given = {name.lower(): value for name, _, value in (word.partition("=") for word in words if "=" in word)}
-    symbols = [*(word for word in words if "=" not in word), *filter(None, given.pop("symbol", "").split(","))]
+    symbols, settings = read_words(words)
     passed = True
-    for chosen in [given | {"symbol": symbol.strip()} for symbol in symbols] or [given]:
-        config = RunConfig.from_parameters(**chosen)
+    for chosen in [{"symbol": symbol} for symbol in symbols] or [{}]:
+        config = RunConfig.from_parameters(**settings | chosen)
         report = audit(fetch_prices(config.data), config)
         click.echo(repr(report))
         passed &= report.passed
