@@ -10,7 +10,7 @@ from forecastlib.config import CalibrationConfig
 from forecastlib.distribution import LEVELS
 from forecastlib.errors import IncompatibleModelError, NotEnoughDataError
 from forecastlib.uncertainty import Calibration, NetworkAnswers, Past, calibrate, known_past
-from forecastlib.uncertainty.calibration import LARGEST_WEIGHT, posterior_drift, supported_weight
+from forecastlib.uncertainty.evidence import LARGEST_WEIGHT, posterior_drift, supported_weight
 from forecastlib.uncertainty.past import FIRST_ROW
 from forecastlib.volatility import session_variance, volatility_predictors
 
