@@ -2,8 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -20,27 +18,32 @@ BATCH, STEPS, FEATURES, UNITS = 6, 5, 3, 4
 GATE = {"input": 0, "forget": 1, "candidate": 2, "output": 3}
 
 
-@contextmanager
-def uncompiled() -> Iterator[None]:
-    """Run the compiled parts operation by operation: the same code, without a second of compiling for each shape."""
-    tf.config.run_functions_eagerly(True)
-    try:
-        yield
-    finally:
-        tf.config.run_functions_eagerly(False)
-
-
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
+def by_gate(masks: Any) -> tf.Tensor:
+    """Stack what Keras has: a mask for each gate, one for all of them, or none."""
+    if masks is None:
+        return tf.zeros((0, 0, 0))
+    return tf.stack(masks if isinstance(masks, list) else [masks] * 4)
+
+
 def pair(units: int = UNITS, features: int = FEATURES, batch: int = BATCH, **options: Any) -> list[keras.layers.LSTM]:
-    """Make Keras' layer and the fast one with the same random weights and the same state of their generators."""
-    layers = [kind(units, seed=3, **options) for kind in (keras.layers.LSTM, FastLSTM)]
-    for layer in layers:
+    """Make Keras' layer and the fast one with the same random weights and the same dropout masks."""
+    theirs, ours = (kind(units, seed=3, **options) for kind in (keras.layers.LSTM, FastLSTM))
+    for layer in (theirs, ours):
         layer.build((batch, STEPS, features))
         layer.set_weights([0.5 * normal(*w.shape, seed=i) for i, w in enumerate(layer.get_weights())])
-    return layers
+    ones = [tf.ones((batch, width), theirs.compute_dtype) for width in (features, units)]
+    of_inputs, of_states = theirs.cell.get_dropout_mask(ones[0]), theirs.cell.get_recurrent_dropout_mask(ones[1])
+    for layer in (theirs, ours):
+        layer.cell.get_dropout_mask = lambda _: of_inputs
+        layer.cell.get_recurrent_dropout_mask = lambda _: of_states
+    rates = (theirs.dropout, theirs.recurrent_dropout)  # at 1.0 Keras lets everything through
+    masks = [by_gate(m if rate < 1 else None) for m, rate in zip((of_inputs, of_states), rates, strict=True)]
+    ours._draw_masks = lambda *_: masks
+    return [theirs, ours]
 
 
 def outputs_and_gradients(layer: keras.layers.LSTM, x: np.ndarray, *, training: bool = True, **call: Any) -> list[Any]:
@@ -73,13 +76,12 @@ DROPOUTS = [(0.0, 0.0), (0.3, 0.0), (0.0, 0.3), (0.2, 0.4)]
 @pytest.mark.parametrize(("dropout", "recurrent_dropout"), DROPOUTS)
 @pytest.mark.parametrize("return_sequences", [True, False])
 def test_outputs_and_all_gradients_equal_keras_with_the_same_masks(dropout, recurrent_dropout, return_sequences):
-    with uncompiled():
-        assert_equal_to_keras(
-            normal(BATCH, STEPS, FEATURES),
-            dropout=dropout,
-            recurrent_dropout=recurrent_dropout,
-            return_sequences=return_sequences,
-        )
+    assert_equal_to_keras(
+        normal(BATCH, STEPS, FEATURES),
+        dropout=dropout,
+        recurrent_dropout=recurrent_dropout,
+        return_sequences=return_sequences,
+    )
 
 
 @settings(max_examples=15)
@@ -91,14 +93,13 @@ def test_outputs_and_all_gradients_equal_keras_with_the_same_masks(dropout, recu
     rates=st.sampled_from(DROPOUTS),
 )
 def test_they_are_equal_for_any_shape(batch, steps, features, units, rates):
-    with uncompiled():
-        assert_equal_to_keras(
-            normal(batch, steps, features),
-            units=units,
-            dropout=rates[0],
-            recurrent_dropout=rates[1],
-            return_sequences=True,
-        )
+    assert_equal_to_keras(
+        normal(batch, steps, features),
+        units=units,
+        dropout=rates[0],
+        recurrent_dropout=rates[1],
+        return_sequences=True,
+    )
 
 
 def test_they_are_equal_when_compiled_and_called_eagerly_and_from_a_graph():
@@ -129,8 +130,7 @@ def test_the_two_halves_of_a_batch_give_what_the_whole_gives(monkeypatch):
     results = []
     for threads in (2, 1):
         monkeypatch.setattr(tf.config.threading, "get_inter_op_parallelism_threads", lambda n=threads: n)
-        with uncompiled():
-            results.append(outputs_and_gradients(pair(dropout=0.2, recurrent_dropout=0.4)[1], x))
+        results.append(outputs_and_gradients(pair(dropout=0.2, recurrent_dropout=0.4)[1], x))
     for a, b in zip(*results, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
 
@@ -161,20 +161,18 @@ def test_the_two_halves_of_a_batch_give_what_the_whole_gives(monkeypatch):
 )
 @pytest.mark.parametrize("training", [True, False])
 def test_every_option_of_keras_means_the_same(options, training):
-    with uncompiled():
-        assert_equal_to_keras(normal(BATCH, STEPS, FEATURES), call={"training": training}, **options)
+    assert_equal_to_keras(normal(BATCH, STEPS, FEATURES), call={"training": training}, **options)
 
 
 def test_an_initial_state_is_used_and_gets_its_gradient():
     x, first = normal(BATCH, STEPS, FEATURES), [normal(BATCH, UNITS, seed=k) for k in (1, 2)]
     results = []
-    with uncompiled():
-        for layer in pair(recurrent_dropout=0.3):
-            states = [tf.constant(s) for s in first]
-            with tf.GradientTape() as tape:
-                tape.watch(states)
-                total = tf.reduce_sum(layer(x, initial_state=states, training=True) ** 2)
-            results.append([total, *tape.gradient(total, states)])
+    for layer in pair(recurrent_dropout=0.3):
+        states = [tf.constant(s) for s in first]
+        with tf.GradientTape() as tape:
+            tape.watch(states)
+            total = tf.reduce_sum(layer(x, initial_state=states, training=True) ** 2)
+        results.append([total, *tape.gradient(total, states)])
     for a, b in zip(*results, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
@@ -218,13 +216,13 @@ def test_what_a_gpu_could_run_by_cudnn_is_left_to_keras(monkeypatch):
 def test_a_gradient_of_the_gradient_is_refused():
     layer = pair()[1]
     x = tf.constant(normal(BATCH, STEPS, FEATURES))
-    with uncompiled(), tf.GradientTape() as outer:
+    with tf.GradientTape() as outer:
         outer.watch(x)
         with tf.GradientTape() as inner:
             inner.watch(x)
             total = tf.reduce_sum(layer(x, training=True))
         slope = tf.reduce_sum(inner.gradient(total, x) ** 2)
-    with uncompiled(), pytest.raises(NotImplementedError, match=r"first order only.*with_lstm_class"):
+    with pytest.raises(NotImplementedError, match=r"first order only.*with_lstm_class"):
         outer.gradient(slope, x)
 
 
@@ -234,7 +232,7 @@ def test_calls_that_nobody_differentiates_give_the_same_and_keep_nothing_for_a_w
     for layer, tracked in zip(
         (pair(dropout=0.2, recurrent_dropout=0.4)[1] for _ in range(2)), (True, False), strict=True
     ):
-        with uncompiled(), tf.GradientTape() as tape:
+        with tf.GradientTape() as tape:
             tape.watch(x)
             if tracked:
                 answers.append(layer(x, training=True))
@@ -264,7 +262,7 @@ def kept_inputs(rate: float, gate: str, *, recurrent: bool, units: int = 64, bat
     states = [tf.zeros((batch, units)), tf.ones((batch, units))]
     slopes = []
     for training in (True, False):
-        with uncompiled(), tf.GradientTape() as tape:
+        with tf.GradientTape() as tape:
             watched = states[0] if recurrent else x
             tape.watch(watched)
             total = tf.reduce_sum(layer(x, initial_state=states, training=training))
@@ -296,8 +294,7 @@ def test_the_same_seed_drops_the_same_and_inference_drops_nothing():
         layer = FastLSTM(UNITS, dropout=0.4, recurrent_dropout=0.4, seed=seed, kernel_initializer="ones")
         layer.build(x.shape)
         layer.set_weights([0.3 * np.ones(w.shape) for w in layer.get_weights()])
-        with uncompiled():
-            return layer(x, **training).numpy()
+        return layer(x, **training).numpy()
 
     np.testing.assert_array_equal(call(1, training=True), call(1, training=True))
     assert not np.array_equal(call(1, training=True), call(2, training=True))
@@ -322,7 +319,7 @@ def test_training_ends_at_the_weights_that_keras_reaches(jit, together):
     x, y = normal(11, STEPS, FEATURES), normal(11, 1, seed=1)  # the last batch is smaller than the others
     reached = []
     for kind, compiled in ((keras.layers.LSTM, False), (FastLSTM, jit)):
-        model = small_model(kind, rate=0.0 if jit else 0.2)  # XLA draws other masks
+        model = small_model(kind, rate=0.0)  # masks are other ones
         model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=compiled, steps_per_execution=together)
         history = model.fit(x, y, batch_size=4, epochs=2, shuffle=False, verbose=0)
         reached.append([*model.get_weights(), np.array(history.history["loss"])])

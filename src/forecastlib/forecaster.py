@@ -127,7 +127,8 @@ class Forecaster:
         self.network = build_network(
             len(windows.feature_names), self.config.window, self.config.model, seed=self.config.train.seed
         )
-        compile_network(self.network, self.config.window.horizons, self.config.train)
+        steps = train.steps(self.config.train.batch_size)
+        compile_network(self.network, self.config.window.horizons, self.config.train, steps=steps)
         self.history = fit_network(
             self.network, train, validation, self.config.train, callbacks=callbacks, progress=progress
         )

@@ -18,9 +18,9 @@ def ours() -> Turn:
     matrix, targets = matrix_and_targets()
     config = run_config()
     network = build_network(matrix.shape[1], config.window, config.model)
-    compile_network(network, HORIZONS, config.train)
     rows = np.arange(59, len(matrix))
     data = TrainingData(matrix, rows, {h: targets[:, i] for i, h in enumerate(HORIZONS)}, 60)
+    compile_network(network, HORIZONS, config.train, steps=data.steps(BATCH))
     batches = data.shuffled_batches(BATCH, seed=0)
 
     def turn() -> None:

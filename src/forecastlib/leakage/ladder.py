@@ -126,11 +126,11 @@ def _train(prices: pd.DataFrame, config: RunConfig, recipe: Recipe, *, progress:
     scaling = recipe.scaling(windows, split, config.model)
     matrix = scaling.features(windows.matrix)
 
-    network = build_network(len(windows.feature_names), config.window, config.model, seed=config.train.seed)
-    compile_network(network, config.window.horizons, config.train)
     train, validation = (
         TrainingData.of(windows.take(index), scaling, matrix) for index in (split.train, split.validation)
     )
+    network = build_network(len(windows.feature_names), config.window, config.model, seed=config.train.seed)
+    compile_network(network, config.window.horizons, config.train, steps=train.steps(config.train.batch_size))
     fit_network(network, train, validation, config.train, progress=progress)
     test = windows.take(split.test)
     answers = NetworkCaller(network, config.window.horizons).predict(matrix, test.rows)

@@ -10,12 +10,10 @@ import numpy as np
 
 from forecastlib.config import ModelConfig, TrainConfig, WindowConfig
 from forecastlib.errors import ConfigError
+from forecastlib.network.optimizer import FastAdam
 from forecastlib.network.recurrent import FastLSTM
 
 INPUT_NAME = "price_sequence_input"
-
-STEPS_PER_EXECUTION = 16
-"""Training steps between two returns to Python; what is left over at the end of an epoch is done as well."""
 
 
 def output_name(horizon: int) -> str:
@@ -94,10 +92,22 @@ def _dense(units: int, activation: str, name: str, seeds: _Seeds) -> keras.layer
     return keras.layers.Dense(units, activation=activation, kernel_initializer=initializer, name=name)
 
 
-def compile_network(network: keras.Model, horizons: Sequence[int], train: TrainConfig) -> None:
+def compile_network(network: keras.Model, horizons: Sequence[int], train: TrainConfig, *, steps: int = 1) -> None:
     """Compile a network in place: Adam, one squared error an output weighted by horizon, the absolute error beside it.
 
     Losses and weights are keyed by output name, so that their order cannot go wrong.
+
+    Parameters
+    ----------
+    network
+        A network of :func:`build_network`.
+    horizons
+        Those it was built for.
+    train
+        Learning rate and loss weights.
+    steps
+        Batches between two returns to Python, best all of an epoch: callbacks wait for its end anyway. An epoch always
+        has a whole multiple of it.
 
     Raises
     ------
@@ -111,13 +121,12 @@ def compile_network(network: keras.Model, horizons: Sequence[int], train: TrainC
     if len(weights) != len(names):
         raise ConfigError(f"expected a weight for each of the horizons {list(horizons)}; got {weights}")
     network.compile(
-        optimizer=keras.optimizers.Adam(train.learning_rate),
+        optimizer=FastAdam(train.learning_rate),
         loss=dict.fromkeys(names, "mse"),
         loss_weights=dict(zip(names, weights, strict=True)),
         metrics={name: ["mae"] for name in names},
         jit_compile=False,
-        # Callbacks wait for an epoch; between its steps there is no need to come back to Python.
-        steps_per_execution=STEPS_PER_EXECUTION,
+        steps_per_execution=steps,
     )
 
 

@@ -1,15 +1,12 @@
-"""A layer with weights, options and saving of ``keras.layers.LSTM``, two to three times as fast to train on a CPU.
+"""A layer with weights, options and saving of ``keras.layers.LSTM``, several times as fast to train on a CPU.
 
 Keras runs the cell step by step, eight small matrix products in each, and differentiates every one of them.
-:class:`FastLSTM` computes the same function in another order:
+:class:`FastLSTM` computes the same function, forwards and backwards, in :mod:`.kernels`:
 
-- Dropout keeps its masks for all steps, so the masked input of the whole sequence is projected before the loop, by one
-  product a gate. The loop is left with the recurrent product and the gates.
-- The loop backwards yields the gradients of the gates alone, as sums of two precomputed products; those of the
-  kernels and the bias then follow as one product over all rows and steps.
-- Forward and backward pass are compiled by XLA on their own, which takes a second or two where a whole training step
-  takes ten, once for each shape.
-- The rows of a batch are independent, so two halves of it run side by side.
+- Dropout keeps its masks for all steps, and the four gates of a step are one product of inputs and state together.
+- The gradient is written by hand. The loop backwards yields the gradients of the gates; those of the kernels follow as
+  products over all steps.
+- The rows of a batch are independent, so parts of it run side by side, as many as TensorFlow has threads.
 
 Gates stand in the order of Keras: input, forget, candidate, output. The equations are those of Gers, Schmidhuber and
 Cummins (2000), *Learning to Forget*; the dropout is that of Gal and Ghahramani (2016), *A Theoretically Grounded
@@ -19,17 +16,23 @@ Application of Dropout in Recurrent Neural Networks*, with masks of its own for 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import keras
 import tensorflow as tf
+from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
+
+from forecastlib.network import kernels
+from forecastlib.network.kernels import GATES, LANES, Floats
 
 Tensor = Any  # TensorFlow ships no types.
 
-GATES = 4
+MOST_PARTS = 4
+"""Parts of a batch that run side by side, at most, where the size of the batch is not known beforehand."""
 
 _gradients_wanted = ContextVar("gradients_wanted", default=True)
 
@@ -52,26 +55,25 @@ def without_gradients() -> Iterator[None]:
 
 @keras.saving.register_keras_serializable(package="forecastlib")
 class FastLSTM(keras.layers.LSTM):  # type: ignore[misc] # Keras ships no types
-    """``keras.layers.LSTM``, two to three times as fast to train on a CPU.
+    """``keras.layers.LSTM``, several times as fast to train on a CPU.
 
-    Arguments, weights (``kernel``, ``recurrent_kernel``, ``bias``; their shapes and order), dropout masks, states and
-    configuration are those of ``keras.layers.LSTM``, so weights move both ways by ``get_weights`` and ``set_weights``,
-    and the same seed drops the same units.
+    Arguments, weights (``kernel``, ``recurrent_kernel``, ``bias``; their shapes and order), states and configuration
+    are those of ``keras.layers.LSTM``, so weights move both ways by ``get_weights`` and ``set_weights``. Dropout masks
+    have its distribution and follow from the same seed, but are drawn for all gates at once, and so are other ones.
 
     The fast path is taken when ``activation="tanh"``, ``recurrent_activation="sigmoid"``, ``unroll=False``, the layer
-    computes in float32 or float64, and no time step is masked. Everything else runs in Keras' own loop, and so does
-    what Keras can hand to cuDNN: no recurrent dropout, ``use_cudnn="auto"``, and a GPU. ``use_bias=False``,
-    ``go_backwards``, ``stateful``, ``return_state`` and an initial state are fast.
-
-    Outside of training no gradient is expected and shapes vary, so nothing is compiled then: calls with
-    ``training=False`` run as one plain loop.
+    computes in float32, and no time step is masked. Everything else runs in Keras' own loop; so does what Keras can
+    hand to cuDNN (no recurrent dropout, ``use_cudnn="auto"``, and a GPU), and what XLA compiles as a whole
+    (``jit_compile=True``). ``use_bias=False``, ``go_backwards``, ``stateful``, ``return_state`` and an initial state
+    are fast.
 
     Notes
     -----
     Gradients of the first order only: a gradient of a gradient raises ``NotImplementedError`` on the fast path.
 
-    A saved model needs ``import forecastlib.network`` before it is loaded. One that should load without this library
-    is saved as ``with_lstm_class(model, keras.layers.LSTM)``; :func:`with_lstm_class` also makes it fast again.
+    A saved model needs ``import forecastlib.network`` before it is loaded. One that should load without this library,
+    or be exported as a graph, is ``with_lstm_class(model, keras.layers.LSTM)``; :func:`with_lstm_class` also makes it
+    fast again.
 
     Examples
     --------
@@ -81,7 +83,7 @@ class FastLSTM(keras.layers.LSTM):  # type: ignore[misc] # Keras ships no types
     """
 
     def inner_loop(self, sequences: Tensor, initial_state: list[Tensor], mask: Tensor, training: bool = False) -> Any:
-        """Run over all steps; Keras calls this between drawing the dropout masks and collecting the outputs.
+        """Run over all steps; Keras calls this between preparing the states and collecting the outputs.
 
         Parameters
         ----------
@@ -99,21 +101,34 @@ class FastLSTM(keras.layers.LSTM):  # type: ignore[misc] # Keras ships no types
         tuple
             Last output (batch, units), all outputs (batch, steps, units), and the last two states.
         """
-        if mask is not None or not self._runs_fast():
-            return super().inner_loop(sequences, initial_state, mask, training=training)
         cell = self.cell
-        input_masks = state_masks = None
-        if training and 0 < cell.dropout < 1:
-            drawn = cell.get_dropout_mask(sequences[:, 0, :])
-            input_masks = tf.stop_gradient(tf.stack(drawn if isinstance(drawn, list) else [drawn] * GATES))
-        if training and 0 < cell.recurrent_dropout < 1:
-            state_masks = tf.stop_gradient(tf.stack(cell.get_recurrent_dropout_mask(initial_state[0])))
+        if mask is not None or not self._runs_fast():
+            super()._maybe_config_dropout_masks(cell, sequences[:, 0, :], initial_state)
+            return super().inner_loop(sequences, initial_state, mask, training=training)
+        masks = self._draw_masks(sequences[:, 0, :], initial_state[0]) if training else [_nothing_dropped()] * 2
         inputs = tf.reverse(sequences, [1]) if self.go_backwards else tf.convert_to_tensor(sequences)
         kernel, recurrent = tf.convert_to_tensor(cell.kernel), tf.convert_to_tensor(cell.recurrent_kernel)
-        bias = tf.convert_to_tensor(cell.bias) if cell.use_bias else tf.zeros(GATES * cell.units, kernel.dtype)
-        outputs, carry = _run(training, inputs, kernel, recurrent, bias, *initial_state, input_masks, state_masks)
+        bias = tf.convert_to_tensor(cell.bias) if cell.use_bias else tf.zeros(GATES * cell.units)
+        outputs, carry = _run(inputs, kernel, recurrent, bias, *initial_state, *masks)
         last = outputs[:, -1]
         return last, outputs, [last, carry]
+
+    def _maybe_config_dropout_masks(self, *_: Any) -> None:
+        """Leave masks to :meth:`inner_loop`, which knows whether they are wanted; Keras calls this just before it."""
+
+    def _draw_masks(self, inputs: Tensor, hidden: Tensor) -> list[Tensor]:
+        """Return the masks of all steps, by gate: of inputs (4, batch, features) and hidden state (4, batch, units)."""
+        cell = self.cell
+        different = getattr(cell, "dropout_mask_count", 1)  # Keras gives all gates the same where nobody can tell
+        masks = []
+        for like, rate, count in ((inputs, cell.dropout, different), (hidden, cell.recurrent_dropout, GATES)):
+            if not 0 < rate < 1:
+                masks.append(_nothing_dropped())
+                continue
+            ones = tf.ones((count, tf.shape(like)[0], like.shape[1]))
+            drawn = keras.random.dropout(ones, rate, seed=cell.seed_generator)
+            masks.append(tf.tile(drawn, (GATES // count, 1, 1)))
+        return masks
 
     def _runs_fast(self) -> bool:
         left_to_cudnn = self.use_cudnn is True or (
@@ -122,9 +137,10 @@ class FastLSTM(keras.layers.LSTM):  # type: ignore[misc] # Keras ships no types
         return (
             self.activation is keras.activations.tanh
             and self.recurrent_activation is keras.activations.sigmoid
-            and self.compute_dtype in ("float32", "float64")
+            and self.compute_dtype == "float32"
             and not self.unroll
             and not left_to_cudnn
+            and not GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
         )
 
 
@@ -153,17 +169,19 @@ def with_lstm_class(model: keras.Model, lstm_class: type[keras.layers.LSTM]) -> 
     return twin
 
 
-def _run(training: bool, *arguments: Tensor) -> tuple[Tensor, Tensor]:
+def _nothing_dropped() -> Tensor:
+    return tf.zeros((0, 0, 0))
+
+
+def _run(*arguments: Tensor) -> tuple[Tensor, Tensor]:
     """Run the sequence, with the gradient written by hand.
 
     Parameters
     ----------
-    training
-        Whether to compile, and to share the work among threads.
     *arguments
         Inputs (batch, steps, features), kernel (features, 4 x units), recurrent kernel (units, 4 x units), bias
-        (4 x units), hidden state and carry (batch, units), masks of inputs (4, batch, features) or None, masks of the
-        hidden state (4, batch, units) or None.
+        (4 x units), hidden state and carry (batch, units), masks of inputs (4, batch, features) and of the hidden state
+        (4, batch, units), or of shape (0, 0, 0).
 
     Returns
     -------
@@ -171,45 +189,94 @@ def _run(training: bool, *arguments: Tensor) -> tuple[Tensor, Tensor]:
         Outputs (batch, steps, units) and last carry (batch, units).
     """
     *tensors, input_masks, state_masks = arguments
-    parts = _parts(tf.shape(tensors[0])[0]) if training else [slice(None)]
-    masks = [[m if m is None else m[:, rows] for m in (input_masks, state_masks)] for rows in parts]
+    parts = _parts(tensors[0])
+    masks = [(input_masks[:, rows], state_masks[:, rows]) for rows in parts]
     differentiable = _gradients_wanted.get()
-    run = (_forward_compiled if differentiable else _outputs_compiled) if training else _forward
 
     def forward(*watched: Tensor) -> Any:
-        # Cut off from the tape: it would otherwise differentiate the compiled loop as well.
         inputs, kernel, recurrent, bias, hidden, carry = map(tf.stop_gradient, watched)
-        results = [
-            run(inputs[rows], kernel, recurrent, bias, hidden[rows], carry[rows], *part)
-            for rows, part in zip(parts, masks, strict=True)
+        run = partial(_forward, differentiable)
+        found = [
+            _call(
+                run,
+                5 if differentiable else 2,
+                inputs[rows],
+                kernel,
+                recurrent,
+                bias,
+                hidden[rows],
+                carry[rows],
+                *of_part,
+            )
+            for rows, of_part in zip(parts, masks, strict=True)
         ]
 
         def backward(*d_results: Tensor) -> list[Tensor]:
             d_outputs, d_carry = map(tf.stop_gradient, d_results)
-            d_gates, *gradients = zip(
+            d_sums, *gradients = zip(
                 *(
-                    _backward_compiled(
-                        d_outputs[rows], d_carry[rows], *saved, recurrent, hidden[rows], carry[rows], part[1]
-                    )
-                    for rows, part, (_, _, *saved) in zip(parts, masks, results, strict=True)
+                    _call(_backward, 6, d_outputs[rows], d_carry[rows], kernel, recurrent, *of_part, *kept)
+                    for rows, of_part, (_, _, *kept) in zip(parts, masks, found, strict=True)
                 ),
                 strict=True,
             )
-            # Products of their own, so that a graph leaves them out where nobody asks for the gradient of the inputs.
+            # Apart from the rest, so that a graph leaves it out where nobody asks for the gradient of the inputs.
             d_inputs = [
-                _input_gradient_compiled(d, outputs, kernel, part[0])
-                for d, part, (_, _, _, outputs, *_) in zip(d_gates, masks, results, strict=True)
+                _call(_input_gradient, 1, d, kernel, recurrent, of_part[0], inputs[rows])[0]
+                for d, rows, of_part in zip(d_sums, parts, masks, strict=True)
             ]
             d_arguments = [_join(d_inputs), *map(tf.add_n, gradients[:3]), *map(_join, gradients[3:])]
             return [tf.custom_gradient(_sealed)(d, *d_results, *watched) for d in d_arguments]
 
-        return (_join([result[0] for result in results]), _join([result[1] for result in results])), backward
+        return (_join([part[0] for part in found]), _join([part[1] for part in found])), backward
 
     outputs, carry = tf.custom_gradient(forward)(*tensors) if differentiable else forward(*tensors)[0]
     batch, steps, _ = tensors[0].shape
-    outputs.set_shape((batch, steps, tensors[2].shape[0]))  # what compiling for any shape has lost
-    carry.set_shape((batch, tensors[2].shape[0]))
+    units = tensors[2].shape[0]
+    outputs.set_shape((batch, steps, units))  # which a call out of the graph has lost
+    carry.set_shape((batch, units))
     return outputs, carry
+
+
+def _call(function: Callable[..., Any], results: int, *arguments: Tensor) -> list[Tensor]:
+    """Call a function of arrays; a graph may leave the call out, or share it with another of the same arguments."""
+    called = tf.numpy_function(function, arguments, [tf.float32] * results, stateful=False)
+    return list(tf.nest.flatten(called))  # eagerly, a single result comes without a list
+
+
+def _forward(
+    keep: bool,
+    inputs: Floats,
+    kernel: Floats,
+    recurrent: Floats,
+    bias: Floats,
+    hidden: Floats,
+    carry: Floats,
+    *masks: Floats,
+) -> tuple[Floats, ...]:
+    input_masks, state_masks = masks
+    results = kernels.forward(inputs, (kernel, recurrent, bias), (hidden, carry), (input_masks, state_masks), keep)
+    return results if keep else results[:2]
+
+
+def _backward(
+    d_outputs: Floats,
+    d_carry: Floats,
+    kernel: Floats,
+    recurrent: Floats,
+    input_masks: Floats,
+    state_masks: Floats,
+    joined: Floats,
+    gates: Floats,
+    carries: Floats,
+) -> tuple[Floats, ...]:
+    masks, kept = (input_masks, state_masks), (joined, gates, carries)
+    return kernels.backward(d_outputs, d_carry, (kernel, recurrent), masks, kept)
+
+
+def _input_gradient(d_sums: Floats, kernel: Floats, recurrent: Floats, input_masks: Floats, inputs: Floats) -> Floats:
+    batch, steps, features = inputs.shape
+    return kernels.input_gradient(d_sums, kernel, recurrent, input_masks, (batch, steps, features))
 
 
 def _sealed(gradient: Tensor, *sources: Tensor) -> Any:
@@ -224,133 +291,26 @@ def _sealed(gradient: Tensor, *sources: Tensor) -> Any:
     return tf.identity(gradient), refuse
 
 
-def _parts(rows: Tensor) -> list[slice]:
-    """Cut a batch in two where two threads can run at the same time."""
-    if os.cpu_count() == 1 or tf.config.threading.get_inter_op_parallelism_threads() == 1:
-        return [slice(None)]
-    half = (rows + 1) // 2
-    return [slice(None, half), slice(half, None)]
+def _threads() -> int:
+    """Return how many operations TensorFlow may run at once."""
+    limit = tf.config.threading.get_inter_op_parallelism_threads() or int(os.environ.get("TF_NUM_INTEROP_THREADS", 0))
+    return int(limit or os.cpu_count() or 1)
+
+
+def _parts(inputs: Tensor) -> list[slice]:
+    """Cut a batch into parts of whole blocks, which run side by side.
+
+    Examples
+    --------
+    With two threads: 32 rows become 0-15 and 16-31, 100 rows 0-47 and 48-99; 16 rows stay together.
+    """
+    known = inputs.shape[0]
+    rows = tf.shape(inputs)[0] if known is None else known
+    blocks = (rows + LANES - 1) // LANES
+    count = min(_threads(), MOST_PARTS if known is None else max(blocks, 1))
+    bounds = [LANES * (blocks * part // count) for part in range(1, count)]
+    return [slice(start, end) for start, end in zip([None, *bounds], [*bounds, None], strict=True)]
 
 
 def _join(parts: Any) -> Tensor:
     return parts[0] if len(parts) == 1 else tf.concat(parts, 0)
-
-
-def _by_gate(matrix: Tensor) -> Tensor:
-    """Turn (n, 4 x units) into (4, n, units)."""
-    return tf.stack(tf.split(matrix, GATES, axis=1))
-
-
-def _masked(steps: Tensor, masks: Tensor | None) -> Tensor:
-    """Return a copy of (steps, batch, n) for each gate, or one for all: (4 or 1, steps x batch, n)."""
-    copies = steps[tf.newaxis] if masks is None else steps[tf.newaxis] * masks[:, tf.newaxis]
-    shape = tf.shape(copies)
-    return tf.reshape(copies, [shape[0], shape[1] * shape[2], shape[3]])
-
-
-def _slopes(dtype: tf.DType) -> Tensor:
-    """Return what turns three of the gates into hyperbolic tangents: sigmoid(z) = (1 + tanh(z / 2)) / 2."""
-    return tf.constant([0.5, 0.5, 1.0, 0.5], dtype)[:, tf.newaxis, tf.newaxis]
-
-
-def _forward(
-    inputs: Tensor,
-    kernel: Tensor,
-    recurrent: Tensor,
-    bias: Tensor,
-    hidden: Tensor,
-    carry: Tensor,
-    input_masks: Tensor | None,
-    state_masks: Tensor | None,
-) -> tuple[Tensor, ...]:
-    """Return outputs and last carry, then what the way back needs, by steps: inputs, outputs, gates, carries."""
-    slopes = _slopes(inputs.dtype)
-    copies = _masked(tf.transpose(inputs, (1, 0, 2)), input_masks)
-    z = slopes * (tf.matmul(copies, _by_gate(kernel)) + _by_gate(bias[tf.newaxis]))
-    steps, units = tf.shape(inputs)[1], tf.shape(recurrent)[0]
-    z = tf.reshape(z, [GATES, steps, tf.shape(inputs)[0], units])
-    weights = slopes * _by_gate(recurrent)
-
-    def step(t: Tensor, h: Tensor, c: Tensor, saved: list[Any]) -> Any:
-        kept = h[tf.newaxis] if state_masks is None else h[tf.newaxis] * state_masks
-        gates = tf.tanh(z[:, t] + tf.matmul(kept, weights))
-        i, f, g, o = tf.unstack(gates, GATES)
-        c = 0.5 * ((1 + f) * c + (1 + i) * g)
-        h = 0.5 * (1 + o) * tf.tanh(c)
-        return t + 1, h, c, [array.write(t, value) for array, value in zip(saved, (h, gates, c), strict=True)]
-
-    saved = [tf.TensorArray(z.dtype, size=steps) for _ in range(3)]
-    _, _, carry, saved = _loop(steps, step, (hidden, carry, saved))
-    outputs, gates, carries = (array.stack() for array in saved)
-    return tf.transpose(outputs, (1, 0, 2)), carry, copies, outputs, gates, carries
-
-
-def _outputs(*arguments: Tensor | None) -> tuple[Tensor, ...]:
-    """Return outputs and last carry alone: XLA leaves out of the loop what nobody gets."""
-    return _forward(*arguments)[:2]
-
-
-def _backward(
-    d_outputs: Tensor,
-    d_carry: Tensor,
-    copies: Tensor,
-    outputs: Tensor,
-    gates: Tensor,
-    carries: Tensor,
-    recurrent: Tensor,
-    hidden: Tensor,
-    carry: Tensor,
-    state_masks: Tensor | None,
-) -> tuple[Tensor, ...]:
-    """Return the gradients of gates (4, steps x batch, units), kernel, recurrent kernel, bias, first state and carry.
-
-    With the gradients dh and dc of a step's output and carry, those of its gates are ``p * dc + q * dh`` and the carry
-    before gets ``f * dc + s * dh``, where p, q, f and s are known before the loop begins.
-    """
-    i, f, o = (0.5 * (1 + gates[:, k]) for k in (0, 1, 3))
-    g, squashed = gates[:, 2], tf.tanh(carries)
-    before = tf.concat([carry[tf.newaxis], carries[:-1]], 0)
-    through = o * (1 - squashed * squashed)
-    by_carry = [g * i * (1 - i), before * f * (1 - f), i * (1 - g * g)]
-    p = tf.stack([*by_carry, tf.zeros_like(o)], 1)
-    q = tf.stack([*(through * gate for gate in by_carry), squashed * o * (1 - o)], 1)
-    s = through * f
-    d_steps = tf.transpose(d_outputs, (1, 0, 2))
-    steps, units = tf.shape(d_steps)[0], tf.shape(recurrent)[0]
-    weights = tf.transpose(_by_gate(recurrent), (0, 2, 1))
-
-    def step(done: Tensor, dh: Tensor, dc: Tensor, saved: Any) -> Any:
-        t = steps - 1 - done
-        dh = dh + d_steps[t]
-        d_gates = p[t] * dc[tf.newaxis] + q[t] * dh[tf.newaxis]
-        dc = f[t] * dc + s[t] * dh
-        d_hidden = tf.matmul(d_gates, weights)
-        dh = tf.reduce_sum(d_hidden if state_masks is None else d_hidden * state_masks, 0)
-        return done + 1, dh, dc, saved.write(t, d_gates)
-
-    saved = tf.TensorArray(gates.dtype, size=steps)
-    _, d_hidden, d_carry, saved = _loop(steps, step, (tf.zeros_like(hidden), d_carry, saved))
-    d_gates = tf.reshape(tf.transpose(saved.stack(), (1, 0, 2, 3)), [GATES, -1, units])
-    states = _masked(tf.concat([hidden[tf.newaxis], outputs[:-1]], 0), state_masks)
-    d_kernel, d_recurrent = (
-        tf.concat(tf.unstack(tf.matmul(x, d_gates, transpose_a=True), GATES), 1) for x in (copies, states)
-    )
-    ones = tf.ones([GATES, 1, tf.shape(d_gates)[1]], d_gates.dtype)
-    d_bias = tf.reshape(tf.matmul(ones, d_gates), [-1])  # a product: XLA sums long columns ten times slower
-    return d_gates, d_kernel, d_recurrent, d_bias, d_hidden, d_carry
-
-
-def _input_gradient(d_gates: Tensor, outputs: Tensor, kernel: Tensor, input_masks: Tensor | None) -> Tensor:
-    """Return the gradient of the inputs, (batch, steps, features), from that of the gates; ``outputs`` by steps."""
-    d = tf.matmul(d_gates, _by_gate(kernel), transpose_b=True)
-    d = tf.reshape(d, [GATES, *tf.unstack(tf.shape(outputs)[:2]), tf.shape(kernel)[0]])
-    return tf.transpose(tf.reduce_sum(d if input_masks is None else d * input_masks[:, tf.newaxis], 0), (1, 0, 2))
-
-
-def _loop(steps: Tensor, step: Any, state: tuple[Any, ...]) -> Any:
-    return tf.while_loop(lambda t, *_: t < steps, step, (0, *state), parallel_iterations=1, maximum_iterations=steps)
-
-
-_compile = tf.function(jit_compile=True, autograph=False, reduce_retracing=True)
-_forward_compiled, _outputs_compiled, _backward_compiled = _compile(_forward), _compile(_outputs), _compile(_backward)
-_input_gradient_compiled = _compile(_input_gradient)
