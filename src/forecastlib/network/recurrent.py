@@ -105,25 +105,39 @@ class FastLSTM(keras.layers.LSTM):  # type: ignore[misc] # Keras ships no types
         if mask is not None or not self._runs_fast():
             super()._maybe_config_dropout_masks(cell, sequences[:, 0, :], initial_state)
             return super().inner_loop(sequences, initial_state, mask, training=training)
-        masks = self._draw_masks(sequences[:, 0, :], initial_state[0]) if training else [_nothing_dropped()] * 2
+        masks = self.draw_masks(sequences[:, 0, :], initial_state[0], training=training)
         inputs = tf.reverse(sequences, [1]) if self.go_backwards else tf.convert_to_tensor(sequences)
         kernel, recurrent = tf.convert_to_tensor(cell.kernel), tf.convert_to_tensor(cell.recurrent_kernel)
         bias = tf.convert_to_tensor(cell.bias) if cell.use_bias else tf.zeros(GATES * cell.units)
-        outputs, carry = _run(inputs, kernel, recurrent, bias, *initial_state, *masks)
+        outputs, carry = run_sequences(inputs, kernel, recurrent, bias, *initial_state, *masks)
         last = outputs[:, -1]
         return last, outputs, [last, carry]
 
     def _maybe_config_dropout_masks(self, *_: Any) -> None:
         """Leave masks to :meth:`inner_loop`, which knows whether they are wanted; Keras calls this just before it."""
 
-    def _draw_masks(self, inputs: Tensor, hidden: Tensor) -> list[Tensor]:
-        """Return the masks of all steps, by gate: of inputs (4, batch, features) and hidden state (4, batch, units)."""
+    def draw_masks(self, inputs: Tensor, hidden: Tensor, *, training: bool) -> list[Tensor]:
+        """Draw the masks that hold for all steps, by gate.
+
+        Parameters
+        ----------
+        inputs, hidden
+            Something of the shapes (batch, features) and (batch, units).
+        training
+            Whether dropout is on.
+
+        Returns
+        -------
+        list of tensors
+            Factors of inputs (4, batch, features) and hidden state (4, batch, units), of shape (0, 0, 0) where nothing
+            is dropped.
+        """
         cell = self.cell
         different = getattr(cell, "dropout_mask_count", 1)  # Keras gives all gates the same where nobody can tell
         masks = []
         for like, rate, count in ((inputs, cell.dropout, different), (hidden, cell.recurrent_dropout, GATES)):
-            if not 0 < rate < 1:
-                masks.append(_nothing_dropped())
+            if not (training and 0 < rate < 1):
+                masks.append(tf.zeros((0, 0, 0)))
                 continue
             ones = tf.ones((count, tf.shape(like)[0], like.shape[1]))
             drawn = keras.random.dropout(ones, rate, seed=cell.seed_generator)
@@ -169,12 +183,8 @@ def with_lstm_class(model: keras.Model, lstm_class: type[keras.layers.LSTM]) -> 
     return twin
 
 
-def _nothing_dropped() -> Tensor:
-    return tf.zeros((0, 0, 0))
-
-
-def _run(*arguments: Tensor) -> tuple[Tensor, Tensor]:
-    """Run the sequence, with the gradient written by hand.
+def run_sequences(*arguments: Tensor, parts: int | None = None) -> tuple[Tensor, Tensor]:
+    """Run sequences, with the gradient written by hand.
 
     Parameters
     ----------
@@ -182,6 +192,8 @@ def _run(*arguments: Tensor) -> tuple[Tensor, Tensor]:
         Inputs (batch, steps, features), kernel (features, 4 x units), recurrent kernel (units, 4 x units), bias
         (4 x units), hidden state and carry (batch, units), masks of inputs (4, batch, features) and of the hidden state
         (4, batch, units), or of shape (0, 0, 0).
+    parts
+        Parts of the batch that run side by side, at most; None: as many as TensorFlow has threads.
 
     Returns
     -------
@@ -189,8 +201,8 @@ def _run(*arguments: Tensor) -> tuple[Tensor, Tensor]:
         Outputs (batch, steps, units) and last carry (batch, units).
     """
     *tensors, input_masks, state_masks = arguments
-    parts = _parts(tensors[0])
-    masks = [(input_masks[:, rows], state_masks[:, rows]) for rows in parts]
+    cut = _cut(tensors[0], threads() if parts is None else parts)
+    masks = [(input_masks[:, rows], state_masks[:, rows]) for rows in cut]
     differentiable = _gradients_wanted.get()
 
     def forward(*watched: Tensor) -> Any:
@@ -208,7 +220,7 @@ def _run(*arguments: Tensor) -> tuple[Tensor, Tensor]:
                 carry[rows],
                 *of_part,
             )
-            for rows, of_part in zip(parts, masks, strict=True)
+            for rows, of_part in zip(cut, masks, strict=True)
         ]
 
         def backward(*d_results: Tensor) -> list[Tensor]:
@@ -216,14 +228,14 @@ def _run(*arguments: Tensor) -> tuple[Tensor, Tensor]:
             d_sums, *gradients = zip(
                 *(
                     _call(_backward, 6, d_outputs[rows], d_carry[rows], kernel, recurrent, *of_part, *kept)
-                    for rows, of_part, (_, _, *kept) in zip(parts, masks, found, strict=True)
+                    for rows, of_part, (_, _, *kept) in zip(cut, masks, found, strict=True)
                 ),
                 strict=True,
             )
             # Apart from the rest, so that a graph leaves it out where nobody asks for the gradient of the inputs.
             d_inputs = [
                 _call(_input_gradient, 1, d, kernel, recurrent, of_part[0], inputs[rows])[0]
-                for d, rows, of_part in zip(d_sums, parts, masks, strict=True)
+                for d, rows, of_part in zip(d_sums, cut, masks, strict=True)
             ]
             d_arguments = [_join(d_inputs), *map(tf.add_n, gradients[:3]), *map(_join, gradients[3:])]
             return [tf.custom_gradient(_sealed)(d, *d_results, *watched) for d in d_arguments]
@@ -291,23 +303,23 @@ def _sealed(gradient: Tensor, *sources: Tensor) -> Any:
     return tf.identity(gradient), refuse
 
 
-def _threads() -> int:
+def threads() -> int:
     """Return how many operations TensorFlow may run at once."""
     limit = tf.config.threading.get_inter_op_parallelism_threads() or int(os.environ.get("TF_NUM_INTEROP_THREADS", 0))
     return int(limit or os.cpu_count() or 1)
 
 
-def _parts(inputs: Tensor) -> list[slice]:
-    """Cut a batch into parts of whole blocks, which run side by side.
+def _cut(inputs: Tensor, parts: int) -> list[slice]:
+    """Cut a batch into parts of whole blocks.
 
     Examples
     --------
-    With two threads: 32 rows become 0-15 and 16-31, 100 rows 0-47 and 48-99; 16 rows stay together.
+    In two: 32 rows become 0-15 and 16-31, 100 rows 0-47 and 48-99; 16 rows stay together.
     """
     known = inputs.shape[0]
     rows = tf.shape(inputs)[0] if known is None else known
     blocks = (rows + LANES - 1) // LANES
-    count = min(_threads(), MOST_PARTS if known is None else max(blocks, 1))
+    count = min(parts, MOST_PARTS if known is None else max(blocks, 1))
     bounds = [LANES * (blocks * part // count) for part in range(1, count)]
     return [slice(start, end) for start, end in zip([None, *bounds], [*bounds, None], strict=True)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -75,8 +75,7 @@ class TrainingData:
         kept = count // size * size
 
         def epoch(number: tf.Tensor) -> tf.data.Dataset:
-            positions = tf.range(count, dtype=tf.int64)
-            order = tf.random.experimental.stateless_shuffle(positions, seed=[seed, number])
+            order = order_of_epoch(count, seed, number)
             return tf.data.Dataset.from_tensor_slices(tf.reshape(order[:kept], (-1, size)))
 
         return self._gathered(tf.data.Dataset.counter().flat_map(epoch))
@@ -102,6 +101,11 @@ class TrainingData:
         # and longer, up to a minute.
         options.autotune.enabled = False
         return positions.map(gather).prefetch(2).with_options(options)
+
+
+def order_of_epoch(count: int, seed: int, epoch: Any) -> Any:
+    """Return the positions of all windows in the order of an epoch, counted from 0: a tensor of int64, (count,)."""
+    return tf.random.experimental.stateless_shuffle(tf.range(count, dtype=tf.int64), seed=[seed, epoch])
 
 
 def fit_network(
@@ -146,6 +150,21 @@ def fit_network(
     ForecastError
         If a loss became NaN.
     """
+    require_fitting(network, train, validation)
+    history = network.fit(
+        train.shuffled_batches(config.batch_size, config.seed),
+        steps_per_epoch=train.steps(config.batch_size),
+        validation_data=validation.batches(VALIDATION_BATCH),
+        epochs=config.epochs,
+        shuffle=False,  # the dataset shuffles by itself
+        callbacks=[*stopping(config), _Progress(config.epochs, shown=progress), *callbacks],
+        verbose=0,
+    )
+    return history_of(history.history, network, config)
+
+
+def require_fitting(network: keras.Model, train: TrainingData, validation: TrainingData) -> None:
+    """Refuse a network that is not compiled, and samples that do not belong to it."""
     if not network.compiled:
         raise NotFittedError("the network is not compiled yet; call compile_network(network, horizons, train) first")
     wanted = sorted(network.output_names)
@@ -158,22 +177,21 @@ def fit_network(
             raise ConfigError(
                 f"expected windows of shape {tuple(network.input_shape[1:])} (lookback, features); got {window}"
             )
+
+
+def stopping(config: TrainConfig) -> list[keras.callbacks.Callback]:
+    """Return the callbacks that end a training, restore its best weights, and lower the learning rate before."""
     watch = {"monitor": "val_loss", "mode": "min"}
-    stopping = [
+    return [
         keras.callbacks.EarlyStopping(patience=config.patience, restore_best_weights=True, **watch),
         keras.callbacks.ReduceLROnPlateau(patience=config.reduce_patience, factor=config.reduce_factor, **watch),
         keras.callbacks.TerminateOnNaN(),
     ]
-    history = network.fit(
-        train.shuffled_batches(config.batch_size, config.seed),
-        steps_per_epoch=train.steps(config.batch_size),
-        validation_data=validation.batches(VALIDATION_BATCH),
-        epochs=config.epochs,
-        shuffle=False,  # the dataset shuffles by itself
-        callbacks=[*stopping, _Progress(config.epochs, shown=progress), *callbacks],
-        verbose=0,
-    )
-    losses = _named(pd.DataFrame(history.history), wanted)
+
+
+def history_of(logged: Mapping[str, Sequence[float]], network: keras.Model, config: TrainConfig) -> pd.DataFrame:
+    """Return what Keras' history has logged as a table, one row an epoch, and refuse a training that has diverged."""
+    losses = _named(pd.DataFrame(logged), sorted(network.output_names))
     losses.index = pd.RangeIndex(1, len(losses) + 1, name="epoch")
     diverged = losses.index[~np.isfinite(losses[["loss", "val_loss"]].to_numpy()).all(axis=1)]
     if len(diverged):
@@ -186,7 +204,7 @@ def fit_network(
 
 def _named(losses: pd.DataFrame, outputs: list[str]) -> pd.DataFrame:
     """Name the losses of a single output as those of several are: Keras leaves its name out."""
-    if len(outputs) > 1:
+    if len(outputs) > 1 or "mae" not in losses:
         return losses
     (output,) = outputs
     parts = {f"{part}{score}": f"{part}{output}_{score}" for part in ("", "val_") for score in ("loss", "mae")}
