@@ -32,4 +32,6 @@ def sign(difference: Array, level: Array) -> Array:
 
 def without_rounding(spread: Array, level: Array | float, share: float = ROUNDING) -> Array:
     """Set to zero what is so small a share of the level that it is rounding error; NaN stays NaN."""
-    return spread * (spread > level * share)
+    cleaned = spread.copy()
+    cleaned[spread <= level * share] = 0.0
+    return cleaned

@@ -83,10 +83,11 @@ class Fold:
         """Return the quantity of all windows of this length, first the one that starts in row 0."""
         found = self._found
         if window not in found:
+            merge = self._merge
             for length, before, after in plan(window):
                 if length not in found:
                     later = found[after]
-                    found[length] = self._merge(found[before][: len(later) - before], later[before:], before, after)
+                    found[length] = merge(found[before][: len(later) - before], later[before:], before, after)
         return found[window]
 
     def parts(self, before: int, after: int) -> tuple[Array, Array]:

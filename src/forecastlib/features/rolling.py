@@ -28,6 +28,8 @@ class Rolling:
     def __init__(self, values: Array) -> None:
         self.values = values
         self._exponential: dict[float, Array] = {}
+        self._deviations: dict[int, Array] = {}
+        self._whole_squares: dict[int, Array] = {}
 
     def sum(self, window: int) -> Array:
         """Return the rolling sum."""
@@ -58,7 +60,13 @@ class Rolling:
         """
         if span not in self._exponential:
             decay, window = (span - 1) / (span + 1), memory(span)
-            weighted = Fold(self.values, lambda earlier, later, before, after: _add_to(earlier * decay**after, later))
+
+            def merge(earlier: Array, later: Array, before: int, after: int) -> Array:
+                weighted = earlier * decay**after
+                weighted += later
+                return weighted
+
+            weighted = Fold(self.values, merge)
             self._exponential[span] = self._pad(weighted(window) * ((1 - decay) / (1 - decay**window)))
         return self._exponential[span]
 
@@ -72,7 +80,9 @@ class Rolling:
 
     def deviation(self, window: int) -> Array:
         """Return the population standard deviation."""
-        return np.sqrt(self.variance(window))
+        if window not in self._deviations:
+            self._deviations[window] = np.sqrt(self.variance(window))
+        return self._deviations[window]
 
     def z_score(self, window: int) -> Array:
         """Return the distance from the mean in standard deviations, 0 where there is no spread."""
@@ -179,8 +189,11 @@ class Rolling:
             square = _step(sums, before, after)
             square *= square
             square *= after / (before * (before + after))
-            # One row deviates from nothing.
-            return _add_to(square, *(part for part, rows in ((earlier, before), (later, after)) if rows > 1))
+            if before > 1:  # one row deviates from nothing
+                square += earlier
+            if after > 1:
+                square += later
+            return square
 
         return Fold(self._nothing, merge)
 
@@ -234,7 +247,10 @@ class Rolling:
 
     def _squares(self, window: int) -> Array:
         """Return the sums of squared deviations, zero where they are rounding errors of equal values."""
-        return without_rounding(self._second(window), np.square(self._sums(window)), ROUNDING**2 / window)
+        if window not in self._whole_squares:
+            level = np.square(self._sums(window))
+            self._whole_squares[window] = without_rounding(self._second(window), level, ROUNDING**2 / window)
+        return self._whole_squares[window]
 
 
 def memory(span: float) -> int:
