@@ -127,7 +127,7 @@ class Rolling:
 
     def _pad(self, values: Array) -> Array:
         """Put NaN in front of values that start with the first whole window."""
-        padded = np.empty_like(self.values)
+        padded = np.empty(len(self.values))
         first = len(padded) - len(values)
         padded[:first] = np.nan
         padded[first:] = values
