@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from forecastlib.config import FeatureConfig
 from forecastlib.errors import ConfigError, DataQualityError, NotEnoughDataError
 from forecastlib.features import CATALOGUE, GROUPS, catalogue, choose_features, compute_features, warm_up
+from forecastlib.features.catalogue import FORGET_AFTER
 from forecastlib.features.history import History
 from forecastlib.prices import PRICE_COLUMNS, to_prices
 
@@ -83,6 +84,10 @@ def test_the_declared_lookback_is_exactly_what_moves_a_value(name):
     assert shortest.iloc[-1].item() == compute_features(prices, config).iloc[-1].item()
     with pytest.raises(NotEnoughDataError):
         compute_features(prices.iloc[300 - lookback :], config)
+
+
+def test_what_is_derived_is_forgotten_at_the_end_of_each_group_and_after_known_features_only():
+    assert {features[-1].name for features in GROUPS.values()} <= FORGET_AFTER <= set(CATALOGUE)
 
 
 # Choosing

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import stats
 
-from forecastlib.features.arithmetic import lag, ratio, sign, without_rounding
+from forecastlib.features.arithmetic import change, lag, ratio, sign, without_rounding
 from forecastlib.features.fold import divide
 from forecastlib.features.rolling import Rolling, correlation, memory
 
@@ -153,10 +153,12 @@ def test_ranks_of_more_than_128_rows_are_refused_because_they_are_counted_in_8_b
         rising.rank(129)
 
 
-def test_lag_ratio_sign_and_rounding_say_what_they_do_at_the_edges():
+def test_lag_change_ratio_sign_and_rounding_say_what_they_do_at_the_edges():
     nan = np.nan
     np.testing.assert_array_equal(lag(np.array([1.0, 2.0, 3.0]), 2), [nan, nan, 1.0])
     np.testing.assert_array_equal(lag(np.array([1.0, 2.0]), 0), [1.0, 2.0])
+    np.testing.assert_array_equal(change(np.array([1.0, 2.0, 5.0]), 2), [nan, nan, 4.0])
+    np.testing.assert_array_equal(change(np.array([1.0, 2.0]), 0), [0.0, 0.0])
     numerator, denominator = np.array([1.0, 0.0, 3.0, nan, 1.0]), np.array([2.0, 0.0, 0.0, 1.0, nan])
     np.testing.assert_array_equal(ratio(numerator, denominator, 7.0), [0.5, 7.0, 7.0, nan, nan])
     np.testing.assert_array_equal(sign(np.array([-2.0, 1e-12, 0.0, 0.1, nan]), np.ones(5)), [-1.0, 0.0, 0.0, 1.0, nan])

@@ -78,16 +78,15 @@ def _require_index(index: pd.Index) -> None:
         raise DataQualityError(
             f"expected sessions from oldest to newest; {late:%Y-%m-%d} is out of order; sort_index() first"
         )
-    timed = index[index.to_numpy() != index.to_numpy().astype("datetime64[D]")]
-    if len(timed):
+    if not index.is_normalized:
+        timed = index[index != index.normalize()]
         raise DataQualityError(f"expected dates at midnight, one a session; got {timed[0]}; use index.normalize()")
 
 
 def _require_values(values: npt.NDArray[np.float64], dates: pd.Index) -> None:
-    for problem, bad in (
-        ("a finite number", ~np.isfinite(values)),
-        ("a positive price", np.concatenate([values[:, :4] <= 0, values[:, 4:] < 0], axis=1)),
-    ):
+    not_positive = values <= 0
+    not_positive[:, 4] = values[:, 4] < 0
+    for problem, bad in (("a finite number", ~np.isfinite(values)), ("a positive price", not_positive)):
         if bad.any():
             row, column = np.argwhere(bad)[0]
             raise DataQualityError(

@@ -11,10 +11,18 @@ ROUNDING = 1e-10
 
 def lag(values: Array, rows: int) -> Array:
     """Return each row's value of some rows earlier, NaN in the first rows."""
-    lagged = np.empty_like(values)
+    lagged = np.empty(len(values))
     lagged[:rows] = np.nan
     lagged[rows:] = values[: len(values) - rows]
     return lagged
+
+
+def change(values: Array, rows: int) -> Array:
+    """Return each row's value minus that of some rows earlier, NaN in the first rows."""
+    changes = np.empty(len(values))
+    changes[:rows] = np.nan
+    np.subtract(values[rows:], values[: len(values) - rows], out=changes[rows:])
+    return changes
 
 
 def ratio(numerator: Array, denominator: Array, at_zero: float) -> Array:
@@ -32,4 +40,6 @@ def sign(difference: Array, level: Array) -> Array:
 
 def without_rounding(spread: Array, level: Array | float, share: float = ROUNDING) -> Array:
     """Set to zero what is so small a share of the level that it is rounding error; NaN stays NaN."""
-    return spread * (spread > level * share)
+    cleaned = spread.copy()
+    cleaned[spread <= level * share] = 0.0
+    return cleaned

@@ -22,7 +22,7 @@ from functools import cache
 
 from forecastlib.features.arithmetic import Array
 
-Merge = Callable[[Array, Array, int], Array]
+Merge = Callable[[Array, Array, int, int], Array]
 
 
 @cache
@@ -65,12 +65,12 @@ class Fold:
     leaf
         The quantity of windows of one row.
     merge
-        Function of the quantity in the earlier parts, in the later parts, and the window's length.
+        Function of the quantity in the earlier parts, in the later parts, and the lengths of both.
 
     Examples
     --------
     >>> import numpy as np
-    >>> total = Fold(np.array([1.0, 2.0, 3.0, 4.0]), lambda earlier, later, window: earlier + later)
+    >>> total = Fold(np.array([1.0, 2.0, 3.0, 4.0]), lambda earlier, later, before, after: earlier + later)
     >>> total(3)  # of rows 0-2 and of rows 1-3
     array([6., 9.])
     """
@@ -83,14 +83,14 @@ class Fold:
         """Return the quantity of all windows of this length, first the one that starts in row 0."""
         found = self._found
         if window not in found:
+            merge = self._merge
             for length, before, after in plan(window):
                 if length not in found:
                     later = found[after]
-                    found[length] = self._merge(found[before][: len(later) - before], later[before:], length)
+                    found[length] = merge(found[before][: len(later) - before], later[before:], before, after)
         return found[window]
 
-    def parts(self, window: int) -> tuple[Array, Array]:
-        """Return the quantity of the earlier and of the later parts of all windows of this length."""
-        before, after = divide(window)
+    def parts(self, before: int, after: int) -> tuple[Array, Array]:
+        """Return the quantity of the earlier and of the later parts, of these lengths, of all windows."""
         later = self(after)
         return self(before)[: len(later) - before], later[before:]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import talib
 
-from forecastlib.features.arithmetic import Array, lag, sign
+from forecastlib.features.arithmetic import Array, change, lag, sign
 from forecastlib.features.rolling import Rolling
 from forecastlib.prices import COLUMNS
 
@@ -68,13 +68,13 @@ def logarithms(history: History) -> tuple[Array, Array, Array, Array]:
 def log_return(history: History, sessions: int) -> Array:
     """Return the log of the close over the close some sessions earlier."""
     _, _, _, close = logarithms(history)
-    return close - lag(close, sessions)
+    return change(close, sessions)
 
 
 @shared
 def price_change(history: History, sessions: int) -> Array:
     """Return the close minus the close some sessions earlier."""
-    return history.close.values - lag(history.close.values, sessions)
+    return change(history.close.values, sessions)
 
 
 @shared

@@ -9,7 +9,7 @@ Moskowitz, Ooi and Pedersen (2012): return over volatility.
 import numpy as np
 import talib
 
-from forecastlib.features.arithmetic import Array, lag, ratio, without_rounding
+from forecastlib.features.arithmetic import Array, change, lag, ratio, without_rounding
 from forecastlib.features.bar import momentum
 from forecastlib.features.feature import Feature
 from forecastlib.features.history import (
@@ -83,8 +83,8 @@ def awesome_oscillator(history: History) -> Array:
 def true_strength_index(history: History) -> Array:
     """Return the doubly smoothed change over the doubly smoothed absolute change, -100 to 100; 0 where none."""
 
-    def smooth(change: Rolling) -> Array:
-        return Rolling(change.exponential_mean(25)).exponential_mean(13)
+    def smooth(values: Rolling) -> Array:
+        return Rolling(values.exponential_mean(25)).exponential_mean(13)
 
     return 100.0 * ratio(smooth(Rolling(price_change(history, 1))), smooth(absolute_change(history)), 0.0)
 
@@ -116,8 +116,8 @@ def know_sure_thing(history: History) -> Array:
     return first + rest[0] + rest[1] + rest[2]
 
 
-def _skipping_a_month(change: Array) -> Array:
-    return lag(change, 21)
+def _skipping_a_month(values: Array) -> Array:
+    return lag(values, 21)
 
 
 def _scaled(window: int) -> Feature:
@@ -169,8 +169,8 @@ FEATURES = (
         "momentum_change_21",
         42,
         "Log return over 21 sessions minus that over the 21 before",
-        relative=lambda h: log_return(h, 21) - lag(log_return(h, 21), 21),
-        level=lambda h: price_change(h, 21) - lag(price_change(h, 21), 21),
+        relative=lambda h: change(log_return(h, 21), 21),
+        level=lambda h: change(price_change(h, 21), 21),
     ),
     *(_scaled(window) for window in (21, 63, 126)),
     *(_strength(period) for period in (7, 14, 28)),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache, cached_property
+from functools import cached_property
 
 import numpy as np
 
 from forecastlib.features.arithmetic import ROUNDING, Array, lag, ratio, without_rounding
-from forecastlib.features.fold import Fold, divide
+from forecastlib.features.fold import Fold
 
 MEMORY_IN_SPANS = 4
 """Rows of an exponential average, in spans: what is cut off had e**-8 = 0.03 % of the weight."""
@@ -29,6 +28,8 @@ class Rolling:
     def __init__(self, values: Array) -> None:
         self.values = values
         self._exponential: dict[float, Array] = {}
+        self._deviations: dict[int, Array] = {}
+        self._whole_squares: dict[int, Array] = {}
 
     def sum(self, window: int) -> Array:
         """Return the rolling sum."""
@@ -59,9 +60,13 @@ class Rolling:
         """
         if span not in self._exponential:
             decay, window = (span - 1) / (span + 1), memory(span)
-            weighted = Fold(
-                self.values, lambda earlier, later, length: _add_to(earlier * decay ** divide(length)[1], later)
-            )
+
+            def merge(earlier: Array, later: Array, before: int, after: int) -> Array:
+                weighted = earlier * decay**after
+                weighted += later
+                return weighted
+
+            weighted = Fold(self.values, merge)
             self._exponential[span] = self._pad(weighted(window) * ((1 - decay) / (1 - decay**window)))
         return self._exponential[span]
 
@@ -75,7 +80,9 @@ class Rolling:
 
     def deviation(self, window: int) -> Array:
         """Return the population standard deviation."""
-        return np.sqrt(self.variance(window))
+        if window not in self._deviations:
+            self._deviations[window] = np.sqrt(self.variance(window))
+        return self._deviations[window]
 
     def z_score(self, window: int) -> Array:
         """Return the distance from the mean in standard deviations, 0 where there is no spread."""
@@ -120,7 +127,7 @@ class Rolling:
 
     def _pad(self, values: Array) -> Array:
         """Put NaN in front of values that start with the first whole window."""
-        padded = np.empty_like(self.values)
+        padded = np.empty(len(self.values))
         first = len(padded) - len(values)
         padded[:first] = np.nan
         padded[first:] = values
@@ -131,22 +138,22 @@ class Rolling:
 
     @cached_property
     def _sums(self) -> Fold:
-        return Fold(self.values, lambda earlier, later, window: earlier + later)
+        return Fold(self.values, lambda earlier, later, before, after: earlier + later)
 
     @cached_property
     def _maxima(self) -> Fold:
-        return Fold(self.values, lambda earlier, later, window: np.maximum(earlier, later))
+        return Fold(self.values, lambda earlier, later, before, after: np.maximum(earlier, later))
 
     @cached_property
     def _minima(self) -> Fold:
-        return Fold(self.values, lambda earlier, later, window: np.minimum(earlier, later))
+        return Fold(self.values, lambda earlier, later, before, after: np.minimum(earlier, later))
 
     @cached_property
     def _worst(self) -> Fold:
         minima, maxima = self._minima, self._maxima
 
-        def merge(earlier: Array, later: Array, window: int) -> Array:
-            across = minima.parts(window)[1] / maxima.parts(window)[0]
+        def merge(earlier: Array, later: Array, before: int, after: int) -> Array:
+            across = minima.parts(before, after)[1] / maxima.parts(before, after)[0]
             return np.minimum(across, np.minimum(earlier, later))
 
         return Fold(np.ones_like(self.values), merge)
@@ -156,84 +163,94 @@ class Rolling:
         """Sums of values times their age in rows."""
         sums = self._sums
 
-        def merge(earlier: Array, later: Array, window: int) -> Array:
-            return _add_to(sums.parts(window)[0] * divide(window)[1], earlier, later)
+        def merge(earlier: Array, later: Array, before: int, after: int) -> Array:
+            return _add_to(sums.parts(before, after)[0] * after, earlier, later)
 
-        return Fold(np.zeros_like(self.values), merge)
-
-    @cached_property
-    def _step(self) -> Callable[[int], Array]:
-        """The length of the earlier part times the step of the mean from there to the later part, for a window."""
-        sums = self._sums
-
-        @cache
-        def step(window: int) -> Array:
-            before, after = divide(window)
-            earlier, later = sums.parts(window)
-            return later - earlier if before == after else later * (before / after) - earlier
-
-        return step
+        return Fold(self._nothing, merge)
 
     @cached_property
     def _trend(self) -> Fold:
         """Sums of the products of the deviations of values and of row numbers from their means."""
-        step = self._step
+        sums = self._sums
 
-        def merge(earlier: Array, later: Array, window: int) -> Array:
-            return _add_to(step(window) * (divide(window)[1] / 2), earlier, later)
+        def merge(earlier: Array, later: Array, before: int, after: int) -> Array:
+            product = _step(sums, before, after)
+            product *= after / 2
+            return _add_to(product, earlier, later)
 
-        return Fold(np.zeros_like(self.values), merge)
+        return Fold(self._nothing, merge)
 
     @cached_property
     def _second(self) -> Fold:
         """Sums of squared deviations from the mean."""
-        step = self._step
+        sums = self._sums
 
-        def merge(earlier: Array, later: Array, window: int) -> Array:
-            before, after = divide(window)
-            square = np.square(step(window))
-            square *= after / (before * window)
-            return _add_to(square, earlier, later)
+        def merge(earlier: Array, later: Array, before: int, after: int) -> Array:
+            square = _step(sums, before, after)
+            square *= square
+            square *= after / (before * (before + after))
+            if before > 1:  # one row deviates from nothing
+                square += earlier
+            if after > 1:
+                square += later
+            return square
 
-        return Fold(np.zeros_like(self.values), merge)
+        return Fold(self._nothing, merge)
 
     @cached_property
     def _third(self) -> Fold:
         """Sums of cubed deviations from the mean."""
-        shift, second = self._step, self._second
+        sums, second = self._sums, self._second
 
-        def merge(earlier: Array, later: Array, window: int) -> Array:
-            before, after = (part / window for part in divide(window))
-            step = shift(window) / divide(window)[0]
-            earlier_second, later_second = second.parts(window)
-            inner = 3.0 * (before * later_second - after * earlier_second)
+        def merge(earlier: Array, later: Array, before: int, after: int) -> Array:
+            window = before + after
+            older, newer = before / window, after / window
+            step = _step(sums, before, after)
+            step /= before
+            earlier_second, later_second = second.parts(before, after)
+            inner = older * later_second
+            inner -= newer * earlier_second
+            inner *= 3.0
             if before != after:
-                inner += np.square(step) * (before * after * (before - after) * window)
-            return _add_to(inner * step, earlier, later)
+                inner += np.square(step) * (older * newer * (older - newer) * window)
+            inner *= step
+            return _add_to(inner, earlier, later)
 
-        return Fold(np.zeros_like(self.values), merge)
+        return Fold(self._nothing, merge)
 
     @cached_property
     def _fourth(self) -> Fold:
         """Sums of the fourth powers of deviations from the mean."""
-        shift, second, third = self._step, self._second, self._third
+        sums, second, third = self._sums, self._second, self._third
 
-        def merge(earlier: Array, later: Array, window: int) -> Array:
-            before, after = (part / window for part in divide(window))
-            step = shift(window) / divide(window)[0]
-            earlier_second, later_second = second.parts(window)
-            earlier_third, later_third = third.parts(window)
-            inner = np.square(step) * (before * after * (before**2 - before * after + after**2) * window)
-            inner += 6.0 * (before**2 * later_second + after**2 * earlier_second)
+        def merge(earlier: Array, later: Array, before: int, after: int) -> Array:
+            window = before + after
+            older, newer = before / window, after / window
+            step = _step(sums, before, after)
+            step /= before
+            earlier_second, later_second = second.parts(before, after)
+            earlier_third, later_third = third.parts(before, after)
+            inner = np.square(step)
+            inner *= older * newer * (older**2 - older * newer + newer**2) * window
+            inner += 6.0 * (older**2 * later_second + newer**2 * earlier_second)
             inner *= step
-            inner += 4.0 * (before * later_third - after * earlier_third)
-            return _add_to(inner * step, earlier, later)
+            inner += 4.0 * (older * later_third - newer * earlier_third)
+            inner *= step
+            return _add_to(inner, earlier, later)
 
-        return Fold(np.zeros_like(self.values), merge)
+        return Fold(self._nothing, merge)
+
+    @cached_property
+    def _nothing(self) -> Array:
+        """What deviates from the mean in a window of one row."""
+        return np.zeros_like(self.values)
 
     def _squares(self, window: int) -> Array:
         """Return the sums of squared deviations, zero where they are rounding errors of equal values."""
-        return without_rounding(self._second(window), np.square(self._sums(window)), ROUNDING**2 / window)
+        if window not in self._whole_squares:
+            level = np.square(self._sums(window))
+            self._whole_squares[window] = without_rounding(self._second(window), level, ROUNDING**2 / window)
+        return self._whole_squares[window]
 
 
 def memory(span: float) -> int:
@@ -259,6 +276,16 @@ def correlation(x: Rolling, y: Rolling, window: int, delay: int = 0) -> Array:
     )
     together = Rolling(products).mean(window) - x.mean(window) * mean
     return np.clip(ratio(together, x.deviation(window) * deviation, 0.0), -1.0, 1.0)
+
+
+def _step(sums: Fold, before: int, after: int) -> Array:
+    """Return the length of the earlier part times the step of the mean from there to the later part, in a new array."""
+    earlier, later = sums.parts(before, after)
+    if before == after:
+        return later - earlier
+    step = later * (before / after)
+    step -= earlier
+    return step
 
 
 def _add_to(total: Array, *terms: Array) -> Array:

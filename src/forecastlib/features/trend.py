@@ -8,7 +8,7 @@ vortex; the midprices of 9, 26 and 52 sessions are the lines of Hosoda's Ichimok
 import numpy as np
 import talib
 
-from forecastlib.features.arithmetic import Array, lag, ratio, sign
+from forecastlib.features.arithmetic import Array, change, lag, ratio, sign
 from forecastlib.features.feature import Feature
 from forecastlib.features.history import History, average_true_range, shared, true_range
 from forecastlib.features.rolling import Rolling, memory
@@ -76,13 +76,20 @@ def macd_signal(history: History) -> Array:
 
 
 @shared
+def directional_movement(history: History) -> tuple[Array, Array]:
+    """Return Wilder's movement upwards and downwards: what the bar gained at one end, if more than at the other."""
+    rise = change(history.high.values, 1)
+    fall = lag(history.low.values, 1) - history.low.values
+    larger = sign(rise - fall, history.high.values)
+    return np.maximum(rise, 0.0) * (larger > 0.0), np.maximum(fall, 0.0) * (larger < 0.0)
+
+
+@shared
 def directional_indicator(history: History, period: int, upwards: bool) -> Array:
     """Return Wilder's directional indicator, 0 to 100; 0 where the true range is zero."""
-    rise = history.high.values - lag(history.high.values, 1)
-    fall = lag(history.low.values, 1) - history.low.values
-    larger, smaller = (rise, fall) if upwards else (fall, rise)
-    movement = np.maximum(larger, 0.0) * (sign(larger - smaller, history.high.values) > 0.0)
-    return 100.0 * ratio(Rolling(movement).wilder_mean(period), average_true_range(history, period), 0.0)
+    up, down = directional_movement(history)
+    movement = Rolling(up if upwards else down)
+    return 100.0 * ratio(movement.wilder_mean(period), average_true_range(history, period), 0.0)
 
 
 def directional_index(history: History, period: int) -> Array:

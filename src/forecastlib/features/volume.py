@@ -8,7 +8,7 @@ Karpoff (1987): price changes and volume.
 
 import numpy as np
 
-from forecastlib.features.arithmetic import Array, lag, ratio, sign
+from forecastlib.features.arithmetic import Array, change, lag, ratio, sign
 from forecastlib.features.bar import close_location
 from forecastlib.features.feature import Feature
 from forecastlib.features.history import (
@@ -54,7 +54,7 @@ def money_flow_volume(history: History) -> Rolling:
 def money_flow_index(history: History, window: int) -> Array:
     """Return the share of turnover on rises of the typical price, 0 to 100; 50 where it has not moved."""
     typical = typical_price(history).values
-    flow = sign(typical - lag(typical, 1), typical) * (typical * history.volume.values)
+    flow = sign(change(typical, 1), typical) * (typical * history.volume.values)
     return 100.0 * ratio(Rolling(np.maximum(flow, 0.0)).sum(window), Rolling(np.abs(flow)).sum(window), 0.5)
 
 
