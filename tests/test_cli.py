@@ -1,14 +1,17 @@
 """The command line of sources: import and doctor, and what holds for every command."""
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from forecastlib.cli import main
+from forecastlib.cli import BRIEF, main
+from forecastlib.errors import SourceError
 from forecastlib.sources import open_source
 from forecastlib.sources.sql import SqlSource
 
@@ -40,6 +43,58 @@ def test_the_commands_are_listed(run):
     code, output, _ = run("--help")
     assert code == 0
     assert {"import", "doctor"} <= {line.split()[0] for line in output.splitlines() if line.startswith("  ")}
+
+
+class TestGarbage:
+    """When Python searches for garbage in cycles, which takes a third of the time of loading TensorFlow."""
+
+    @pytest.fixture
+    def command(self, monkeypatch):
+        """Put a command in the place of another that says whether garbage is searched for, and then does something."""
+        assert gc.isenabled() and not gc.get_freeze_count()
+
+        def replace(name, then=lambda: None):
+            def look():
+                click.echo(f"searching: {gc.isenabled()}")
+                then()
+
+            monkeypatch.setitem(main.commands, name, click.Command(name, callback=look))
+            return name
+
+        yield replace
+        gc.unfreeze()
+        gc.enable()
+
+    @pytest.mark.parametrize("name", sorted(main.commands))
+    def test_only_a_brief_command_that_is_the_whole_of_a_process_does_without(self, command, run, capsys, name):
+        command(name)
+        assert run(name)[1] == "searching: True\n"
+        assert gc.get_freeze_count() == 0  # whoever calls a command within a program of their own sees no difference
+        with pytest.raises(SystemExit) as left:
+            main([name])
+        assert (left.value.code, capsys.readouterr().out) == (0, f"searching: {name not in BRIEF}\n")
+
+    def test_brief_commands_are_those_that_load_much_and_then_do_little(self):
+        assert set(BRIEF) == {"forecast", "score", "champion"} <= set(main.commands)
+
+    @pytest.mark.parametrize("name", ["forecast", "train"])
+    @pytest.mark.parametrize(
+        "raised", [None, SourceError("no prices"), ZeroDivisionError("a bug"), KeyboardInterrupt()]
+    )
+    def test_at_the_end_nothing_is_left_to_search_however_it_ends(self, command, name, raised):
+        def fail():
+            if raised is not None:
+                raise raised
+
+        command(name, fail)
+        with pytest.raises((SystemExit, ZeroDivisionError)) as left:
+            main([name])
+        if isinstance(raised, ZeroDivisionError):
+            assert left.value is raised
+        else:
+            assert left.value.code == (0 if raised is None else 1)
+        assert gc.get_freeze_count() > 10_000
+        assert gc.isenabled()
 
 
 class TestErrors:

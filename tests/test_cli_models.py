@@ -125,6 +125,31 @@ def test_forecast_prints_ranges_direction_confidence_consistency_and_the_score_s
 
 
 @pytest.mark.slow
+def test_a_forecast_starts_without_what_it_does_not_need(trained):
+    code = (
+        "import gc, json, sys\nfrom forecastlib.cli import main\n"
+        "before = gc.get_stats()\n"
+        "try: main(['forecast', sys.argv[1], '--as-of', '2018-06-29'])\n"
+        "except SystemExit as left: assert left.code == 0\n"
+        "searches = [now['collections'] - then['collections'] for now, then in zip(gc.get_stats(), before)]\n"
+        "print(json.dumps({'searches': searches, 'kept': gc.get_freeze_count(), 'modules': list(sys.modules)}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, SYMBOL], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout.splitlines()[-1])
+    # Of garbage in cycles, the young apart: each search through all that is loaded takes as long as a small library.
+    assert said["searches"][2] == 0
+    assert said["kept"] > 100_000  # not searched at the end of the process either
+    modules = set(said["modules"])
+    assert {"tensorflow", "mlflow", "forecastlib.forecaster"} <= modules
+    # What training, evaluation, serving, notebooks, and other sources and ledgers need, and MLflow's own services.
+    assert not modules & {"arch", "papermill", "psycopg", "seaborn", "statsmodels", "uvicorn", "yfinance"}
+    assert not modules & {"mlflow.pyfunc", "mlflow.server", "sklearn.ensemble", "sklearn.linear_model"}
+    ours = {name.removeprefix("forecastlib.") for name in modules if name.startswith("forecastlib.")}
+    assert not ours & {"baselines", "bench", "evaluation", "leakage", "pipeline", "plots", "quality", "serving"}
+
+
+@pytest.mark.slow
 def test_score_settles_from_the_source_of_the_champion_without_loading_tensorflow(trained):
     run("forecast", SYMBOL, "--as-of", "2018-03-28")
     with Ledger() as ledger:
@@ -219,10 +244,14 @@ def test_the_champion_can_be_rolled_back_with_a_reason(trained):
 
 
 @pytest.mark.slow
-def test_without_a_model_forecasting_says_how_to_train_one(empty):
-    code, output, errors = run("forecast", "^GSPC")
+@pytest.mark.parametrize("called", [run, process])
+def test_without_a_model_forecasting_says_how_to_train_one(empty, called):
+    code, output, errors = called("forecast", "^GSPC")
     assert (code, output) == (1, "")
-    assert errors.splitlines()[-1].startswith("Error: expected a model of '^GSPC' with version or alias 'champion'")
+    assert errors.splitlines()[-1] == (
+        "Error: expected a model of '^GSPC' with version or alias 'champion'; registered versions: none; "
+        "train one with: make train SYMBOL=^GSPC"
+    )
 
 
 def test_without_forecasts_there_is_nothing_to_score(empty):
