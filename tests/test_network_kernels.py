@@ -22,7 +22,7 @@ def arguments(batch: int, steps: int, features: int, units: int, *, dropping: bo
         return (scale * rng.standard_normal(shape)).astype(np.float32)
 
     def masks(width: int) -> np.ndarray:
-        return ((rng.random((4, batch, width)) < 0.8) / 0.8).astype(np.float32)
+        return ((rng.random((batch, 4, width)) < 0.8) / 0.8).astype(np.float32)
 
     width = 4 * units
     weights = (
@@ -43,7 +43,7 @@ def obvious(inputs: Any, weights: Any, states: Any, masks: Any) -> tuple[tf.Tens
     for t in range(inputs.shape[1]):
         z = []
         for gate in range(4):
-            seen, kept = (v if not m.size else v * m[gate] for v, m in zip((inputs[:, t], h), masks, strict=True))
+            seen, kept = (v if not m.size else v * m[:, gate] for v, m in zip((inputs[:, t], h), masks, strict=True))
             z.append(seen @ kernel[gate] + kept @ recurrent[gate] + bias[gate])
         c = tf.sigmoid(z[1]) * c + tf.sigmoid(z[0]) * tf.tanh(z[2])
         h = tf.sigmoid(z[3]) * tf.tanh(c)
@@ -100,7 +100,7 @@ def test_a_row_gets_the_same_answer_to_the_last_bit_alone_and_among_others():
     for row in (0, 15, 16, 36):
         one = slice(row, row + 1)
         parts = [np.ascontiguousarray(part) for part in (states[0][one], states[1][one])]
-        kept = [np.ascontiguousarray(mask[:, one]) for mask in masks]
+        kept = [np.ascontiguousarray(mask[one]) for mask in masks]
         alone, last, *_ = kernels.forward(inputs[one], weights, tuple(parts), tuple(kept), True)
         np.testing.assert_array_equal(alone[0], together[row])
         np.testing.assert_array_equal(last[0], carry[row])

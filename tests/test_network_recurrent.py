@@ -26,7 +26,7 @@ def by_gate(masks: Any) -> tf.Tensor:
     """Stack what Keras has: a mask for each gate, one for all of them, or none."""
     if masks is None:
         return tf.zeros((0, 0, 0))
-    return tf.stack(masks if isinstance(masks, list) else [masks] * 4)
+    return tf.stack(masks if isinstance(masks, list) else [masks] * 4, axis=1)
 
 
 def pair(units: int = UNITS, features: int = FEATURES, batch: int = BATCH, **options: Any) -> list[keras.layers.LSTM]:

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import datetime as dt
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,7 +23,14 @@ from forecastlib.distribution import Distribution
 from forecastlib.errors import ConfigError, IncompatibleModelError, NotEnoughDataError, NotFittedError
 from forecastlib.features import warm_up
 from forecastlib.forecasts import forecast_frame
-from forecastlib.network import NetworkCaller, TrainingData, build_network, compile_network, fit_network
+from forecastlib.network import (
+    NetworkCaller,
+    TrainingData,
+    build_network,
+    compile_network,
+    fit_network,
+    fit_together,
+)
 from forecastlib.prices import require_prices
 from forecastlib.scaling import Scaling
 from forecastlib.sessions import resolve_calendar, target_dates
@@ -41,6 +49,30 @@ from forecastlib.windows import Windows
 
 Floats = npt.NDArray[np.float64]
 Origins = str | dt.date | np.datetime64 | pd.DatetimeIndex | Sequence[str] | Sequence[dt.date]
+
+
+@dataclass(frozen=True, eq=False)
+class _Samples:
+    """What networks of one configuration train on, whatever their seed."""
+
+    frames: list[pd.DataFrame]
+    windows: Windows
+    split: Split
+    scaling: Scaling
+    train: TrainingData
+    validation: TrainingData
+
+    @classmethod
+    def of(cls, prices: pd.DataFrame | Sequence[pd.DataFrame], config: RunConfig, split: Split | None) -> Self:
+        frames = [prices] if isinstance(prices, pd.DataFrame) else list(prices)
+        windows = all_windows(frames, config)
+        split = split or holdout(windows, config.split)
+        scaling = Scaling(config.model).fit(windows, split.train)
+        matrix = scaling.features(windows.matrix)
+        train, validation = (
+            TrainingData.of(windows.take(index), scaling, matrix) for index in (split.train, split.validation)
+        )
+        return cls(frames, windows, split, scaling, train, validation)
 
 
 class Forecaster:
@@ -116,26 +148,75 @@ class Forecaster:
             If training diverged.
         """
         self._caller = None  # nothing may predict with parts of two models, should this fail half-way
-        frames = [prices] if isinstance(prices, pd.DataFrame) else list(prices)
-        windows = all_windows(frames, self.config)
-        split = split or holdout(windows, self.config.split)
-        self.scaling = Scaling(self.config.model).fit(windows, split.train)
-        matrix = self.scaling.features(windows.matrix)
-        train, validation = (
-            TrainingData.of(windows.take(index), self.scaling, matrix) for index in (split.train, split.validation)
-        )
-        self.network = build_network(
-            len(windows.feature_names), self.config.window, self.config.model, seed=self.config.train.seed
-        )
-        steps = train.steps(self.config.train.batch_size)
-        compile_network(self.network, self.config.window.horizons, self.config.train, steps=steps)
+        samples = _Samples.of(prices, self.config, split)
+        self._begin(samples)
         self.history = fit_network(
-            self.network, train, validation, self.config.train, callbacks=callbacks, progress=progress
+            self.network, samples.train, samples.validation, self.config.train, callbacks=callbacks, progress=progress
         )
-        self._caller = self._new_caller()
-        self.calibration = self._calibrate(frames, windows.take(split.validation), matrix)
-        self.metadata = bundle.describe(frames, Dataset(windows, split), self.config, epochs=len(self.history))
+        self._end(samples)
         return self
+
+    @classmethod
+    def fit_seeds(
+        cls,
+        prices: pd.DataFrame | Sequence[pd.DataFrame],
+        config: RunConfig,
+        seeds: Sequence[int],
+        *,
+        split: Split | None = None,
+        progress: bool = True,
+    ) -> list[Self]:
+        """Fit forecasters that differ by their seed alone, their networks trained together.
+
+        Each is, within rounding, what :meth:`fit` would have made of it; all of them take less time than one after the
+        other.
+
+        Parameters
+        ----------
+        prices, split, progress
+            As for :meth:`fit`.
+        config
+            The run; each of the seeds replaces its own.
+        seeds
+            One for each forecaster, at least one.
+
+        Raises
+        ------
+        DataQualityError, NotEnoughDataError, ForecastError
+            As for :meth:`fit`.
+        """
+        forecasters = [cls(config.replace(seed=seed)) for seed in seeds]
+        samples = _Samples.of(prices, config, split)
+        for one in forecasters:
+            one._begin(samples)
+        histories = fit_together(
+            [one.network for one in forecasters],
+            samples.train,
+            samples.validation,
+            [one.config.train for one in forecasters],
+            progress=progress,
+        )
+        for one, history in zip(forecasters, histories, strict=True):
+            one.history = history
+            one._end(samples)
+        return forecasters
+
+    def _begin(self, samples: _Samples) -> None:
+        """Build and compile a network for some samples."""
+        config = self.config
+        self.scaling = samples.scaling
+        names = samples.windows.feature_names
+        self.network = build_network(len(names), config.window, config.model, seed=config.train.seed)
+        steps = samples.train.steps(config.train.batch_size)
+        compile_network(self.network, config.window.horizons, config.train, steps=steps)
+
+    def _end(self, samples: _Samples) -> None:
+        """Calibrate a network that is trained."""
+        self._caller = self._new_caller()
+        validation = samples.windows.take(samples.split.validation)
+        self.calibration = self._calibrate(samples.frames, validation, samples.train.matrix)
+        dataset = Dataset(samples.windows, samples.split)
+        self.metadata = bundle.describe(samples.frames, dataset, self.config, epochs=len(self.history))
 
     def predict(self, prices: pd.DataFrame, as_of: Origins | None = None, *, renew: bool = False) -> pd.DataFrame:
         """Forecast from raw prices.

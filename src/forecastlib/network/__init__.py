@@ -15,6 +15,7 @@ from forecastlib.network.architecture import (
     output_name,
     stochastic_twin,
 )
+from forecastlib.network.ensemble import fit_together
 from forecastlib.network.inference import NetworkCaller
 from forecastlib.network.recurrent import FastLSTM
 from forecastlib.network.training import TrainingData, fit_network
@@ -27,6 +28,7 @@ __all__ = [
     "build_network",
     "compile_network",
     "fit_network",
+    "fit_together",
     "output_name",
     "stochastic_twin",
 ]

@@ -243,21 +243,17 @@ class _Together:
 
     def _recurrent(self, name: str, x: Tensor, weights: list[Tensor], active: Tensor, *, training: bool) -> Tensor:
         """Run an LSTM layer of every network; of one that no longer trains, none of the batch."""
-        kernel, recurrent, bias = weights
         batch, results = tf.shape(x)[1], []
-        for number, network in enumerate(self._networks):
+        members = zip(self._networks, *(tf.unstack(one) for one in (x, *weights)), strict=True)
+        for number, (network, own, kernel, recurrent, bias) in enumerate(members):
             layer = network.get_layer(name)
             rows = tf.where(active[number], batch, 0)
             state = tf.zeros((rows, layer.units))
-            seen = x[number, :rows]
-            masks = layer.draw_masks(seen[:, 0], state, training=training)
-            outputs, _ = run_sequences(
-                seen, kernel[number], recurrent[number], bias[number], state, state, *masks, parts=self._parts
-            )
-            kept = outputs if layer.return_sequences else outputs[:, -1:]
-            results.append(tf.pad(kept, ((0, batch - rows), (0, 0), (0, 0))))
-        together = tf.stack(results)
-        return together if layer.return_sequences else together[:, :, 0]
+            masks = layer.draw_masks(rows, x.shape[3], training=training)
+            outputs, _ = run_sequences(own[:rows], kernel, recurrent, bias, state, state, *masks, parts=self._parts)
+            kept = outputs if layer.return_sequences else outputs[:, -1]
+            results.append(tf.pad(kept, ((0, batch - rows), *((0, 0),) * (kept.shape.rank - 1))))
+        return tf.stack(results)
 
     def _by_layer(self, matrix: Tensor, kind: str) -> Weights:
         """Cut the rows of a matrix into the weights of each layer, (networks, *shape)."""

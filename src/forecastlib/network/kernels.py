@@ -239,13 +239,12 @@ def _weights(kernel: Floats, recurrent: Floats) -> Floats:
 def _masks(input_masks: Floats, state_masks: Floats, start: int, features: int, width: int) -> Floats:
     """Return the masks of a block's rows, joined as inputs and states are: (4, LANES, width), 1 where there is none."""
     joined = np.ones((GATES, LANES, width), np.float32)
-    for gate in range(GATES):
-        if len(input_masks):
-            for row in range(min(LANES, input_masks.shape[1] - start)):
-                _copy(input_masks[gate, start + row], joined[gate, row])
-        if len(state_masks):
-            for row in range(min(LANES, state_masks.shape[1] - start)):
-                _copy(state_masks[gate, start + row], joined[gate, row, features:])
+    for row in range(min(LANES, len(input_masks) - start)):
+        for gate in range(GATES):
+            _copy(input_masks[start + row, gate], joined[gate, row])
+    for row in range(min(LANES, len(state_masks) - start)):
+        for gate in range(GATES):
+            _copy(state_masks[start + row, gate], joined[gate, row, features:])
     return joined
 
 
@@ -312,7 +311,7 @@ def forward(
     states
         First hidden state and carry, (batch, units).
     masks
-        Factors of the inputs, (4, batch, features), and of the hidden state, (4, batch, units).
+        Factors of the inputs, (batch, 4, features), and of the hidden state, (batch, 4, units).
     keep
         Whether to return what the way back needs.
 
@@ -508,7 +507,7 @@ def input_gradient(
         rows[:] = 0.0
         for gate in range(GATES):
             if len(input_masks):
-                _copy(input_masks[gate, row], factors)
+                _copy(input_masks[row, gate], factors)
             for t in range(0, steps, ROWS):
                 for place in range(0, features, LANES):
                     _add_product(

@@ -105,7 +105,7 @@ class FastLSTM(keras.layers.LSTM):  # type: ignore[misc] # Keras ships no types
         if mask is not None or not self._runs_fast():
             super()._maybe_config_dropout_masks(cell, sequences[:, 0, :], initial_state)
             return super().inner_loop(sequences, initial_state, mask, training=training)
-        masks = self.draw_masks(sequences[:, 0, :], initial_state[0], training=training)
+        masks = self.draw_masks(tf.shape(sequences)[0], sequences.shape[2], training=training)
         inputs = tf.reverse(sequences, [1]) if self.go_backwards else tf.convert_to_tensor(sequences)
         kernel, recurrent = tf.convert_to_tensor(cell.kernel), tf.convert_to_tensor(cell.recurrent_kernel)
         bias = tf.convert_to_tensor(cell.bias) if cell.use_bias else tf.zeros(GATES * cell.units)
@@ -116,32 +116,31 @@ class FastLSTM(keras.layers.LSTM):  # type: ignore[misc] # Keras ships no types
     def _maybe_config_dropout_masks(self, *_: Any) -> None:
         """Leave masks to :meth:`inner_loop`, which knows whether they are wanted; Keras calls this just before it."""
 
-    def draw_masks(self, inputs: Tensor, hidden: Tensor, *, training: bool) -> list[Tensor]:
+    def draw_masks(self, batch: Tensor, features: int, *, training: bool) -> list[Tensor]:
         """Draw the masks that hold for all steps, by gate.
 
         Parameters
         ----------
-        inputs, hidden
-            Something of the shapes (batch, features) and (batch, units).
+        batch, features
+            Rows, and the width of the inputs.
         training
             Whether dropout is on.
 
         Returns
         -------
         list of tensors
-            Factors of inputs (4, batch, features) and hidden state (4, batch, units), of shape (0, 0, 0) where nothing
+            Factors of inputs (batch, 4, features) and hidden state (batch, 4, units), of shape (0, 0, 0) where nothing
             is dropped.
         """
         cell = self.cell
         different = getattr(cell, "dropout_mask_count", 1)  # Keras gives all gates the same where nobody can tell
         masks = []
-        for like, rate, count in ((inputs, cell.dropout, different), (hidden, cell.recurrent_dropout, GATES)):
+        for width, rate, count in ((features, cell.dropout, different), (cell.units, cell.recurrent_dropout, GATES)):
             if not (training and 0 < rate < 1):
                 masks.append(tf.zeros((0, 0, 0)))
                 continue
-            ones = tf.ones((count, tf.shape(like)[0], like.shape[1]))
-            drawn = keras.random.dropout(ones, rate, seed=cell.seed_generator)
-            masks.append(tf.tile(drawn, (GATES // count, 1, 1)))
+            drawn = keras.random.dropout(tf.ones((batch, count, width)), rate, seed=cell.seed_generator)
+            masks.append(drawn if count == GATES else tf.tile(drawn, (1, GATES, 1)))
         return masks
 
     def _runs_fast(self) -> bool:
@@ -190,8 +189,8 @@ def run_sequences(*arguments: Tensor, parts: int | None = None) -> tuple[Tensor,
     ----------
     *arguments
         Inputs (batch, steps, features), kernel (features, 4 x units), recurrent kernel (units, 4 x units), bias
-        (4 x units), hidden state and carry (batch, units), masks of inputs (4, batch, features) and of the hidden state
-        (4, batch, units), or of shape (0, 0, 0).
+        (4 x units), hidden state and carry (batch, units), masks of inputs (batch, 4, features) and of the hidden state
+        (batch, 4, units), or of shape (0, 0, 0).
     parts
         Parts of the batch that run side by side, at most; None: as many as TensorFlow has threads.
 
@@ -202,7 +201,7 @@ def run_sequences(*arguments: Tensor, parts: int | None = None) -> tuple[Tensor,
     """
     *tensors, input_masks, state_masks = arguments
     cut = _cut(tensors[0], threads() if parts is None else parts)
-    masks = [(input_masks[:, rows], state_masks[:, rows]) for rows in cut]
+    masks = [(input_masks[rows], state_masks[rows]) for rows in cut]
     differentiable = _gradients_wanted.get()
 
     def forward(*watched: Tensor) -> Any:

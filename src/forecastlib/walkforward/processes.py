@@ -1,4 +1,4 @@
-"""Computing tasks in several processes of one thread each.
+"""Computing tasks in several processes of one thread each, the networks of a fold in one go.
 
 One process for each core brings 1.5 to 1.7 times the throughput of one process on all of them, and TensorFlow is
 imported once a process, not once a task. A process always has one thread, so that results do not depend on how many
@@ -26,7 +26,7 @@ import pandas as pd
 import forecastlib
 from forecastlib.config import RunConfig
 from forecastlib.errors import ForecastError
-from forecastlib.walkforward.tasks import Folds, Task
+from forecastlib.walkforward.tasks import Folds, Task, together
 
 ONE_THREAD = dict.fromkeys(
     (
@@ -84,21 +84,23 @@ def compute_all(
     ForecastError
         If a task fails or a process dies: the message names the task. The others are stopped.
     """
-    waiting = deque(places)
+    waiting = deque(together(places))
     events: queue.SimpleQueue[Event | BaseException | None] = queue.SimpleQueue()
     with tempfile.TemporaryDirectory(prefix="forecastlib-backtest-") as workspace:
         job = Path(workspace)
         prices.to_parquet(job / "prices.parquet")
         described = {"config": config.model_dump(mode="json"), "folds": asdict(folds)}
         (job / "job.json").write_text(json.dumps(described), encoding="utf-8")
-        processes = [_Process(job, number) for number in range(min(workers, len(places)))]
+        processes = [_Process(job, number) for number in range(min(workers, len(waiting)))]
 
         def work(process: _Process) -> None:
             try:
-                while (task := _next(waiting)) is not None:
-                    events.put(Event(task, done=False))
-                    process.compute(task, places[task])
-                    events.put(Event(task, done=True))
+                while (tasks := _next(waiting)) is not None:
+                    for task in tasks:
+                        events.put(Event(task, done=False))
+                    process.compute({task: places[task] for task in tasks})
+                    for task in tasks:
+                        events.put(Event(task, done=True))
             except BaseException as error:  # raised again by whoever reads the events
                 events.put(error)
             events.put(None)
@@ -126,8 +128,8 @@ def compute_all(
                 process.close()
 
 
-def _next(waiting: deque[Task]) -> Task | None:
-    """Take the next task; another thread may be quicker to take the last one."""
+def _next(waiting: deque[tuple[Task, ...]]) -> tuple[Task, ...] | None:
+    """Take the next tasks; another thread may be quicker to take the last ones."""
     try:
         return waiting.popleft()
     except IndexError:
@@ -152,11 +154,13 @@ class _Process:
                 start_new_session=True,  # Ctrl-C in a terminal is for the caller, who then stops this one
             )
 
-    def compute(self, task: Task, path: Path) -> None:
-        """Have a task computed and its forecasts kept."""
+    def compute(self, places: Mapping[Task, Path]) -> None:
+        """Have tasks computed in one go and their forecasts kept."""
+        named = "; ".join(str(task) for task in places)
+        asked = [{"task": asdict(task), "path": str(path.absolute())} for task, path in places.items()]
         assert self._process.stdin is not None and self._process.stdout is not None, "both are pipes"
         try:
-            self._process.stdin.write(json.dumps({"task": asdict(task), "path": str(path.absolute())}) + "\n")
+            self._process.stdin.write(json.dumps(asked) + "\n")
             self._process.stdin.flush()
             line = self._process.stdout.readline()
         except (BrokenPipeError, ValueError):
@@ -164,12 +168,12 @@ class _Process:
         if not line:
             said = self._log.read_text(encoding="utf-8", errors="replace").strip()[-2000:]
             raise ForecastError(
-                f"{task}: the process that computed it died with exit code {self._process.wait()}; if memory ran out, "
+                f"{named}: the process that computed it died with exit code {self._process.wait()}; if memory ran out, "
                 f"use fewer workers. What it said last:\n{said}"
             )
         answer = json.loads(line)
         if answer:
-            raise ForecastError(f"{task}: {answer['error']}: {answer['message']}")
+            raise ForecastError(f"{named}: {answer['error']}: {answer['message']}")
 
     def stop(self) -> None:
         """End it, whatever it is doing."""

@@ -6,7 +6,7 @@ import hashlib
 import importlib.metadata
 import json
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -96,13 +96,29 @@ def tasks_of(folds: int, seeds: Sequence[int]) -> list[Task]:
     ]
 
 
-def compute(task: Task, prices: pd.DataFrame, windows: Windows, split: Split, config: RunConfig) -> pd.DataFrame:
-    """Fit what a task is about on training and validation set, and forecast the test set.
+def together(tasks: Iterable[Task]) -> list[tuple[Task, ...]]:
+    """Put tasks together that are computed in one go, in the order in which each first comes: a fold's networks.
+
+    Examples
+    --------
+    >>> [len(group) for group in together(tasks_of(2, seeds=(0, 1, 2)))]
+    [3, 1, 3, 1]
+    """
+    groups: dict[tuple[int, bool], list[Task]] = {}
+    for task in tasks:
+        groups.setdefault((task.fold, task.seed is None), []).append(task)
+    return [tuple(group) for group in groups.values()]
+
+
+def compute(
+    tasks: Sequence[Task], prices: pd.DataFrame, windows: Windows, split: Split, config: RunConfig
+) -> Iterator[tuple[Task, pd.DataFrame]]:
+    """Fit what some tasks of a fold are about on training and validation set, and forecast the test set.
 
     Parameters
     ----------
-    task
-        Which of baselines and seeds.
+    tasks
+        The baselines alone, or networks, which are trained together; see :func:`together`.
     prices
         Prices of one symbol.
     windows, split
@@ -110,31 +126,37 @@ def compute(task: Task, prices: pd.DataFrame, windows: Windows, split: Split, co
     config
         The run; a task's seed replaces its own.
 
-    Returns
-    -------
-    DataFrame
+    Yields
+    ------
+    tuple of Task and DataFrame
         A forecast frame with the columns ``crps`` and, for networks, :data:`QUANTILES`: with ranges renewed each month
         as ``lstm_SEED``, with those of the end of training as ``lstm_as_trained_SEED``. Its ``attrs`` have the
-        ``seconds`` it took and, for networks, the ``history`` of losses and the ``network_weight`` that the validation
-        set supported, see :class:`forecastlib.uncertainty.Calibration`.
+        ``seconds`` it took (of training together, its share) and, for networks, the ``history`` of losses and the
+        ``network_weight`` that the validation set supported, see :class:`forecastlib.uncertainty.Calibration`.
     """
     start = time.perf_counter()
-    if task.seed is None:
+    seeds = [task.seed for task in tasks if task.seed is not None]
+    if not seeds:
+        (task,) = tasks
         frame = baseline_forecasts(prices, Dataset(windows, split), config)
-        learnt: dict[Hashable | None, Any] = {"history": {}, "network_weight": None}
-    else:
-        seeded = config.replace(seed=task.seed)
-        forecaster = Forecaster(seeded).fit(prices, split=split, progress=False)
-        test = windows.take(split.test)
+        frame.attrs = {"history": {}, "network_weight": None, "seconds": time.perf_counter() - start}
+        yield task, frame
+        return
+    forecasters = Forecaster.fit_seeds(prices, config, seeds, split=split, progress=False)
+    share = (time.perf_counter() - start) / len(tasks)
+    test = windows.take(split.test)
+    for task, forecaster in zip(tasks, forecasters, strict=True):
+        start = time.perf_counter()
         frames = [_with_quantiles(forecaster, test, prices, renew=renew) for renew in (True, False)]
         if task.dropout:
             frames.append(_dropout_forecasts(forecaster, windows.take(split.test[::THINNED]), prices))
         frame = pd.concat(frames, ignore_index=True)
-        history = {str(name): column.tolist() for name, column in forecaster.history.items()}
-        learnt = {"history": history, "network_weight": float(forecaster.calibration.network_weight)}
-    learnt["seconds"] = time.perf_counter() - start
-    frame.attrs = learnt
-    return frame
+        frame.attrs = {
+            "history": {str(name): column.tolist() for name, column in forecaster.history.items()},
+            "network_weight": float(forecaster.calibration.network_weight),
+            "seconds": share + time.perf_counter() - start,
+        }
+        yield task, frame
 
 
 def worded(

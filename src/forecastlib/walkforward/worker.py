@@ -1,8 +1,8 @@
 """A process that computes tasks: ``python -m forecastlib.walkforward.worker FOLDER``.
 
-The folder holds the job: ``prices.parquet`` and ``job.json``. Every line of standard input is a task in JSON, every
-line of standard output says that one is done, or how it failed. The end of the input ends the process at once, whatever
-it is computing: nobody is there any more to use it.
+The folder holds the job: ``prices.parquet`` and ``job.json``. Every line of standard input has the tasks of one go in
+JSON, every line of standard output says that they are done, or how they failed. The end of the input ends the process
+at once, whatever it is computing: nobody is there any more to use it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from forecastlib.errors import ForecastError
 from forecastlib.walkforward.kept import keep
 from forecastlib.walkforward.tasks import Folds, Task, compute
 
-Asked = dict[str, Any]
+Asked = list[dict[str, Any]]
 
 
 def main(folder: Path) -> None:
@@ -39,10 +39,12 @@ def main(folder: Path) -> None:
         windows, splits = Folds(**job["folds"]).of(prices, config)
         while True:
             one = asked.get()
-            task = Task(**one["task"])
+            paths = {Task(**each["task"]): Path(each["path"]) for each in one}
+            tasks = list(paths)
             answer: dict[str, str] = {}
             try:
-                keep(compute(task, prices, windows, splits[task.fold - 1], config), Path(one["path"]))
+                for task, frame in compute(tasks, prices, windows, splits[tasks[0].fold - 1], config):
+                    keep(frame, paths[task])
             except ForecastError as error:
                 answer = {"error": type(error).__name__, "message": str(error)}
             except Exception as error:  # a bug: told to whoever asked, with the traceback
