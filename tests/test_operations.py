@@ -138,19 +138,17 @@ def test_forecasts_of_changing_sizes_leave_nothing_behind():
         history = prices.iloc[number % 50 :]
         forecaster.predict(history, history.index[-1 - number % 8 :].to_list())
 
-    for number in range(60):
-        forecast(number)
     gc.collect()
     tracemalloc.start()
     try:
-        for number in range(60):
+        for number in range(180):  # tables of those who watch the prices grow in leaps at first
             forecast(number)
         gc.collect()
         first = tracemalloc.get_traced_memory()[0]
-        for number in range(120):
+        for number in range(240):
             forecast(number)
         gc.collect()
         second = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
-    assert second - first < 60_000  # 500 bytes a forecast; one frame that is kept has 6,000
+    assert second - first < 60_000  # 250 bytes a forecast; one frame that is kept has 6,000

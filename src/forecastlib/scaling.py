@@ -25,6 +25,13 @@ _LEARNT = {
 }
 
 
+ROWS_AT_ONCE = 512
+"""Feature rows that are worked on at once: scikit-learn computes in copies of float64."""
+
+ALIGNMENT = 64
+"""Bytes on a multiple of which scaled features begin: there TensorFlow shares their memory instead of copying it."""
+
+
 class Scaling:
     """The scalers of one model.
 
@@ -65,7 +72,12 @@ class Scaling:
         """
         chosen = windows.take(train)
         rows = windows.covered_rows(train)
-        self._scalers["features"].fit(windows.matrix[rows])
+        self._scalers = {role: _KINDS[kind]() for role, kind in self.kinds.items()}
+        if self.kinds["features"] == "robust":  # its quantiles need all rows at once
+            self._scalers["features"].fit(windows.matrix[rows])
+        else:
+            for start in range(0, len(rows), ROWS_AT_ONCE):
+                self._scalers["features"].partial_fit(windows.matrix[rows[start : start + ROWS_AT_ONCE]])
         self._scalers["targets"].fit(chosen.y)
         self.fitted_from = f"{windows.dates[rows].min():%Y-%m-%d}"
         self.fitted_to = f"{windows.dates[rows].max():%Y-%m-%d}"
@@ -79,7 +91,14 @@ class Scaling:
 
     def features(self, matrix: Floats) -> npt.NDArray[np.float32]:
         """Scale feature rows, shape (rows, features); float32, as the network takes them."""
-        return np.asarray(self._fitted("features").transform(matrix), dtype=np.float32)
+        scaler = self._fitted("features")
+        room = np.empty(matrix.size + ALIGNMENT // 4, dtype=np.float32)
+        skip = -room.ctypes.data % ALIGNMENT // 4
+        scaled = room[skip : skip + matrix.size].reshape(matrix.shape)
+        for start in range(0, len(matrix), ROWS_AT_ONCE):
+            part = slice(start, start + ROWS_AT_ONCE)
+            scaled[part] = scaler.transform(matrix[part])
+        return scaled
 
     def targets(self, y: Floats) -> npt.NDArray[np.float32]:
         """Scale targets, shape (n, horizons); NaN stays NaN."""

@@ -1,45 +1,39 @@
-"""Contenders in training several seeds of the same network: side by side, or one after the other."""
+"""Contenders in training several seeds of the same network: together, or one after the other."""
 
 from __future__ import annotations
 
-import atexit
-import os
-import subprocess
-import sys
+from itertools import count
 
-from forecastlib.bench.training import ours
+import numpy as np
+
+from forecastlib.bench.data import BATCH, WINDOWS, run_config
+from forecastlib.bench.training import HORIZONS, ours, samples
 from forecastlib.bench.works import Turn
-from forecastlib.walkforward.processes import ONE_THREAD, default_workers
+from forecastlib.network import build_network, compile_network
+from forecastlib.network.ensemble import Ensemble
+from forecastlib.network.training import order_of_epoch
 
 
-def side_by_side(seeds: int) -> Turn:
-    """Train an epoch of every seed in processes of one thread each, one a core, as the backtest does."""
-    command = [sys.executable, "-m", "forecastlib.bench.worker", "training", "0"]
-    workers = [
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=os.environ | ONE_THREAD
-        )
-        for _ in range(min(default_workers(), seeds))
-    ]
-    for worker in workers:
-        atexit.register(worker.kill)
-        _hear(worker)
+def together(seeds: int) -> Turn:
+    """Train an epoch of every seed in one graph, as :func:`forecastlib.network.fit_together` does."""
+    configs = [run_config(seed=seed) for seed in range(seeds)]
+    data = samples()
+    networks = [build_network(152, one.window, one.model, seed=one.train.seed) for one in configs]
+    for network, one in zip(networks, configs, strict=True):
+        compile_network(network, HORIZONS, one.train, steps=data.steps(BATCH))
+    ensemble = Ensemble(networks, data, samples(windows=1), configs[0].train)
+    epochs = count()
 
     def turn() -> None:
-        shares = [len(range(number, seeds, len(workers))) for number in range(len(workers))]
-        for worker, share in zip(workers, shares, strict=True):
-            assert worker.stdin is not None, "it is a pipe"
-            worker.stdin.write("\n" * share)
-            worker.stdin.flush()
-        for worker, share in zip(workers, shares, strict=True):
-            for _ in range(share):
-                _hear(worker)
+        epoch = next(epochs)
+        orders = np.stack([order_of_epoch(WINDOWS, one.train.seed, epoch) for one in configs])
+        ensemble.run_epoch(orders, np.ones(seeds, dtype=bool))
 
     return turn
 
 
 def one_after_the_other(seeds: int) -> Turn:
-    """Train an epoch of every seed in one process, each on all cores."""
+    """Train an epoch of every seed by itself, as :func:`forecastlib.network.fit_network` does."""
     epoch = ours()
 
     def turn() -> None:
@@ -47,9 +41,3 @@ def one_after_the_other(seeds: int) -> Turn:
             epoch()
 
     return turn
-
-
-def _hear(worker: subprocess.Popen[str]) -> None:
-    assert worker.stdout is not None, "it is a pipe"
-    if not worker.stdout.readline():
-        raise RuntimeError(f"a process that trains has ended with exit code {worker.wait()}")

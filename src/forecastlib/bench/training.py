@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from forecastlib.bench.data import BATCH, matrix_and_targets, run_config, windows_of
+from forecastlib.bench.data import BATCH, WINDOWS, matrix_and_targets, run_config, windows_of
 from forecastlib.bench.works import Turn
 from forecastlib.network import TrainingData, build_network, compile_network, output_name
 from forecastlib.network.recurrent import with_lstm_class
@@ -13,13 +13,17 @@ from forecastlib.network.recurrent import with_lstm_class
 HORIZONS = (7, 14, 30)
 
 
+def samples(windows: int = WINDOWS) -> TrainingData:
+    """Return so many windows with their targets."""
+    matrix, targets = matrix_and_targets()
+    rows = np.arange(59, 59 + windows)
+    return TrainingData(matrix, rows, {h: targets[:windows, i] for i, h in enumerate(HORIZONS)}, 60)
+
+
 def ours() -> Turn:
     """One epoch as :func:`forecastlib.network.fit_network` runs it, validation left out."""
-    matrix, targets = matrix_and_targets()
-    config = run_config()
-    network = build_network(matrix.shape[1], config.window, config.model)
-    rows = np.arange(59, len(matrix))
-    data = TrainingData(matrix, rows, {h: targets[:, i] for i, h in enumerate(HORIZONS)}, 60)
+    config, data = run_config(), samples()
+    network = build_network(data.matrix.shape[1], config.window, config.model)
     compile_network(network, HORIZONS, config.train, steps=data.steps(BATCH))
     batches = data.shuffled_batches(BATCH, seed=0)
 

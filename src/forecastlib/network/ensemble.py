@@ -25,6 +25,7 @@ from forecastlib.network.recurrent import run_sequences, threads
 from forecastlib.network.training import (
     VALIDATION_BATCH,
     TrainingData,
+    as_tensor,
     history_of,
     order_of_epoch,
     require_fitting,
@@ -92,7 +93,7 @@ def fit_together(
     for network, called in zip(networks, callbacks, strict=True):
         network.stop_training = False
         called.on_train_begin()
-    together = _Together(networks, train, validation, config)
+    ensemble = Ensemble(networks, train, validation, config)
     with tqdm(total=config.epochs, desc=f"training {len(networks)} seeds", unit="epoch", disable=not progress,
               file=sys.stderr, mininterval=1) as bar:  # fmt: skip
         for epoch in range(config.epochs):
@@ -100,7 +101,7 @@ def fit_together(
             if not active.any():
                 break
             orders = [order_of_epoch(len(train.rows), one.seed, epoch) for one in configs]
-            logs = together.run_epoch(np.stack(orders), active)
+            logs = ensemble.run_epoch(np.stack(orders), active)
             for number in np.flatnonzero(active).tolist():
                 callbacks[number].on_epoch_end(epoch, logs[number])
                 if not np.isfinite([logs[number]["loss"], logs[number]["val_loss"]]).all():
@@ -111,8 +112,18 @@ def fit_together(
     return [history_of(history.history, network, config) for history, network in zip(logged, networks, strict=True)]
 
 
-class _Together:
-    """The weights of several networks, a row each, and what trains them."""
+class Ensemble:
+    """The weights of several networks, a row each, and what trains them.
+
+    Parameters
+    ----------
+    networks
+        Networks of one shape, compiled.
+    train, validation
+        Scaled samples, the same for all.
+    config
+        Batch size and loss weights.
+    """
 
     def __init__(
         self, networks: Sequence[keras.Model], train: TrainingData, validation: TrainingData, config: TrainConfig
@@ -166,7 +177,7 @@ class _Together:
 
     def _gathering(self, data: TrainingData) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
         """Return what gathers windows and targets at some positions."""
-        matrix, rows = tf.constant(data.matrix), tf.constant(data.rows)
+        matrix, rows = as_tensor(data.matrix), tf.constant(data.rows)
         span = tf.range(-data.lookback + 1, 1, dtype=tf.int64)
         targets = tf.constant(np.stack([data.targets[h] for h in self._horizons], axis=1))
         return lambda at: (tf.gather(matrix, tf.gather(rows, at)[..., None] + span), tf.gather(targets, at))

@@ -22,8 +22,7 @@ LARGEST_BATCH = 1024
 class NetworkCaller:
     """A trained network behind two compiled functions that are traced once each, whatever the number of origins.
 
-    Safe for use by several threads, which take turns: every call moves the state of the random generators, as Keras
-    draws the masks of a recurrent layer even where it does not use them.
+    Safe for use by several threads. Sampling takes turns: its passes share the random generators.
 
     Parameters
     ----------
@@ -39,9 +38,9 @@ class NetworkCaller:
     def __init__(self, network: keras.Model, horizons: Sequence[int], *, seed: int = 0) -> None:
         self._twin = stochastic_twin(network)
         drawing = [getattr(layer, "cell", layer) for layer in network.layers]  # an LSTM draws its masks in its cell
-        self._generators = [layer.seed_generator for layer in drawing if hasattr(layer, "seed_generator")]
+        generators = [layer.seed_generator for layer in drawing if hasattr(layer, "seed_generator")]
         # A generator counts its draws up in the second word of its state: the first one must tell generators apart.
-        self._seeds = np.random.SeedSequence(seed).generate_state(len(self._generators))
+        seeds = np.random.SeedSequence(seed).generate_state(len(generators))
         self._lock = threading.Lock()
         names = [output_name(h) for h in horizons]
         _, lookback, features = network.input_shape
@@ -52,9 +51,15 @@ class NetworkCaller:
             outputs = model(tf.gather(matrix, rows[:, None] + span), **options)
             return tf.concat([outputs[name] for name in names], axis=1)
 
-        compiled = tf.function(input_signature=signature, autograph=False)
-        self._predict = compiled(lambda m, rows: call(network, m, rows, training=False))
-        self._sample = compiled(lambda m, rows: call(self._twin, m, rows))
+        def sample(matrix: tf.Tensor, rows: tf.Tensor, drawn: tf.Tensor) -> tf.Tensor:
+            for generator, own in zip(generators, seeds, strict=True):
+                generator.state.assign(tf.stack([tf.constant(own, tf.uint32), drawn]))
+            return call(self._twin, matrix, rows)
+
+        predict = tf.function(input_signature=signature, autograph=False)
+        self._predict = predict(lambda m, rows: call(network, m, rows, training=False))
+        counted = [*signature, tf.TensorSpec((), tf.uint32)]
+        self._sample = tf.function(sample, input_signature=counted, autograph=False)
 
     def predict(self, matrix: Scaled, rows: npt.NDArray[np.int64]) -> Scaled:
         """Return the scaled targets that the network answers.
@@ -71,8 +76,8 @@ class NetworkCaller:
         ndarray, shape (n, horizons), float32
         """
         shared = tf.constant(matrix)
-        with self._lock, without_gradients():
-            answers = [np.asarray(self._predict(shared, part)) for part in _parts(rows)]
+        with without_gradients():
+            answers = [np.asarray(self._predict(shared, part)) for _, part in _parts(rows)]
         return np.concatenate(answers)
 
     def sample(self, matrix: Scaled, rows: npt.NDArray[np.int64], samples: int) -> Scaled:
@@ -94,13 +99,13 @@ class NetworkCaller:
         passes = []
         with self._lock, without_gradients():
             for row in rows:
-                for generator, seed in zip(self._generators, self._seeds, strict=True):
-                    generator.state.assign([int(seed), 0])
-                passes += [np.asarray(self._sample(shared, part)) for part in _parts(np.full(samples, row))]
+                # Each part draws a few times; begun so far apart, no two of them draw the same.
+                for drawn, part in _parts(np.full(samples, row)):
+                    passes.append(np.asarray(self._sample(shared, part, tf.constant(drawn, tf.uint32))))
         return np.concatenate(passes).reshape(len(rows), samples, -1)
 
 
-def _parts(rows: npt.NDArray[np.int64]) -> Iterator[tf.Tensor]:
-    """Cut many windows into batches, so that the memory of gathered windows stays bounded."""
+def _parts(rows: npt.NDArray[np.int64]) -> Iterator[tuple[int, tf.Tensor]]:
+    """Cut many windows into batches, so that the memory of gathered ones stays bounded; yield each with its start."""
     for start in range(0, len(rows), LARGEST_BATCH):
-        yield tf.constant(rows[start : start + LARGEST_BATCH], dtype=tf.int64)
+        yield start, tf.constant(rows[start : start + LARGEST_BATCH], dtype=tf.int64)

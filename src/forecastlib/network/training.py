@@ -17,7 +17,7 @@ from tqdm import tqdm
 from forecastlib.config import TrainConfig
 from forecastlib.errors import ConfigError, ForecastError, NotFittedError
 from forecastlib.network.architecture import output_name
-from forecastlib.scaling import Scaling
+from forecastlib.scaling import ALIGNMENT, Scaling
 from forecastlib.windows import Windows
 
 VALIDATION_BATCH = 128
@@ -88,7 +88,7 @@ class TrainingData:
         return min(wanted, len(self.rows))
 
     def _gathered(self, positions: tf.data.Dataset) -> tf.data.Dataset:
-        matrix, rows = tf.constant(self.matrix), tf.constant(self.rows)
+        matrix, rows = as_tensor(self.matrix), tf.constant(self.rows)
         span = tf.range(-self.lookback + 1, 1, dtype=tf.int64)
         named = {output_name(h): tf.constant(values[:, None]) for h, values in self.targets.items()}
 
@@ -100,7 +100,14 @@ class TrainingData:
         # Nothing is left to tune, and an iterator may end only when the thread that tunes wakes up, which sleeps longer
         # and longer, up to a minute.
         options.autotune.enabled = False
-        return positions.map(gather).prefetch(2).with_options(options)
+        return positions.map(gather).prefetch(1).with_options(options)
+
+
+def as_tensor(matrix: npt.NDArray[np.float32]) -> Any:
+    """Return a tensor of a matrix that nobody changes any more; where TensorFlow can, it shares the memory."""
+    if matrix.ctypes.data % ALIGNMENT or not matrix.flags.c_contiguous or not matrix.flags.writeable:
+        return tf.constant(matrix)
+    return tf.experimental.dlpack.from_dlpack(matrix.__dlpack__())
 
 
 def order_of_epoch(count: int, seed: int, epoch: Any) -> Any:
