@@ -47,7 +47,7 @@ NETWORK, SCALERS, CALIBRATION, CONFIG, METADATA = (
     "config.json",
     "metadata.json",
 )
-LIBRARIES = ("keras", "numpy", "pandas", "scikit-learn", "ta-lib", "tensorflow")
+LIBRARIES = ("keras", "numba", "numpy", "pandas", "scikit-learn", "ta-lib", "tensorflow")
 
 
 @dataclass(frozen=True)

@@ -128,11 +128,15 @@ class Ensemble:
     def __init__(
         self, networks: Sequence[keras.Model], train: TrainingData, validation: TrainingData, config: TrainConfig
     ) -> None:
+        # Given back at once: an allocator that adapts, as glibc's does, learns that as much comes and goes with each step,
+        # and keeps it. It would return it to the system each time, which clears every page before it gives it out again.
+        np.empty(31 << 20, dtype=np.uint8)
         self._networks = networks
         self._horizons = sorted(train.targets)
         self._importance = np.array(config.weights_for(tuple(self._horizons)), np.float32)
         self._batch = min(config.batch_size, len(train.rows))
-        self._parts = -(-threads() // len(networks))
+        # As many run side by side as there are threads; what is left over at the end is shared among all threads.
+        self._whole = len(networks) // threads() * threads()
         first = networks[0]
         self._shapes = [tuple(weight.shape) for weight in first.trainable_weights]
         self._weights = tf.Variable(np.stack([_flat(network.trainable_weights) for network in networks]))
@@ -261,7 +265,9 @@ class Ensemble:
             rows = tf.where(active[number], batch, 0)
             state = tf.zeros((rows, layer.units))
             masks = layer.draw_masks(rows, x.shape[3], training=training)
-            outputs, _ = run_sequences(own[:rows], kernel, recurrent, bias, state, state, *masks, parts=self._parts)
+            outputs, _ = run_sequences(
+                own[:rows], kernel, recurrent, bias, state, state, *masks, parts=1 if number < self._whole else None
+            )
             kept = outputs if layer.return_sequences else outputs[:, -1]
             results.append(tf.pad(kept, ((0, batch - rows), *((0, 0),) * (kept.shape.rank - 1))))
         return tf.stack(results)

@@ -40,6 +40,7 @@ SERVED_REQUIREMENTS = (
     "TA-Lib",
     "keras",
     "mlflow",
+    "numba",
     "numpy",
     "pandas",
     "pandas-market-calendars",
