@@ -128,8 +128,8 @@ class Ensemble:
     def __init__(
         self, networks: Sequence[keras.Model], train: TrainingData, validation: TrainingData, config: TrainConfig
     ) -> None:
-        # Given back at once: an allocator that adapts, as glibc's does, learns that as much comes and goes with each step,
-        # and keeps it. It would return it to the system each time, which clears every page before it gives it out again.
+        # Given back at once: an allocator that adapts, as glibc's does, learns that as much comes and goes with a step,
+        # and keeps it. It would return it to the system each time, which clears each page before it gives it out anew.
         np.empty(31 << 20, dtype=np.uint8)
         self._networks = networks
         self._horizons = sorted(train.targets)
