@@ -4,7 +4,7 @@ import asyncio
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from forecastlib.serving.limits import BodyLimit, RateLimit
@@ -39,6 +39,7 @@ def test_it_remembers_no_more_callers_than_it_may():
 
 
 @given(st.lists(st.floats(0.0, 2.0), min_size=1, max_size=50), st.floats(0.1, 20.0), st.integers(1, 10))
+@example([0.6, 2.0], 0.25, 1)  # was refused for want of a last bit
 def test_whoever_waits_as_long_as_told_is_allowed(pauses, rate, burst):
     clock = Clock()
     limit = RateLimit(per_second=rate, burst=burst, clock=clock)

@@ -12,6 +12,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from forecastlib.serving.problems import Problem, problem_response
 
+ROUNDING = 1e-7
+"""Share of a request that may be lacking: whoever waits as long as told must not be refused by a rounding error."""
+
 
 class RateLimit:
     """A token bucket for each caller: a burst, then a steady rate.
@@ -50,7 +53,7 @@ class RateLimit:
         now = self._clock()
         tokens, since = self._buckets.pop(caller, (self._burst, now))
         tokens = min(self._burst, tokens + (now - since) * self._rate)
-        allowed = tokens >= 1.0
+        allowed = tokens >= 1.0 - ROUNDING
         self._buckets[caller] = (tokens - allowed, now)
         if len(self._buckets) > self._callers:
             self._buckets.popitem(last=False)
