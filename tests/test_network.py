@@ -24,6 +24,7 @@ from forecastlib.network import (
     stochastic_twin,
 )
 from forecastlib.network.inference import LARGEST_BATCH
+from forecastlib.network.training import as_tensor
 
 WINDOW = WindowConfig(lookback=6, horizons=(7, 14))  # as text 14 comes first: an order that could go wrong shows
 SMALL = ModelConfig(lstm_units=(5, 4), dense_units=(6,), branch_units=5)
@@ -223,6 +224,16 @@ def test_batches_hold_the_window_and_the_targets_of_their_origin():
     assert len(seen) == len(set(seen)) == 48  # the incomplete last batch is left out
     assert seen != sorted(seen)
     assert sum(len(x) for x, _ in data.batches(16)) == 50
+
+
+def test_a_matrix_that_begins_where_tensorflow_needs_it_is_shared_and_any_other_copied():
+    room = np.zeros(200, dtype=np.float32)
+    start = -room.ctypes.data % 64 // 4
+    for skipped, shared in ((0, True), (1, False)):
+        matrix = room[start + skipped : start + skipped + 60].reshape(20, 3)
+        tensor = as_tensor(matrix)
+        matrix[0, 0] += 1.0
+        assert bool(tensor.numpy()[0, 0] == matrix[0, 0]) is shared
 
 
 def test_the_order_of_windows_changes_from_epoch_to_epoch():

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from forecastlib.errors import ConfigError
 from forecastlib.network.optimizer import FastAdam
 
 
@@ -47,3 +48,8 @@ def test_a_compiled_model_is_saved_and_goes_on_with_the_moments_it_had(tmp_path)
         one.fit(x, y, verbose=0)
     for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_what_it_does_not_have_is_refused_instead_of_left_out():
+    with pytest.raises(ConfigError, match=r"amsgrad=False; got True.*keras.optimizers.Adam"):
+        FastAdam(amsgrad=True)

@@ -35,9 +35,6 @@ from forecastlib.network.training import (
 Tensor = Any  # TensorFlow ships no types.
 Weights = dict[str, list[Tensor]]
 
-BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
-"""Adam's constants, as Keras has them."""
-
 
 def fit_together(
     networks: Sequence[keras.Model],
@@ -137,8 +134,6 @@ class Ensemble:
         self._batch = min(config.batch_size, len(train.rows))
         # As many run side by side as there are threads; what is left over at the end is shared among all threads.
         self._whole = len(networks) // threads() * threads()
-        first = networks[0]
-        self._shapes = [tuple(weight.shape) for weight in first.trainable_weights]
         self._weights = tf.Variable(np.stack([_flat(network.trainable_weights) for network in networks]))
         self._moments = [tf.Variable(tf.zeros_like(self._weights)) for _ in range(2)]
         self._statistics = tf.Variable(np.stack([_flat(network.non_trainable_weights) for network in networks]))
@@ -213,12 +208,12 @@ class Ensemble:
 
     def _update(self, gradient: Tensor, rates: Tensor) -> None:
         """Take a step of Adam, each network at its own rate."""
-        mean, square = self._moments
+        (mean, square), adam = self._moments, self._networks[0].optimizer
         self._steps.assign_add(1.0)
-        mean.assign_add((gradient - mean) * (1.0 - BETA_1))
-        square.assign_add((gradient * gradient - square) * (1.0 - BETA_2))
-        corrected = rates * tf.sqrt(1.0 - tf.pow(BETA_2, self._steps)) / (1.0 - tf.pow(BETA_1, self._steps))
-        self._weights.assign_sub(corrected[:, None] * mean / (tf.sqrt(square) + EPSILON))
+        mean.assign_add((gradient - mean) * (1.0 - adam.beta_1))
+        square.assign_add((gradient * gradient - square) * (1.0 - adam.beta_2))
+        corrected = rates * tf.sqrt(1.0 - tf.pow(adam.beta_2, self._steps)) / (1.0 - tf.pow(adam.beta_1, self._steps))
+        self._weights.assign_sub(corrected[:, None] * mean / (tf.sqrt(square) + adam.epsilon))
 
     def _answers(self, x: Tensor, active: Tensor, *, training: bool) -> tuple[Tensor, Tensor]:
         """Run all networks, on windows (networks, batch, lookback, features), as their own layers would.
