@@ -31,7 +31,7 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --compile --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	$(BIN)/python -m compileall -q src
-	$(BIN)/python -c 'from forecastlib.network import kernels; kernels.compile_all()'
+	$(BIN)/python -c 'from forecastlib.models.lstm import kernels; kernels.compile_all()'
 	@touch $@
 
 # The notebooks that train at most twice; backtest, leaks and the replay of score train many times.

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import settings
 
-from forecastlib.sources import open_source
+from forecastlib.data.sources import open_source
 
 # How long an example takes says more about the machine and its other work than about the code.
 settings.register_profile("suite", deadline=None)

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from forecastlib.config import FeatureConfig
+from forecastlib.data.sources import open_source
 from forecastlib.features import compute_features
-from forecastlib.sources import open_source
 
 FORMS = ("relative", "level")
 

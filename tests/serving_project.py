@@ -13,9 +13,9 @@ from pathlib import Path
 import tiny
 from fastapi.testclient import TestClient
 
-from forecastlib import registry, tracking
 from forecastlib.serving import Settings, create_app
 from forecastlib.serving.jobs import Jobs
+from forecastlib.tracking import registry, runs
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 PARAMETERS = {name: value for name, value in tiny.PARAMETERS.items() if name != "start"}
@@ -25,7 +25,7 @@ PARAMETERS = {name: value for name, value in tiny.PARAMETERS.items() if name != 
 def register(version: str = "v1.0.0_20190102_030405") -> registry.Registered:
     """Register the small forecaster in the present project, and make it champion."""
     forecaster = tiny.forecaster()
-    with tracking.run("register", {"symbol": "^IXIC"}):
+    with runs.run("register", {"symbol": "^IXIC"}):
         registered = registry.register(forecaster, tiny.prices(), symbol="^IXIC")
     registry.promote(registered, "the first version")
     return registered

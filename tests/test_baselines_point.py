@@ -8,13 +8,13 @@ from sklearn.model_selection import GridSearchCV, TimeSeriesSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from forecastlib.baselines import Drift, GradientBoosting, RandomWalk, Ridge, point_baselines
-from forecastlib.baselines.interface import labels, last_rows
-from forecastlib.baselines.point import FOLDS, PENALTIES, forward_errors
 from forecastlib.config import WindowConfig
 from forecastlib.errors import ConfigError, NotFittedError
-from forecastlib.splits import Split, holdout
-from forecastlib.windows import Windows, make_windows
+from forecastlib.models.baselines import Drift, GradientBoosting, RandomWalk, Ridge, point_baselines
+from forecastlib.models.baselines.interface import labels, last_rows
+from forecastlib.models.baselines.point import FOLDS, PENALTIES, forward_errors
+from forecastlib.samples.splits import Split, holdout
+from forecastlib.samples.windows import Windows, make_windows
 
 HORIZONS = (3, 5, 10)
 

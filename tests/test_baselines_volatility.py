@@ -7,14 +7,14 @@ import pytest
 import statsmodels.api as sm
 from arch import arch_model
 
-from forecastlib.baselines import Ewma, Garch, GjrGarch, volatility_baselines
-from forecastlib.baselines.volatility import VarianceRecursion
 from forecastlib.config import WindowConfig
-from forecastlib.distribution import LEVELS, quantiles_of_samples
 from forecastlib.errors import ConfigError, DataQualityError, NotEnoughDataError, NotFittedError
-from forecastlib.splits import holdout
-from forecastlib.volatility import session_variance
-from forecastlib.windows import Windows, make_windows, pool_windows
+from forecastlib.models.baselines import Ewma, Garch, GjrGarch, volatility_baselines
+from forecastlib.models.baselines.volatility import VarianceRecursion
+from forecastlib.models.distribution import LEVELS, quantiles_of_samples
+from forecastlib.samples.splits import holdout
+from forecastlib.samples.variance import session_variance
+from forecastlib.samples.windows import Windows, make_windows, pool_windows
 
 HORIZONS = (2, 5, 10)
 TRUE = VarianceRecursion(mean=0.0003, constant=1.5e-6, reaction=0.03, asymmetry=0.08, persistence=0.91)

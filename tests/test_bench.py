@@ -14,8 +14,8 @@ from forecastlib.bench.measuring import measure as measure_work
 from forecastlib.bench.report import markdown, rows
 from forecastlib.bench.worker import prepare, take
 from forecastlib.bench.works import OURS, Contender, Work
+from forecastlib.data.prices import require_prices
 from forecastlib.errors import ForecastError
-from forecastlib.prices import require_prices
 
 FACTS = {"processor": "a processor", "cores": "2"}
 

@@ -14,9 +14,9 @@ import tiny
 
 import forecastlib
 from forecastlib import bundle
+from forecastlib.data.prices import fingerprint
 from forecastlib.errors import ConfigError, IncompatibleModelError, ModelNotFoundError
 from forecastlib.forecaster import Forecaster
-from forecastlib.prices import fingerprint
 
 FILES = ["calibration.json", "config.json", "metadata.json", "model.keras", "scalers.json"]
 

@@ -7,12 +7,12 @@ import pytest
 import tiny
 
 from forecastlib.config import CalibrationConfig
-from forecastlib.distribution import LEVELS
 from forecastlib.errors import IncompatibleModelError, NotEnoughDataError
-from forecastlib.uncertainty import Calibration, NetworkAnswers, Past, calibrate, known_past
-from forecastlib.uncertainty.evidence import LARGEST_WEIGHT, posterior_drift, supported_weight
-from forecastlib.uncertainty.past import FIRST_ROW
-from forecastlib.volatility import session_variance, volatility_predictors
+from forecastlib.models.distribution import LEVELS
+from forecastlib.models.uncertainty import Calibration, NetworkAnswers, Past, calibrate, known_past
+from forecastlib.models.uncertainty.evidence import LARGEST_WEIGHT, posterior_drift, supported_weight
+from forecastlib.models.uncertainty.past import FIRST_ROW
+from forecastlib.samples.variance import session_variance, volatility_predictors
 
 HORIZONS = (7, 14, 30)
 

@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from forecastlib.cli import BRIEF, main
+from forecastlib.data.sources import open_source
+from forecastlib.data.sources.sql import SqlSource
 from forecastlib.errors import SourceError
-from forecastlib.sources import open_source
-from forecastlib.sources.sql import SqlSource
 
 PRICES = Path(__file__).parent / "fixtures" / "prices"
 

@@ -9,9 +9,10 @@ import pytest
 import tiny
 from click.testing import CliRunner
 
-from forecastlib import Ledger, registry
+from forecastlib import Ledger
 from forecastlib.cli import main
 from forecastlib.forecasts import COLUMNS
+from forecastlib.tracking import registry
 
 SYMBOL = "^IXIC"
 SETTINGS = [

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 
 from forecastlib.config import RunConfig
-from forecastlib.dataset import all_windows, prepare
 from forecastlib.errors import ConfigError, NotEnoughDataError
 from forecastlib.features import compute_features, warm_up
-from forecastlib.splits import holdout
-from forecastlib.windows import make_windows, pool_windows
+from forecastlib.samples.dataset import all_windows, prepare
+from forecastlib.samples.splits import holdout
+from forecastlib.samples.windows import make_windows, pool_windows
 
 CONFIG = RunConfig.from_parameters(groups="bar", lookback=20, horizons=[5, 10], form="level", train_share=0.6)
 

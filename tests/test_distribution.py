@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from forecastlib.distribution import LEVELS, Distribution, quantiles_of_samples, weighted_quantiles
 from forecastlib.errors import ConfigError
+from forecastlib.models.distribution import LEVELS, Distribution, quantiles_of_samples, weighted_quantiles
 
 
 def normal(mean: float = 0.01, std: float = 0.05) -> Distribution:

@@ -3,10 +3,10 @@
 import pytest
 
 from forecastlib.config import RunConfig
-from forecastlib.dataset import prepare
+from forecastlib.data.sources import open_source
 from forecastlib.doctor import examine, sessions_needed
 from forecastlib.errors import NotEnoughDataError
-from forecastlib.sources import open_source
+from forecastlib.samples.dataset import prepare
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forecastlib import metrics
 from forecastlib.config import WindowConfig
-from forecastlib.distribution import LEVELS, Distribution
 from forecastlib.errors import DataQualityError, NotEnoughDataError
-from forecastlib.evaluation import DRIFT, RANDOM_WALK, SCORES, crps, evaluate, mean_relative_error
+from forecastlib.evaluation import metrics
+from forecastlib.evaluation.evaluate import DRIFT, RANDOM_WALK, SCORES, crps, evaluate, mean_relative_error
 from forecastlib.forecasts import COLUMNS
-from forecastlib.windows import make_windows
+from forecastlib.models.distribution import LEVELS, Distribution
+from forecastlib.samples.windows import make_windows
 
 HORIZONS = (1, 5)
 

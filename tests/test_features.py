@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecastlib.config import FeatureConfig
+from forecastlib.data.prices import PRICE_COLUMNS, to_prices
 from forecastlib.errors import ConfigError, DataQualityError, NotEnoughDataError
 from forecastlib.features import CATALOGUE, GROUPS, catalogue, choose_features, compute_features, warm_up
 from forecastlib.features.catalogue import FORGET_AFTER
 from forecastlib.features.history import History
-from forecastlib.prices import PRICE_COLUMNS, to_prices
 
 COUNTS = {"bar": 14, "trend": 32, "momentum": 28, "volatility": 30, "volume": 22, "statistics": 22, "calendar": 4}
 FIRST = 252

@@ -5,8 +5,8 @@ from feature_oracles import assert_equal_to_definition, plain
 from scipy import stats
 
 from forecastlib.config import FeatureConfig
+from forecastlib.data.prices import to_prices
 from forecastlib.features import GROUPS, compute_features
-from forecastlib.prices import to_prices
 
 
 def lagged_correlation(later, earlier, delay, window=63):

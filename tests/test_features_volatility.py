@@ -4,8 +4,8 @@ import pytest
 import talib
 from feature_oracles import assert_equal_to_definition, averages, bundled, computed, plain, span, wilder
 
+from forecastlib.data.prices import to_prices
 from forecastlib.features import GROUPS, compute_features
-from forecastlib.prices import to_prices
 
 
 def realised(bars, window):

@@ -13,12 +13,12 @@ import pytest
 import tiny
 
 from forecastlib.config import RunConfig
-from forecastlib.dataset import all_windows
 from forecastlib.errors import ConfigError, DataQualityError, NotEnoughDataError, NotFittedError
 from forecastlib.forecaster import Forecaster
 from forecastlib.forecasts import COLUMNS
-from forecastlib.uncertainty import OUTCOMES_TO_RENEW, known_past, mc_dropout_confidence
-from forecastlib.volatility import volatility_predictors
+from forecastlib.models.uncertainty import OUTCOMES_TO_RENEW, known_past, mc_dropout_confidence
+from forecastlib.samples.dataset import all_windows
+from forecastlib.samples.variance import volatility_predictors
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 import tiny
 
-from forecastlib import Ledger, forecast, registry, tracking
+from forecastlib import Ledger, forecast
 from forecastlib.errors import ModelNotFoundError
+from forecastlib.tracking import registry, runs
 
 SYMBOL = "^IXIC"
 
@@ -17,7 +18,7 @@ def store(tmp_path_factory):
     """A project with a champion."""
     with tiny.home(tmp_path_factory.mktemp("project")) as folder, pytest.MonkeyPatch.context() as patch:
         patch.delenv("FORECASTLIB_LEDGER", raising=False)
-        with tracking.run("register", {}):
+        with runs.run("register", {}):
             registry.promote(registry.register(tiny.forecaster(), tiny.prices(), symbol=SYMBOL), "the first version")
         yield folder
 

@@ -5,11 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecastlib.config import ModelConfig, WindowConfig
-from forecastlib.distribution import LEVELS, Distribution
+from forecastlib.data.calendars import next_sessions, target_dates
 from forecastlib.errors import DataQualityError
 from forecastlib.forecasts import COLUMNS, COVERAGES, forecast_frame, require_forecasts
-from forecastlib.sessions import next_sessions, target_dates
-from forecastlib.windows import Windows, make_windows
+from forecastlib.models.distribution import LEVELS, Distribution
+from forecastlib.samples.windows import Windows, make_windows
 
 HORIZONS = (1, 3)
 

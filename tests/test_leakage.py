@@ -10,17 +10,18 @@ import pytest
 import tiny
 from click.testing import CliRunner
 
-from forecastlib import ConfigError, DataQualityError, Forecaster, LeakageError, RunConfig, pipeline, tracking
+from forecastlib import ConfigError, DataQualityError, Forecaster, LeakageError, RunConfig, pipeline
+from forecastlib.auditing import CHECKS, FEATURE_CHECKS, SET_CHECKS, AuditReport, Recipe, audit, planted
+from forecastlib.auditing.recipe import sessions_needed
+from forecastlib.auditing.skill_checks import _block_order
+from forecastlib.auditing.subject import Subject
 from forecastlib.cli import main
 from forecastlib.features import compute_features
-from forecastlib.leakage import CHECKS, FEATURE_CHECKS, SET_CHECKS, AuditReport, Recipe, audit, planted
-from forecastlib.leakage.recipe import sessions_needed
-from forecastlib.leakage.skill_checks import _block_order
-from forecastlib.leakage.subject import Subject
-from forecastlib.scaling import Scaling
-from forecastlib.splits import Split, holdout
-from forecastlib.uncertainty import known_past
-from forecastlib.windows import make_windows
+from forecastlib.models.uncertainty import known_past
+from forecastlib.samples.scaling import Scaling
+from forecastlib.samples.splits import Split, holdout
+from forecastlib.samples.windows import make_windows
+from forecastlib.tracking import runs
 
 CANARY = "shuffled_targets"
 EXACT = (*FEATURE_CHECKS, *SET_CHECKS)
@@ -469,16 +470,16 @@ def test_the_command_refuses_a_setting_that_does_not_exist():
 def test_tables_and_figures_reach_the_run_that_was_opened(recent, tmp_path, monkeypatch):
     monkeypatch.setenv("FORECASTLIB_HOME", str(tmp_path))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.delenv(tracking.RUN_VARIABLE, raising=False)
+    monkeypatch.delenv(runs.RUN_VARIABLE, raising=False)
     monkeypatch.chdir(tmp_path)
     report = audit(recent, checks=SET_CHECKS)
-    tracking.log_tables({"audit": report.checks})  # no run was opened: nothing is logged, nothing fails
-    tracking.log_metrics(report.metrics())
-    client = tracking.connect()
-    run = client.create_run(tracking.experiment_id(client))
-    monkeypatch.setenv(tracking.RUN_VARIABLE, run.info.run_id)
-    tracking.log_tables({"audit": report.checks})
-    tracking.log_metrics(report.metrics())
+    runs.log_tables({"audit": report.checks})  # no run was opened: nothing is logged, nothing fails
+    runs.log_metrics(report.metrics())
+    client = runs.connect()
+    run = client.create_run(runs.experiment_id(client))
+    monkeypatch.setenv(runs.RUN_VARIABLE, run.info.run_id)
+    runs.log_tables({"audit": report.checks})
+    runs.log_metrics(report.metrics())
     assert client.get_run(run.info.run_id).data.metrics["audit_checks_passed"] == len(SET_CHECKS)
     logged = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/tables/audit.csv")
     assert logged.splitlines()[0] == "check,passed,culprits,measured,detail,meaning,remedy"

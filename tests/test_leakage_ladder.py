@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 import tiny
 
-from forecastlib.dataset import prepare
-from forecastlib.leakage.ladder import NAIVE, STEPS, WEIGHED, climb, split_at_random
-from forecastlib.leakage.planted import scaling_of_all_rows, split_without_purge
-from forecastlib.leakage.recipe import Recipe
+from forecastlib.auditing.ladder import NAIVE, STEPS, WEIGHED, climb, split_at_random
+from forecastlib.auditing.planted import scaling_of_all_rows, split_without_purge
+from forecastlib.auditing.recipe import Recipe
 from forecastlib.plots import plot_ladder
+from forecastlib.samples.dataset import prepare
 
 
 @pytest.fixture(scope="module")

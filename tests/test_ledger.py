@@ -13,14 +13,15 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from forecastlib import evaluate, metrics
+from forecastlib import evaluate
 from forecastlib.database import parse_url
 from forecastlib.errors import ConfigError, DataQualityError, LedgerError
+from forecastlib.evaluation import metrics
 from forecastlib.forecasts import COLUMNS
 from forecastlib.ledger import LEDGER_VARIABLE, Ledger
 from forecastlib.ledger.schema import MIGRATIONS
 from forecastlib.ledger.scores import came_true, over_time
-from forecastlib.uncertainty import adaptive_widening
+from forecastlib.models.uncertainty import adaptive_widening
 
 HORIZONS = (3, 5)
 VERSION = "v1.0.0_20260101_120000"

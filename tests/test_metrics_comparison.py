@@ -6,8 +6,8 @@ import statsmodels.api as sm
 from scipy import stats
 
 from forecastlib.errors import ConfigError, NotEnoughDataError
-from forecastlib.metrics import block_bootstrap, diebold_mariano, verdict
-from forecastlib.metrics.comparison import DieboldMariano, fixed_b_p_value, long_run_variance
+from forecastlib.evaluation.metrics import block_bootstrap, diebold_mariano, verdict
+from forecastlib.evaluation.metrics.comparison import DieboldMariano, fixed_b_p_value, long_run_variance
 
 
 def overlapping_errors(n: int, horizon: int, repetitions: int, seed: int, spread: float = 0.3):

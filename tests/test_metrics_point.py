@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as oracle
 
-from forecastlib import metrics
 from forecastlib.errors import ConfigError, NotEnoughDataError
+from forecastlib.evaluation import metrics
 
 PAIRS = {
     "mae": oracle.mean_absolute_error,

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from forecastlib import metrics
-from forecastlib.distribution import LEVELS
 from forecastlib.errors import ConfigError
+from forecastlib.evaluation import metrics
+from forecastlib.models.distribution import LEVELS
 
 RNG_SHAPE = (300, 3)
 

@@ -13,7 +13,7 @@ from scipy.stats import ks_2samp
 
 from forecastlib.config import ModelConfig, TrainConfig, WindowConfig
 from forecastlib.errors import ConfigError, ForecastError, NotFittedError
-from forecastlib.network import (
+from forecastlib.models.lstm import (
     FastLSTM,
     NetworkCaller,
     TrainingData,
@@ -23,8 +23,8 @@ from forecastlib.network import (
     output_name,
     stochastic_twin,
 )
-from forecastlib.network.inference import LARGEST_BATCH
-from forecastlib.network.training import as_tensor
+from forecastlib.models.lstm.inference import LARGEST_BATCH
+from forecastlib.models.lstm.training import as_tensor
 
 WINDOW = WindowConfig(lookback=6, horizons=(7, 14))  # as text 14 comes first: an order that could go wrong shows
 SMALL = ModelConfig(lstm_units=(5, 4), dense_units=(6,), branch_units=5)

@@ -9,7 +9,7 @@ import tiny
 from forecastlib import Forecaster
 from forecastlib.config import ModelConfig, TrainConfig, WindowConfig
 from forecastlib.errors import ConfigError, ForecastError, NotFittedError
-from forecastlib.network import TrainingData, build_network, compile_network, fit_network, fit_together, output_name
+from forecastlib.models.lstm import TrainingData, build_network, compile_network, fit_network, fit_together, output_name
 
 WINDOW = WindowConfig(lookback=6, horizons=(7, 14))
 SMALL = ModelConfig(lstm_units=(5, 3), dense_units=(4,), branch_units=3, dropout=0.3, recurrent_dropout=0.2)

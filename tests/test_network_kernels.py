@@ -10,7 +10,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forecastlib.network import kernels
+from forecastlib.models.lstm import kernels
 
 NOTHING = np.zeros((0, 0, 0), np.float32)
 
@@ -160,7 +160,7 @@ def test_results_begin_where_tensorflow_takes_them_without_a_copy():
 def test_what_is_compiled_is_kept_for_other_processes():
     kernels.compile_all()
     code = (
-        "from forecastlib.network import kernels; kernels.compile_all();"
+        "from forecastlib.models.lstm import kernels; kernels.compile_all();"
         "print([f.stats.cache_hits.values() and sum(f.stats.cache_misses.values())"
         " for f in (kernels.forward, kernels.backward, kernels.input_gradient)])"
     )

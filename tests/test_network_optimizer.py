@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from forecastlib.errors import ConfigError
-from forecastlib.network.optimizer import FastAdam
+from forecastlib.models.lstm.optimizer import FastAdam
 
 
 def trained(optimizer: keras.optimizers.Optimizer, epochs: int = 3) -> keras.Model:

@@ -11,8 +11,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forecastlib.network import FastLSTM
-from forecastlib.network.recurrent import with_lstm_class, without_gradients
+from forecastlib.models.lstm import FastLSTM
+from forecastlib.models.lstm.recurrent import with_lstm_class, without_gradients
 
 BATCH, STEPS, FEATURES, UNITS = 6, 5, 3, 4
 GATE = {"input": 0, "forget": 1, "candidate": 2, "output": 3}

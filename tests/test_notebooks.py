@@ -11,9 +11,10 @@ import nbformat
 import pandas as pd
 import pytest
 
-from forecastlib import Ledger, tracking
-from forecastlib.project import HOME_VARIABLE
+from forecastlib import Ledger
+from forecastlib.paths import HOME_VARIABLE
 from forecastlib.runner import find_notebooks, read_parameters, run_notebooks
+from forecastlib.tracking import runs
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -100,7 +101,7 @@ def test_all_notebooks_run_and_leave_reports_and_one_finished_run(home):
     notebooks = find_notebooks([])
     run_id = run_notebooks(notebooks, read_parameters(SMALL, notebooks), progress=False)
 
-    client = tracking.connect()
+    client = runs.connect()
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED"
     attached = {item.path for item in client.list_artifacts(run_id, "notebooks")}
@@ -137,7 +138,7 @@ def test_a_failing_cell_names_notebook_and_cell_keeps_what_ran_and_leaves_the_ru
         run_notebooks(notebooks, read_parameters({"SYMBOL": "NOPE"}, notebooks), progress=False)
     assert "SourceError" in (home / "reports" / "NOPE" / "01_data.ipynb").read_text()
     assert (home / "reports" / "NOPE" / "01_data.html").is_file()
-    (run,) = mlflow.search_runs(experiment_names=[tracking.EXPERIMENT], output_format="list")
+    (run,) = mlflow.search_runs(experiment_names=[runs.EXPERIMENT], output_format="list")
     assert run.info.status == "FAILED"
-    kept = tracking.connect().list_artifacts(run.info.run_id, "notebooks")
+    kept = runs.connect().list_artifacts(run.info.run_id, "notebooks")
     assert "notebooks/01_data.ipynb" in {item.path for item in kept}

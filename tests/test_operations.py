@@ -11,11 +11,11 @@ import tensorflow as tf
 import tiny
 
 from forecastlib.config import ModelConfig, RunConfig, WindowConfig
-from forecastlib.dataset import prepare
 from forecastlib.features import compute_features
-from forecastlib.network import TrainingData, build_network, compile_network
-from forecastlib.network.recurrent import FastLSTM
-from forecastlib.scaling import Scaling
+from forecastlib.models.lstm import TrainingData, build_network, compile_network
+from forecastlib.models.lstm.recurrent import FastLSTM
+from forecastlib.samples.dataset import prepare
+from forecastlib.samples.scaling import Scaling
 
 PRODUCTS = {"MatMul", "BatchMatMulV2", "BatchMatMulV3"}
 CALLS = {"PyFunc", "PyFuncStateless"}

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import tiny
 
-from forecastlib import pipeline, registry, tracking
-from forecastlib.baselines import all_baselines
+from forecastlib import pipeline
+from forecastlib.data.prices import fingerprint
 from forecastlib.errors import ConfigError, DataQualityError, ForecastError, ModelNotFoundError, SourceError
-from forecastlib.evaluation import evaluate
-from forecastlib.prices import fingerprint
+from forecastlib.evaluation.evaluate import evaluate
+from forecastlib.models.baselines import all_baselines
+from forecastlib.tracking import registry, runs
 
 SYMBOL = "^IXIC"
 WORSE = {"seed": 3, "target": "price", "epochs": 1}
@@ -19,7 +20,7 @@ WORSE = {"seed": 3, "target": "price", "epochs": 1}
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     with tiny.home(tmp_path_factory.mktemp("project")) as folder:
-        tracking.connect()
+        runs.connect()
         yield folder
 
 
@@ -39,8 +40,8 @@ def run(first):
     return mlflow.get_run(first.run_id)
 
 
-def runs():
-    return mlflow.search_runs(experiment_names=[tracking.EXPERIMENT], output_format="list")
+def all_runs():
+    return mlflow.search_runs(experiment_names=[runs.EXPERIMENT], output_format="list")
 
 
 def versions():
@@ -126,7 +127,7 @@ def test_the_run_has_the_data_set_the_tags_and_the_costs(first, run):
 
 
 def test_the_same_training_again_is_skipped_and_says_why(first):
-    before = len(runs())
+    before = len(all_runs())
     again = pipeline.train(tiny.config(), progress=False)
     assert (again.status, again.promoted) == ("skipped", False)
     assert again.reason == (
@@ -134,7 +135,7 @@ def test_the_same_training_again_is_skipped_and_says_why(first):
     )
     assert (again.run_id, again.version, again.metrics) == (first.run_id, first.version, first.metrics)
     assert again.history.empty
-    assert (len(runs()), versions()) == (before, [1])
+    assert (len(all_runs()), versions()) == (before, [1])
 
 
 @pytest.mark.slow
@@ -204,7 +205,7 @@ def test_a_training_that_fails_leaves_the_run_failed_and_the_registry_as_it_was(
     with pytest.raises(ForecastError, match="the power went off"):
         pipeline.train(tiny.config(seed=9), callbacks=[Fails()], progress=False)
     assert (versions(), aliases()) == before
-    assert runs()[0].info.status == "FAILED"
+    assert all_runs()[0].info.status == "FAILED"
     assert mlflow.active_run() is None
 
 
@@ -219,7 +220,7 @@ def test_a_failure_after_training_leaves_the_registry_as_it_was_too(first, monke
     with pytest.raises(OSError, match="no space left"):
         pipeline.train(tiny.config(seed=9), progress=False)
     assert (versions(), aliases()) == before
-    assert runs()[0].info.status == "FAILED"
+    assert all_runs()[0].info.status == "FAILED"
 
 
 @pytest.mark.parametrize(
@@ -231,10 +232,10 @@ def test_a_failure_after_training_leaves_the_registry_as_it_was_too(first, monke
     ],
 )
 def test_what_cannot_be_fetched_or_trusted_stops_before_a_run_begins(store, parameters, error, message):
-    before = len(runs())
+    before = len(all_runs())
     with pytest.raises(error, match=message):
         pipeline.train(tiny.config(**parameters), progress=False)
-    assert len(runs()) == before
+    assert len(all_runs()) == before
 
 
 def test_prices_with_errors_are_refused(store):

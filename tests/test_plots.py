@@ -7,8 +7,8 @@ import pytest
 
 from forecastlib import compute_features, evaluate, holdout, make_windows, plots
 from forecastlib.config import SplitConfig, WindowConfig
+from forecastlib.evaluation.walkforward import BacktestResult, scoring
 from forecastlib.forecasts import COLUMNS
-from forecastlib.walkforward import BacktestResult, scoring
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forecastlib.data.prices import COLUMNS, fingerprint, require_prices, to_prices
 from forecastlib.errors import DataQualityError, NotEnoughDataError
-from forecastlib.prices import COLUMNS, fingerprint, require_prices, to_prices
 
 
 @pytest.fixture

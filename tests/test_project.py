@@ -4,12 +4,12 @@ import getpass
 
 import pytest
 
-from forecastlib import project
+from forecastlib import paths
 
 
 def test_the_root_is_the_folder_that_the_environment_names(tmp_path, monkeypatch):
-    monkeypatch.setenv(project.HOME_VARIABLE, str(tmp_path))
-    assert project.project_root() == tmp_path
+    monkeypatch.setenv(paths.HOME_VARIABLE, str(tmp_path))
+    assert paths.project_root() == tmp_path
 
 
 def test_without_it_the_root_is_the_nearest_folder_with_mlruns_and_notebooks(tmp_path, monkeypatch):
@@ -17,24 +17,24 @@ def test_without_it_the_root_is_the_nearest_folder_with_mlruns_and_notebooks(tmp
     inner = tmp_path / "notebooks" / "deep"
     inner.mkdir(parents=True)
     monkeypatch.chdir(inner)
-    assert project.project_root() == inner
+    assert paths.project_root() == inner
     (tmp_path / "mlruns").mkdir()
-    assert project.project_root() == tmp_path
+    assert paths.project_root() == tmp_path
 
 
 @pytest.mark.parametrize(
     ("symbol", "name"), [("^IXIC", "IXIC"), ("BTC-USD", "BTC_USD"), ("005930.KS", "005930_KS"), ("^", "unnamed")]
 )
 def test_a_slug_is_fit_for_folders(symbol, name):
-    assert project.slug(symbol) == name
+    assert paths.slug(symbol) == name
 
 
 def test_the_user_is_that_of_the_operating_system_if_there_is_one(monkeypatch):
     monkeypatch.setenv("LOGNAME", "ann")
-    assert project.current_user() == "ann"
+    assert paths.current_user() == "ann"
 
     def nobody():
         raise KeyError("getpwuid(): uid not found: 1234")
 
     monkeypatch.setattr(getpass, "getuser", nobody)
-    assert project.current_user() is None
+    assert paths.current_user() is None

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from forecastlib.data.quality import FRAME_CHECKS, SERIES_CHECKS, QualityLimits, check_quality
+from forecastlib.data.quality.series_checks import SPLIT_RATIOS
+from forecastlib.data.sources import open_source
 from forecastlib.errors import ConfigError, DataQualityError
-from forecastlib.quality import FRAME_CHECKS, SERIES_CHECKS, QualityLimits, check_quality
-from forecastlib.quality.series_checks import SPLIT_RATIOS
-from forecastlib.sources import open_source
 
 PRICES = ["open", "high", "low", "close"]
 NAMES = [check.name for check in (*FRAME_CHECKS, *SERIES_CHECKS)]

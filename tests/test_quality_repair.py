@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from forecastlib.data.prices import COLUMNS, require_prices
+from forecastlib.data.quality import check_quality, repair
+from forecastlib.data.quality.repair import SAFE_STEPS
+from forecastlib.data.sources import open_source
 from forecastlib.errors import ConfigError, DataQualityError
-from forecastlib.prices import COLUMNS, require_prices
-from forecastlib.quality import check_quality, repair
-from forecastlib.quality.repair import SAFE_STEPS
-from forecastlib.sources import open_source
 
 PRICES = list(COLUMNS[:4])
 

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from forecastlib.data.quality import check_quality
+from forecastlib.data.sources import open_source
 from forecastlib.errors import ConfigError, DataQualityError
-from forecastlib.quality import check_quality
-from forecastlib.sources import open_source
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_a_figure_of_nothing_found_says_so(prices):
 
 def test_the_gate_loads_neither_matplotlib_nor_a_calendar_until_they_are_needed():
     code = (
-        "import sys; import forecastlib.quality; "
+        "import sys; import forecastlib.data.quality; "
         "print([name for name in ('matplotlib', 'pandas_market_calendars', 'tensorflow') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)

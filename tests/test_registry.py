@@ -20,8 +20,8 @@ import pandas as pd
 import pytest
 import tiny
 
-from forecastlib import registry, tracking
 from forecastlib.errors import DataQualityError, ModelNotFoundError
+from forecastlib.tracking import registry, runs
 
 SYMBOL = "^IXIC"
 
@@ -32,7 +32,7 @@ def registered(version, symbol=SYMBOL):
     renamed = type(forecaster).__new__(type(forecaster))
     renamed.__dict__.update(forecaster.__dict__)
     renamed.metadata = dataclasses.replace(forecaster.metadata, version=version)
-    with tracking.run("register", {}):
+    with runs.run("register", {}):
         return registry.register(renamed, tiny.prices(), symbol=symbol)
 
 
@@ -117,7 +117,7 @@ def test_a_run_knows_what_its_model_costs(store):
 
 
 def test_promoting_moves_the_champion_and_ends_the_challenge(tmp_path, store):
-    client = tracking.connect()
+    client = runs.connect()
     second = registry.find(SYMBOL, "2")
     try:
         registry.promote(second, "better by half")
@@ -360,7 +360,7 @@ class TestChampions:
             registry.roll_back(symbol, "once more")
         assert registry.history(symbol)["number"].tolist() == [1, 2, 3, 2, 1]
         assert registry.history(symbol)["change"].tolist() == ["promoted"] * 3 + ["rolled back"] * 2
-        assert tracking.connect().get_registered_model(registry.model_name(symbol)).aliases.keys() == {"champion"}
+        assert runs.connect().get_registered_model(registry.model_name(symbol)).aliases.keys() == {"champion"}
         registry.promote(versions[2], "mended")
         assert registry.roll_back(symbol, "it was not").number == 1
 
@@ -383,7 +383,7 @@ class TestChampions:
     def test_a_champion_that_was_deleted_cannot_come_back(self, symbol, versions):
         registry.promote(versions[0], "the first version")
         registry.promote(versions[1], "better")
-        tracking.connect().delete_model_version(registry.model_name(symbol), "1")
+        runs.connect().delete_model_version(registry.model_name(symbol), "1")
         with pytest.raises(ModelNotFoundError, match="expected an earlier champion"):
             registry.roll_back(symbol, "it was better after all")
 
@@ -411,7 +411,7 @@ class TestChampions:
 
 
 def bare_versions(symbol, count):
-    client, name = tracking.connect(), registry.model_name(symbol)
+    client, name = runs.connect(), registry.model_name(symbol)
     client.create_registered_model(name)
     found = []
     for number in range(1, count + 1):

@@ -26,12 +26,15 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 LAYERS = [
     "config errors",
-    "database locks priority project progress prices sources quality sessions volatility features windows splits "
-    "scaling distribution metrics dataset",
-    "network uncertainty baselines forecasts",
-    "bundle forecaster forecasting evaluation tracking registry pipeline walkforward leakage ledger replaying "
-    "served_model",
-    "bench cli doctor serving runner report showcase sweep plots",
+    "database locks paths priority progress",
+    "data",
+    "features",
+    "samples",
+    "models",
+    "forecasts",
+    "bundle forecaster",
+    "evaluation auditing tracking ledger pipeline forecasting replaying",
+    "bench cli doctor serving runner report showcase plots",
 ]
 LAYER_OF = {part: layer for layer, parts in enumerate(LAYERS) for part in parts.split()}
 
@@ -150,26 +153,27 @@ def test_the_package_itself_imports_none_of_its_modules_until_asked():
 
 
 def test_the_imports_are_found_in_whatever_way_they_are_written():
-    assert {"forecastlib.config", "forecastlib.errors"} <= GRAPH["forecastlib.windows"]
+    assert {"forecastlib.config", "forecastlib.errors"} <= GRAPH["forecastlib.samples.windows"]
     text = """
-import forecastlib.prices
-from forecastlib import metrics, evaluate, __version__
-from forecastlib.quality import row_checks, check_quality
+import forecastlib.data.prices
+from forecastlib import evaluate, __version__
+from forecastlib.evaluation import metrics
+from forecastlib.data.quality import row_checks, check_quality
 def later():
     from forecastlib.plots import anything
 if TYPE_CHECKING:
-    from forecastlib.windows import Windows
+    from forecastlib.samples.windows import Windows
 forecastlib.Forecaster
 """
     assert set(imports_of(text)) == {
         "forecastlib",
-        "forecastlib.prices",
-        "forecastlib.metrics",
-        "forecastlib.evaluation",
-        "forecastlib.quality",
-        "forecastlib.quality.row_checks",
+        "forecastlib.data.prices",
+        "forecastlib.evaluation.metrics",
+        "forecastlib.evaluation.evaluate",
+        "forecastlib.data.quality",
+        "forecastlib.data.quality.row_checks",
         "forecastlib.plots",
-        "forecastlib.windows",
+        "forecastlib.samples.windows",
         "forecastlib.forecaster",
     }
 

@@ -6,9 +6,9 @@ from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
 from forecastlib.config import ModelConfig, WindowConfig
 from forecastlib.errors import IncompatibleModelError, NotFittedError
-from forecastlib.scaling import Scaling
-from forecastlib.splits import Split, holdout
-from forecastlib.windows import Windows, make_windows, pool_windows
+from forecastlib.samples.scaling import Scaling
+from forecastlib.samples.splits import Split, holdout
+from forecastlib.samples.windows import Windows, make_windows, pool_windows
 
 KINDS = {"minmax": MinMaxScaler, "standard": StandardScaler, "robust": RobustScaler}
 WINDOW = WindowConfig(lookback=5, horizons=(1, 3))

@@ -19,7 +19,7 @@ from fastapi.testclient import TestClient
 from mlflow.exceptions import MlflowException
 from serving_project import PARAMETERS, client, settings
 
-from forecastlib import registry, tracking
+from forecastlib.data.calendars import calendars
 from forecastlib.errors import ConfigError
 from forecastlib.forecaster import Forecaster
 from forecastlib.ledger import Ledger
@@ -31,7 +31,7 @@ from forecastlib.serving.predictions import Question
 from forecastlib.serving.problems import without_paths
 from forecastlib.serving.server import serve
 from forecastlib.serving.settings import Settings, is_loopback
-from forecastlib.sessions import calendars
+from forecastlib.tracking import registry, runs
 
 SYMBOL = "^IXIC"
 
@@ -316,7 +316,7 @@ class TestModels:
     def test_a_new_champion_is_seen_when_the_cache_is_told(self, served):
         predictions = served.app.state.service.predictions
         assert predict(served).status_code == 200
-        client = tracking.connect()
+        client = runs.connect()
         client.delete_registered_model_alias("IXIC_lstm", "champion")
         try:
             assert predict(served).status_code == 200  # for champion_fresh_for seconds

@@ -13,13 +13,14 @@ from contextlib import contextmanager
 
 import pytest
 
-from forecastlib import progress, tracking
+from forecastlib import progress
 from forecastlib.serving.jobs import Jobs, Training
 from forecastlib.serving.logs import open_log
 from forecastlib.serving.problems import Problem
 from forecastlib.serving.settings import Settings
 from forecastlib.serving.store import JobStore
 from forecastlib.serving.worker import Workplace, outcome, training_command, worker_environment
+from forecastlib.tracking import runs
 
 RESULT = {
     "status": "completed",
@@ -211,8 +212,8 @@ class TestRestart:
         assert bench.store.get(job).status == "failed"
 
     def test_the_run_of_a_process_that_was_killed_does_not_stay_running(self, bench, monkeypatch):
-        client = tracking.connect()
-        run = client.create_run(tracking.experiment_id(client))
+        client = runs.connect()
+        run = client.create_run(runs.experiment_id(client))
         job = orphan(bench)
         monkeypatch.setenv(progress.VARIABLE, str(bench.settings.jobs_folder / job / "progress.jsonl"))
         progress.report("run", run_id=run.info.run_id)

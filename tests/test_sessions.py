@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from forecastlib.data.calendars import known_range, next_sessions, resolve_calendar, sessions_between, target_dates
+from forecastlib.data.sources import open_source
 from forecastlib.errors import ConfigError, DataQualityError, NotEnoughDataError
-from forecastlib.sessions import known_range, next_sessions, resolve_calendar, sessions_between, target_dates
-from forecastlib.sources import open_source
 
 HORIZONS = (7, 14, 30)
 
@@ -238,8 +238,8 @@ def test_a_schedule_is_computed_once_and_cannot_be_changed_by_a_caller():
 @pytest.mark.slow
 def test_importing_sessions_is_light_and_every_usual_calendar_loads_without_a_warning():
     code = (
-        "import sys; from forecastlib import sessions; assert 'pandas_market_calendars' not in sys.modules\n"
-        "from forecastlib.sessions.calendars import _BY_SUFFIX, _BY_SYMBOL\n"
+        "import sys; from forecastlib.data import calendars; assert 'pandas_market_calendars' not in sys.modules\n"
+        "from forecastlib.data.calendars.calendars import _BY_SUFFIX, _BY_SYMBOL\n"
         "for name in {*_BY_SYMBOL.values(), *_BY_SUFFIX.values(), '24/7'}:\n"
         "    first, last = sessions.known_range(name); assert first.year <= 1991 and last.year >= 2035, name\n"
     )

@@ -3,9 +3,9 @@ import sys
 
 import pytest
 
+from forecastlib.data.prices import require_prices
+from forecastlib.data.sources import Source, open_source
 from forecastlib.errors import ConfigError, SourceError
-from forecastlib.prices import require_prices
-from forecastlib.sources import Source, open_source
 
 
 @pytest.mark.parametrize("symbol", ["^GSPC", "^IXIC"])
@@ -57,7 +57,7 @@ def test_every_source_fulfils_the_protocol():
 
 def test_reading_bundled_prices_does_not_import_arch():
     code = (
-        "import sys; from forecastlib.sources import open_source; open_source('bundled').fetch('^GSPC');"
+        "import sys; from forecastlib.data.sources import open_source; open_source('bundled').fetch('^GSPC');"
         "print([m for m in ('arch', 'sqlalchemy', 'yfinance', 'tensorflow', 'mlflow') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from forecastlib.data.sources import open_source
+from forecastlib.data.sources.cache import CachedSource, cache_folder
 from forecastlib.errors import SourceError
-from forecastlib.sources import open_source
-from forecastlib.sources.cache import CachedSource, cache_folder
 
 NOON = dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC)
 
@@ -213,8 +213,8 @@ def test_the_folder_is_the_argument_then_the_environment_then_the_users_cache(tm
 WORKERS = """
 import os, sys
 import pyarrow.parquet
-from forecastlib.sources import open_source
-from forecastlib.sources.cache import CachedSource
+from forecastlib.data.sources import open_source
+from forecastlib.data.sources.cache import CachedSource
 
 truth = open_source("bundled").fetch("^GSPC", "2018-01-01")
 waiting, begin = os.pipe()
@@ -275,7 +275,7 @@ def test_a_new_version_of_a_source_is_fetched_at_once(inner, tmp_path):
 
 
 def test_what_is_imported_into_sqlite_is_seen_at_once(tmp_path):
-    from forecastlib.sources.sql import import_prices
+    from forecastlib.data.sources.sql import import_prices
 
     url = f"sqlite:///{tmp_path / 'prices.db'}"
     source = open_source(f"sql:{url}", cache=tmp_path / "cache")

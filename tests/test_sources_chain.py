@@ -2,8 +2,8 @@
 
 import pytest
 
+from forecastlib.data.sources import Source, open_source
 from forecastlib.errors import ConfigError, DataQualityError, SourceError
-from forecastlib.sources import Source, open_source
 
 
 class FailingSource:

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from forecastlib.data.prices import require_prices
+from forecastlib.data.sources import open_source
 from forecastlib.errors import ConfigError, DataQualityError, SourceError
-from forecastlib.prices import require_prices
-from forecastlib.sources import open_source
 
 PRICES = Path(__file__).parent / "fixtures" / "prices"
 HEADER = "Date,Open,High,Low,Close,Volume\n"

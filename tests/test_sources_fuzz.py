@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from forecastlib.data.prices import require_prices
+from forecastlib.data.sources import open_source
 from forecastlib.errors import ForecastError
-from forecastlib.prices import require_prices
-from forecastlib.sources import open_source
 
 PRICES = Path(__file__).parent / "fixtures" / "prices"
 FILES = {path.name: path.read_bytes() for path in sorted(PRICES.iterdir())}
@@ -173,7 +173,7 @@ def test_dates_are_read_right_or_asked_about_whatever_their_order(dates, data):
 GARBAGE = """
 import random, resource, sys
 from forecastlib.errors import ForecastError
-from forecastlib.sources import open_source
+from forecastlib.data.sources import open_source
 
 header = b"Date,Open,High,Low,Close,Volume\\n"
 random.seed(0)

@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
+from forecastlib.data.sources import open_source
+from forecastlib.data.sources.sql import SqlSource, import_prices
 from forecastlib.database import masked, parse_url
 from forecastlib.errors import ConfigError, DataQualityError, SourceError
-from forecastlib.sources import open_source
-from forecastlib.sources.sql import SqlSource, import_prices
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
@@ -144,8 +144,8 @@ def test_a_table_that_allows_duplicates_cannot_be_written_and_says_so(url, ixic)
 INTERRUPTED = """
 import sys
 import sqlalchemy as sa
-from forecastlib.sources import open_source
-from forecastlib.sources.sql import import_prices
+from forecastlib.data.sources import open_source
+from forecastlib.data.sources.sql import import_prices
 
 batches = 0
 
@@ -200,8 +200,8 @@ def test_an_import_that_fails_midway_leaves_the_table_as_it_was(url, gspc):
 AT_ONCE = """
 import os, sys
 from forecastlib.database import parse_url
-from forecastlib.sources import open_source
-from forecastlib.sources.sql import import_prices
+from forecastlib.data.sources import open_source
+from forecastlib.data.sources.sql import import_prices
 
 prices = open_source("bundled").fetch("^GSPC", "2013-01-01")
 parse_url(sys.argv[1])  # loads SQLAlchemy

@@ -16,10 +16,10 @@ import pandas as pd
 import pytest
 import yfinance as yf
 
+from forecastlib.data.prices import require_prices
+from forecastlib.data.sources import open_source
+from forecastlib.data.sources.yahoo import YahooSource
 from forecastlib.errors import ConfigError, SourceError
-from forecastlib.prices import require_prices
-from forecastlib.sources import open_source
-from forecastlib.sources.yahoo import YahooSource
 
 # yfinance 1.7 itself uses what pandas 4 will remove; nothing of ours can change that.
 pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning:yfinance")
@@ -183,7 +183,7 @@ def test_prices_are_scaled_by_the_adjusted_close_unless_told_otherwise(yahoo):
 def test_scaling_agrees_with_yfinance_itself(yahoo, tmp_path):
     yahoo.answers = lambda path, query: (200, chart(adjust=0.37))
     ours = YahooSource("close", base_url=yahoo.url, now=lambda: AFTER).fetch("TEST")
-    from forecastlib.sources.yahoo_session import BoundedSession
+    from forecastlib.data.sources.yahoo_session import BoundedSession
 
     with BoundedSession(10, yahoo.url) as session:
         theirs = yf.Ticker("TEST", session=session).history(period="max", auto_adjust=True)
@@ -390,9 +390,7 @@ def test_without_yfinance_it_is_said_how_to_install_it(monkeypatch):
 
 
 def test_yfinance_is_not_loaded_before_it_is_asked():
-    code = (
-        "import sys; from forecastlib.sources import open_source; open_source('yahoo');print('yfinance' in sys.modules)"
-    )
+    code = "import sys; from forecastlib.data.sources import open_source; open_source('yahoo');print('yfinance' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
@@ -405,7 +403,7 @@ def test_the_real_yahoo_is_what_open_source_opens():
 def test_requests_still_work_where_tensorflow_is_loaded():
     # TensorFlow's own libcurl must not take the place of the one that yfinance's requests need.
     code = """
-import forecastlib.network
+import forecastlib.models.lstm
 from curl_cffi import requests
 try:
     requests.get("http://127.0.0.1:9", impersonate="chrome", timeout=5)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from forecastlib.config import SplitConfig, WindowConfig
 from forecastlib.errors import ConfigError, NotEnoughDataError
-from forecastlib.splits import Split, holdout, walk_forward
-from forecastlib.windows import Windows, make_windows, pool_windows
+from forecastlib.samples.splits import Split, holdout, walk_forward
+from forecastlib.samples.windows import Windows, make_windows, pool_windows
 
 
 def windows_of(prices: pd.DataFrame, *, lookback: int = 1, horizons: tuple[int, ...] = (1,)) -> Windows:

@@ -14,17 +14,17 @@ import pandas as pd
 import pytest
 import tiny
 
-from forecastlib import tracking
 from forecastlib.config import RunConfig
+from forecastlib.data.prices import fingerprint
 from forecastlib.locks import alone
-from forecastlib.prices import fingerprint
+from forecastlib.tracking import runs
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     """A store for all tests that do not need one of their own: making one takes seconds."""
     with tiny.home(tmp_path_factory.mktemp("project")) as folder:
-        tracking.connect()
+        runs.connect()
         yield folder
 
 
@@ -45,29 +45,29 @@ def test_the_store_is_made_below_a_root_that_does_not_exist_yet(tmp_path):
     (tmp_path / "new").mkdir()
     with tiny.home(tmp_path / "new") as folder:
         folder.rmdir()
-        client = tracking.connect()
+        client = runs.connect()
         assert Path.cwd() == folder
         assert (folder / "mlruns" / "mlflow.db").is_file()
-        experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
+        experiment = client.get_experiment_by_name(runs.EXPERIMENT)
         assert experiment.artifact_location == "mlruns/artifacts"
-        assert tracking.experiment_id(client) == experiment.experiment_id
+        assert runs.experiment_id(client) == experiment.experiment_id
 
 
 def test_connecting_again_gives_the_same_store_and_follows_the_root(store, tmp_path):
-    first = tracking.experiment_id(tracking.connect())
+    first = runs.experiment_id(runs.connect())
     assert "MLFLOW_TRACKING_URI" not in os.environ
-    assert tracking.experiment_id(tracking.connect()) == first
+    assert runs.experiment_id(runs.connect()) == first
     assert mlflow.get_tracking_uri() == f"sqlite:///{store}/mlruns/mlflow.db"
 
 
 def test_connecting_again_waits_for_no_other_process(store, monkeypatch):
-    tracking.connect()
-    monkeypatch.setattr(tracking, "alone", lambda file: alone(file, patience=0.0))
+    runs.connect()
+    monkeypatch.setattr(runs, "alone", lambda file: alone(file, patience=0.0))
     with alone(store / "mlruns" / "mlflow.lock"):
-        tracking.connect()
-        monkeypatch.setattr(tracking, "_made", set())
+        runs.connect()
+        monkeypatch.setattr(runs, "_made", set())
         with pytest.raises(TimeoutError):
-            tracking.connect()
+            runs.connect()
 
 
 def test_a_tracking_uri_of_the_environment_is_respected(tmp_path, monkeypatch, home):
@@ -75,7 +75,7 @@ def test_a_tracking_uri_of_the_environment_is_respected(tmp_path, monkeypatch, h
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    with tracking.run("some", {}) as run_id:
+    with runs.run("some", {}) as run_id:
         mlflow.log_text("hello", "note.txt")
     assert mlflow.get_tracking_uri() == uri
     assert (tmp_path / "elsewhere" / "runs.db").is_file()
@@ -91,7 +91,7 @@ def test_mlflow_does_not_call_home():
         k: v for k, v in os.environ.items() if k not in ("MLFLOW_DISABLE_TELEMETRY", "CI", "PYTEST_CURRENT_TEST")
     }
     done = subprocess.run(
-        [sys.executable, "-c", code.replace("pipeline", "tracking")],
+        [sys.executable, "-c", code],
         env=environment,
         capture_output=True,
         text=True,
@@ -103,8 +103,8 @@ def test_mlflow_does_not_call_home():
 @pytest.mark.slow
 def test_four_processes_may_make_a_new_store_at_once(tmp_path):
     code = (
-        "import mlflow; from forecastlib import tracking\n"
-        "with tracking.run('one', {'of': 'four'}): mlflow.log_metric('x', 1.0)"
+        "import mlflow; from forecastlib.tracking import runs\n"
+        "with runs.run('one', {'of': 'four'}): mlflow.log_metric('x', 1.0)"
     )
     environment = os.environ | {"FORECASTLIB_HOME": str(tmp_path)}
     environment.pop("MLFLOW_TRACKING_URI", None)
@@ -123,35 +123,35 @@ def test_four_processes_may_make_a_new_store_at_once(tmp_path):
 
 
 def test_a_run_has_its_name_and_tags_and_ends_finished(store):
-    with tracking.run("IXIC_train", {"symbol": "^IXIC"}) as run_id:
+    with runs.run("IXIC_train", {"symbol": "^IXIC"}) as run_id:
         assert get(run_id).info.status == "RUNNING"
     run = get(run_id)
     assert (run.info.status, run.info.run_name, run.data.tags["symbol"]) == ("FINISHED", "IXIC_train", "^IXIC")
 
 
 def test_a_run_that_raises_is_left_failed(store):
-    with pytest.raises(KeyError), tracking.run("broken", {}) as run_id:
+    with pytest.raises(KeyError), runs.run("broken", {}) as run_id:
         raise KeyError("x")
     assert get(run_id).info.status == "FAILED"
     assert mlflow.active_run() is None
 
 
 def test_a_run_inside_a_run_is_its_child(store):
-    with tracking.run("outer", {}) as outer, tracking.run("inner", {}) as inner:
+    with runs.run("outer", {}) as outer, runs.run("inner", {}) as inner:
         pass
     assert get(inner).data.tags["mlflow.parentRunId"] == outer
     assert {get(outer).info.status, get(inner).info.status} == {"FINISHED"}
 
 
 def test_a_run_that_a_runner_opened_is_resumed_and_stays_known(store, monkeypatch):
-    client = tracking.connect()
-    opened = client.create_run(tracking.experiment_id(client), run_name="of_the_runner").info.run_id
-    monkeypatch.setenv(tracking.RUN_VARIABLE, opened)
-    with tracking.run("another name", {"symbol": "^IXIC"}) as run_id:
+    client = runs.connect()
+    opened = client.create_run(runs.experiment_id(client), run_name="of_the_runner").info.run_id
+    monkeypatch.setenv(runs.RUN_VARIABLE, opened)
+    with runs.run("another name", {"symbol": "^IXIC"}) as run_id:
         assert run_id == opened
     figure, axes = plt.subplots()
     axes.plot([1, 2])
-    tracking.log_figures({"line": figure})
+    runs.log_figures({"line": figure})
     plt.close(figure)
     assert get(opened).info.run_name == "of_the_runner"
     assert [file.path for file in client.list_artifacts(opened, "figures")] == ["figures/line.png"]
@@ -159,14 +159,14 @@ def test_a_run_that_a_runner_opened_is_resumed_and_stays_known(store, monkeypatc
 
 def test_without_a_runner_figures_are_only_shown(store):
     figure = plt.figure()
-    tracking.log_figures({"nothing": figure})
+    runs.log_figures({"nothing": figure})
     plt.close(figure)
 
 
 def test_every_setting_is_logged_flat_and_the_configuration_whole(store):
     config = RunConfig.from_parameters(symbol="^GSPC", horizons=[5, 10], start="2010-01-04")
-    with tracking.run("config", {}) as run_id:
-        tracking.log_config(config)
+    with runs.run("config", {}) as run_id:
+        runs.log_config(config)
     logged = get(run_id).data.params
     assert set(logged) == set(config.flat())
     assert (logged["symbol"], logged["horizons"], logged["start"]) == ("^GSPC", "[5, 10]", "2010-01-04")
@@ -181,9 +181,9 @@ def test_losses_are_logged_by_epoch_in_few_calls(store, monkeypatch):
     history.iloc[3, 0] = np.nan
     calls = []
     log_batch = mlflow.MlflowClient.log_batch
-    with tracking.run("history", {}) as run_id:
+    with runs.run("history", {}) as run_id:
         monkeypatch.setattr(mlflow.MlflowClient, "log_batch", lambda *a, **k: calls.append(1) or log_batch(*a, **k))
-        tracking.log_history(run_id, history)
+        runs.log_history(run_id, history)
     assert len(calls) == 2
     for name, column in history.items():
         logged = mlflow.MlflowClient().get_metric_history(run_id, name)
@@ -194,8 +194,8 @@ def test_losses_are_logged_by_epoch_in_few_calls(store, monkeypatch):
 def test_the_prices_are_logged_as_a_data_set_with_their_fingerprint(store):
     prices = tiny.prices()
     quality = pd.DataFrame({"check": ["gaps"], "count": [0]})
-    with tracking.run("data", {}) as run_id:
-        tracking.log_data(prices, quality)
+    with runs.run("data", {}) as run_id:
+        runs.log_data(prices, quality)
     run = get(run_id)
     (used,) = run.inputs.dataset_inputs
     assert (used.dataset.name, used.dataset.digest) == ("^IXIC", fingerprint(prices))

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from forecastlib.distribution import LEVELS, Distribution
 from forecastlib.errors import ConfigError, NotEnoughDataError
-from forecastlib.uncertainty import (
+from forecastlib.models.distribution import LEVELS, Distribution
+from forecastlib.models.uncertainty import (
     SMALLEST_CALIBRATION_SET,
     adaptive_widening,
     call_came_true,

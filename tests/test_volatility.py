@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecastlib.errors import ConfigError, DataQualityError
-from forecastlib.volatility import (
+from forecastlib.samples.variance import (
     PREDICTOR_SESSIONS,
     SESSIONS_NEEDED,
     SMALLEST_VOLATILITY,

@@ -15,20 +15,21 @@ import pytest
 import tiny
 from click.testing import CliRunner
 
-from forecastlib import metrics, tracking
-from forecastlib.baselines import all_baselines
 from forecastlib.cli import main
 from forecastlib.config import RunConfig
-from forecastlib.distribution import LEVELS
 from forecastlib.errors import ConfigError, ForecastError, NotEnoughDataError
-from forecastlib.evaluation import SCORES
+from forecastlib.evaluation import metrics
+from forecastlib.evaluation.evaluate import SCORES
+from forecastlib.evaluation.walkforward import BacktestResult, backtest, kept, scoring
+from forecastlib.evaluation.walkforward.pooling import adapted, mean_of_seeds
+from forecastlib.evaluation.walkforward.processes import compute_all
+from forecastlib.evaluation.walkforward.tasks import MC_DROPOUT, QUANTILES, Folds, Task, compute, key, tasks_of
 from forecastlib.forecasts import COLUMNS
 from forecastlib.locks import alone
-from forecastlib.uncertainty import adaptive_widening, call_came_true
-from forecastlib.walkforward import BacktestResult, backtest, kept, scoring
-from forecastlib.walkforward.pooling import adapted, mean_of_seeds
-from forecastlib.walkforward.processes import compute_all
-from forecastlib.walkforward.tasks import MC_DROPOUT, QUANTILES, Folds, Task, compute, key, tasks_of
+from forecastlib.models.baselines import all_baselines
+from forecastlib.models.distribution import LEVELS
+from forecastlib.models.uncertainty import adaptive_widening, call_came_true
+from forecastlib.tracking import runs
 
 CONFIG = tiny.config(horizons=[3, 5], epochs=1)
 HORIZONS = (3, 5)
@@ -37,10 +38,10 @@ BASELINES = [baseline.name for baseline in all_baselines()]
 TWO = Folds(2, None, True)
 
 
-def runs(**tags: str) -> list[mlflow.entities.Run]:
+def found_runs(**tags: str) -> list[mlflow.entities.Run]:
     wanted = " and ".join(f"tags.{name} = '{value}'" for name, value in tags.items())
     return mlflow.search_runs(
-        experiment_names=[tracking.EXPERIMENT], filter_string=wanted, output_format="list", order_by=["start_time"]
+        experiment_names=[runs.EXPERIMENT], filter_string=wanted, output_format="list", order_by=["start_time"]
     )
 
 
@@ -255,7 +256,7 @@ def test_the_result_shows_itself_with_its_intervals(result):
 
 @pytest.mark.slow
 def test_every_task_is_a_run_nested_in_that_of_the_backtest(result):
-    nested = runs(**{"`mlflow.parentRunId`": result.run_id})
+    nested = found_runs(**{"`mlflow.parentRunId`": result.run_id})
     assert len(nested) == 2 * (1 + len(SEEDS))
     assert {run.info.status for run in nested} == {"FINISHED"}
     named = {run.data.tags["backtest_task"]: run for run in nested}
@@ -287,10 +288,10 @@ def test_the_run_of_the_backtest_has_its_scores_and_tables(result):
 
 @pytest.mark.slow
 def test_a_second_call_computes_nothing_and_finds_the_same(result, prices):
-    before = len(runs())
+    before = len(found_runs())
     again = backtest(prices, CONFIG, folds=2, seeds=SEEDS, workers=1, progress=False)
     assert not again.tasks["computed"].any()
-    assert len(runs()) == before + 1
+    assert len(found_runs()) == before + 1
     pd.testing.assert_frame_equal(again.scores, result.scores, check_exact=True)
     pd.testing.assert_frame_equal(comparable(again.forecasts), comparable(result.forecasts), check_exact=True)
 
@@ -300,10 +301,10 @@ def test_the_command_finds_what_was_kept_and_prints_the_same_scores(result):
     settings = tiny.PARAMETERS | {"horizons": HORIZONS, "epochs": 1}
     words = [f"{n.upper()}={','.join(map(str, v)) if isinstance(v, list | tuple) else v}" for n, v in settings.items()]
     options = ["--folds", "2", "--seeds", "0,1", "--no-progress"]
-    before = len(runs())
+    before = len(found_runs())
     done = CliRunner().invoke(main, ["backtest", "^IXIC", *options, "--format", "json", *words])
     assert done.exit_code == 0, done.output
-    assert len(runs()) == before + 1
+    assert len(found_runs()) == before + 1
     (answer,) = json.loads(done.stdout)
     rows = {(row["model"], row["horizon"]): row for row in answer["scores"]}
     assert rows["lstm", 3]["skill"] == pytest.approx(result.scores.loc[("lstm", 3), "skill"])
@@ -337,9 +338,9 @@ def test_after_a_kill_only_what_is_missing_is_computed_and_the_number_of_workers
                 assert piece, shown.decode()
                 shown += piece
             process.send_signal(signal.SIGKILL)
-        tracking.connect()
-        left = {run.info.run_id for run in runs() if run.info.status == "RUNNING"}
-        done = [run.data.tags["backtest_task"] for run in runs() if run.info.status == "FINISHED"]
+        runs.connect()
+        left = {run.info.run_id for run in found_runs() if run.info.status == "RUNNING"}
+        done = [run.data.tags["backtest_task"] for run in found_runs() if run.info.status == "FINISHED"]
         assert {"fold 2, seed 0", "fold 2, seed 1"} <= set(done)  # trained together
         assert left
         files = [path.name for path in (tmp_path / "reports" / "IXIC" / "backtest").glob("*.parquet")]
@@ -354,7 +355,7 @@ def test_after_a_kill_only_what_is_missing_is_computed_and_the_number_of_workers
 
         assert resumed.tasks["computed"].to_dict() == lost
         assert {mlflow.get_run(run_id).info.status for run_id in left} == {"KILLED"}
-        assert {run.info.status for run in runs()} == {"FINISHED", "KILLED"}
+        assert {run.info.status for run in found_runs()} == {"FINISHED", "KILLED"}
     with_one, with_two = (comparable(one.forecasts).reset_index(drop=True) for one in (resumed, result))
     pd.testing.assert_frame_equal(with_one, with_two, check_exact=True)
 

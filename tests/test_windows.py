@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from forecastlib.config import WindowConfig
 from forecastlib.errors import ConfigError, DataQualityError, NotEnoughDataError
 from forecastlib.features import compute_features, warm_up
-from forecastlib.volatility import ewma_volatility
-from forecastlib.windows import SMALLEST_PRICE_RATIO, Windows, make_windows, pool_windows
+from forecastlib.samples.variance import ewma_volatility
+from forecastlib.samples.windows import SMALLEST_PRICE_RATIO, Windows, make_windows, pool_windows
 
 TARGETS = ("log_return", "vol_scaled", "price")
 

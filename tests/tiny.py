@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from forecastlib.config import RunConfig
+from forecastlib.data.sources import open_source
 from forecastlib.forecaster import Forecaster
-from forecastlib.sources import open_source
 
 PARAMETERS = {
     "start": "2013-01-16",

@@ -30,12 +30,12 @@ import pandas as pd
 
 from forecastlib import __version__
 from forecastlib.config import RunConfig, load_config
-from forecastlib.dataset import Dataset
+from forecastlib.data.prices import fingerprint
 from forecastlib.errors import ConfigError, IncompatibleModelError, ModelNotFoundError
-from forecastlib.network import INPUT_NAME, FastLSTM, output_name
-from forecastlib.prices import fingerprint
-from forecastlib.scaling import Scaling
-from forecastlib.uncertainty import Calibration
+from forecastlib.models.lstm import INPUT_NAME, FastLSTM, output_name
+from forecastlib.models.uncertainty import Calibration
+from forecastlib.samples.dataset import Dataset
+from forecastlib.samples.scaling import Scaling
 
 FORMAT = 3
 """Version of the bundle's layout; another one is refused."""

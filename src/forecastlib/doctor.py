@@ -10,10 +10,10 @@ from typing import Literal
 import pandas as pd
 
 from forecastlib.config import RunConfig
-from forecastlib.dataset import prepare
+from forecastlib.data.quality import QualityReport, check_quality
 from forecastlib.errors import DataQualityError, ForecastError
 from forecastlib.features import warm_up
-from forecastlib.quality import QualityReport, check_quality
+from forecastlib.samples.dataset import prepare
 
 Level = Literal["good", "note", "warning", "error"]
 _SEVERITY: dict[str, Level] = {"error": "error", "warning": "warning", "note": "note"}

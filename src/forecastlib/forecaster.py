@@ -18,12 +18,13 @@ import pandas as pd
 from forecastlib import bundle
 from forecastlib.bundle import Metadata
 from forecastlib.config import RunConfig
-from forecastlib.dataset import Dataset, all_windows
-from forecastlib.distribution import Distribution
+from forecastlib.data.calendars import resolve_calendar, target_dates
+from forecastlib.data.prices import require_prices
 from forecastlib.errors import ConfigError, IncompatibleModelError, NotEnoughDataError, NotFittedError
 from forecastlib.features import warm_up
 from forecastlib.forecasts import forecast_frame
-from forecastlib.network import (
+from forecastlib.models.distribution import Distribution
+from forecastlib.models.lstm import (
     NetworkCaller,
     TrainingData,
     build_network,
@@ -31,11 +32,7 @@ from forecastlib.network import (
     fit_network,
     fit_together,
 )
-from forecastlib.prices import require_prices
-from forecastlib.scaling import Scaling
-from forecastlib.sessions import resolve_calendar, target_dates
-from forecastlib.splits import Split, holdout
-from forecastlib.uncertainty import (
+from forecastlib.models.uncertainty import (
     OUTCOMES_TO_RENEW,
     Calibration,
     NetworkAnswers,
@@ -44,8 +41,11 @@ from forecastlib.uncertainty import (
     mc_dropout_confidence,
     past_at_the_end_of,
 )
-from forecastlib.volatility import SESSIONS_NEEDED, volatility_predictors
-from forecastlib.windows import Windows
+from forecastlib.samples.dataset import Dataset, all_windows
+from forecastlib.samples.scaling import Scaling
+from forecastlib.samples.splits import Split, holdout
+from forecastlib.samples.variance import SESSIONS_NEEDED, volatility_predictors
+from forecastlib.samples.windows import Windows
 
 Floats = npt.NDArray[np.float64]
 Origins = str | dt.date | np.datetime64 | pd.DatetimeIndex | Sequence[str] | Sequence[dt.date]
@@ -129,7 +129,7 @@ class Forecaster:
         prices
             Prices of a symbol, or of several for a global model.
         split
-            Which samples of :func:`forecastlib.dataset.all_windows` train and validate; None: as configured.
+            Which samples of :func:`forecastlib.samples.dataset.all_windows` train and validate; None: as configured.
         callbacks
             Further Keras callbacks.
         progress
@@ -230,8 +230,8 @@ class Forecaster:
             pass. None: the newest session.
         renew
             Whether ranges follow what became known since training: those of each month are calibrated anew at the end
-            of the month before it, see :meth:`forecastlib.uncertainty.Calibration.renewed`. It takes prices that go
-            back :data:`forecastlib.uncertainty.OUTCOMES_TO_RENEW` sessions and more; ranges stay as trained with
+            of the month before it, see :meth:`forecastlib.models.uncertainty.Calibration.renewed`. It takes prices that go
+            back :data:`forecastlib.models.uncertainty.OUTCOMES_TO_RENEW` sessions and more; ranges stay as trained with
             fewer, and in the months up to the end of training.
 
         Returns

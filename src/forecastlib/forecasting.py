@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import pandas as pd
 
-from forecastlib import registry
+from forecastlib.data.sources import fetch_prices
 from forecastlib.forecaster import Origins
 from forecastlib.ledger import Ledger
-from forecastlib.project import current_user
-from forecastlib.registry import CHAMPION
-from forecastlib.sources import fetch_prices
+from forecastlib.paths import current_user
+from forecastlib.tracking import registry
+from forecastlib.tracking.registry import CHAMPION
 
 
 def forecast(

@@ -12,10 +12,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from forecastlib.config import ModelConfig
-from forecastlib.distribution import Distribution
 from forecastlib.errors import DataQualityError
-from forecastlib.uncertainty import confidence, direction
-from forecastlib.windows import Windows
+from forecastlib.models.distribution import Distribution
+from forecastlib.models.uncertainty import confidence, direction
+from forecastlib.samples.windows import Windows
 
 COLUMNS = (
     "symbol",

@@ -15,24 +15,24 @@ import mlflow
 import numpy as np
 import pandas as pd
 
-from forecastlib import registry, tracking
-from forecastlib.baselines import all_baselines
+from forecastlib.auditing import SET_CHECKS, AuditReport, audit
 from forecastlib.bundle import git_commit
 from forecastlib.config import DataConfig, RunConfig
-from forecastlib.dataset import Dataset, prepare
+from forecastlib.data.calendars import resolve_calendar, target_dates
+from forecastlib.data.prices import fingerprint
+from forecastlib.data.quality import QualityReport, check_quality
+from forecastlib.data.sources import fetch_prices
 from forecastlib.errors import IncompatibleModelError, ModelNotFoundError
-from forecastlib.evaluation import Evaluation, crps, evaluate, mean_relative_error
+from forecastlib.evaluation.evaluate import Evaluation, crps, evaluate, mean_relative_error
 from forecastlib.forecaster import Forecaster
 from forecastlib.forecasts import forecast_frame
-from forecastlib.leakage import SET_CHECKS, AuditReport, audit
-from forecastlib.prices import fingerprint
+from forecastlib.models.baselines import all_baselines
+from forecastlib.paths import slug
 from forecastlib.priority import keep_niceness
 from forecastlib.progress import report as report_progress
-from forecastlib.project import slug
-from forecastlib.quality import QualityReport, check_quality
-from forecastlib.registry import Registered
-from forecastlib.sessions import resolve_calendar, target_dates
-from forecastlib.sources import fetch_prices
+from forecastlib.samples.dataset import Dataset, prepare
+from forecastlib.tracking import registry, runs
+from forecastlib.tracking.registry import Registered
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def train(
     config = config or RunConfig()
     symbol = config.data.symbol
     keep_niceness()  # a notebook's kernel has a session of its own
-    tracking.connect()  # first: it enters the project's folder, where relative paths of sources begin
+    runs.connect()  # first: it enters the project's folder, where relative paths of sources begin
     prices, report = fetch(config.data)
     champion = None if force_retrain else registry.find(symbol)
     known = _if_adequate(champion, config, prices)
@@ -130,12 +130,12 @@ def train(
             )
         )
     tags = {"symbol": symbol, "git_commit": git_commit() or "unknown", "source": str(prices.attrs.get("source", ""))}
-    with tracking.run(f"{slug(symbol)}_train", tags) as run_id:
-        tracking.log_config(config)
-        tracking.log_data(prices, report.checks)
+    with runs.run(f"{slug(symbol)}_train", tags) as run_id:
+        runs.log_config(config)
+        runs.log_data(prices, report.checks)
         _log_audit(audit(prices, config, checks=SET_CHECKS))
         forecaster = Forecaster(config).fit(prices, callbacks=[*callbacks, _EpochReport()], progress=progress)
-        tracking.log_history(run_id, forecaster.history)
+        runs.log_history(run_id, forecaster.history)
         evaluation = evaluate_on_test_set(forecaster, prices)
         version = forecaster.metadata.version
         weight = {"network_weight": forecaster.calibration.network_weight}

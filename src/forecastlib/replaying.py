@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from forecastlib.config import RunConfig
+from forecastlib.data.prices import require_prices
 from forecastlib.errors import ConfigError, NotEnoughDataError
 from forecastlib.forecaster import Forecaster
 from forecastlib.ledger import Ledger
-from forecastlib.prices import require_prices
 
 
 def replay(

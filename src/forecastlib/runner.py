@@ -17,11 +17,11 @@ from traitlets.config import Config
 
 from forecastlib.config import unknown_name
 from forecastlib.errors import ConfigError, ForecastError
+from forecastlib.paths import project_root, slug
 from forecastlib.priority import keep_niceness
 from forecastlib.progress import report as report_progress
-from forecastlib.project import project_root, slug
 from forecastlib.report import write_html
-from forecastlib.tracking import RUN_VARIABLE, connect, experiment_id
+from forecastlib.tracking.runs import RUN_VARIABLE, connect, experiment_id
 
 Literal = str | int | float | bool | list[object] | None
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from forecastlib import registry
-from forecastlib.evaluation import RANDOM_WALK, Evaluation
+from forecastlib.evaluation.evaluate import RANDOM_WALK, Evaluation
 from forecastlib.pipeline import evaluate_on_test_set, fetch
 from forecastlib.plots import plot_forecast, plot_scores
+from forecastlib.tracking import registry
 
 BEGIN, END = "<!-- scores: written by make showcase -->", "<!-- /scores -->"
 

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from forecastlib.config import RunConfig
-from forecastlib.prices import to_prices
-from forecastlib.sources import open_source
+from forecastlib.data.prices import to_prices
+from forecastlib.data.sources import open_source
 
 SESSIONS = 6300
 """Twenty-five years."""

@@ -12,7 +12,7 @@ from forecastlib.bench.data import matrix_and_targets, prices, run_config, windo
 from forecastlib.bench.training import HORIZONS, plain_network
 from forecastlib.bench.works import Turn
 from forecastlib.forecaster import Forecaster
-from forecastlib.network import NetworkCaller, build_network
+from forecastlib.models.lstm import NetworkCaller, build_network
 
 SAMPLES = 100
 

@@ -13,10 +13,10 @@ import numpy as np
 from forecastlib.bench.data import SESSIONS, prices, run_config
 from forecastlib.bench.forecasting import trained
 from forecastlib.bench.works import Turn
-from forecastlib.dataset import prepare
 from forecastlib.errors import ForecastError
-from forecastlib.network import TrainingData, build_network, compile_network
-from forecastlib.scaling import Scaling
+from forecastlib.models.lstm import TrainingData, build_network, compile_network
+from forecastlib.samples.dataset import prepare
+from forecastlib.samples.scaling import Scaling
 
 HORIZONS = (7, 14, 30)
 

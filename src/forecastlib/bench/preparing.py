@@ -9,9 +9,9 @@ import pandas as pd
 
 from forecastlib.bench.data import prices, run_config
 from forecastlib.bench.works import Turn
-from forecastlib.dataset import prepare
 from forecastlib.features import compute_features
-from forecastlib.scaling import Scaling
+from forecastlib.samples.dataset import prepare
+from forecastlib.samples.scaling import Scaling
 
 
 def features() -> Turn:

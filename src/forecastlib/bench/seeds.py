@@ -9,13 +9,13 @@ import numpy as np
 from forecastlib.bench.data import BATCH, WINDOWS, run_config
 from forecastlib.bench.training import HORIZONS, ours, samples
 from forecastlib.bench.works import Turn
-from forecastlib.network import build_network, compile_network
-from forecastlib.network.ensemble import Ensemble
-from forecastlib.network.training import order_of_epoch
+from forecastlib.models.lstm import build_network, compile_network
+from forecastlib.models.lstm.ensemble import Ensemble
+from forecastlib.models.lstm.training import order_of_epoch
 
 
 def together(seeds: int) -> Turn:
-    """Train an epoch of every seed in one graph, as :func:`forecastlib.network.fit_together` does."""
+    """Train an epoch of every seed in one graph, as :func:`forecastlib.models.lstm.fit_together` does."""
     configs = [run_config(seed=seed) for seed in range(seeds)]
     data = samples()
     networks = [build_network(152, one.window, one.model, seed=one.train.seed) for one in configs]
@@ -33,7 +33,7 @@ def together(seeds: int) -> Turn:
 
 
 def one_after_the_other(seeds: int) -> Turn:
-    """Train an epoch of every seed by itself, as :func:`forecastlib.network.fit_network` does."""
+    """Train an epoch of every seed by itself, as :func:`forecastlib.models.lstm.fit_network` does."""
     epoch = ours()
 
     def turn() -> None:

@@ -39,13 +39,13 @@ def forecast_command() -> Turn:
     os.environ.pop("FORECASTLIB_LEDGER", None)
     import pandas as pd
 
-    from forecastlib import registry, tracking
     from forecastlib.bench.forecasting import trained
-    from forecastlib.sources import open_source
+    from forecastlib.data.sources import open_source
+    from forecastlib.tracking import registry, runs
 
     history: pd.DataFrame = open_source("bundled").fetch("^GSPC")
-    tracking.connect()
-    with tracking.run("bench", {"symbol": "^GSPC"}):
+    runs.connect()
+    with runs.run("bench", {"symbol": "^GSPC"}):
         registered = registry.register(trained(), history, symbol="^GSPC")
     registry.promote(registered, "to be measured")
     turn = _command("-m", "forecastlib.cli", "forecast", "^GSPC")

@@ -7,8 +7,8 @@ import numpy as np
 
 from forecastlib.bench.data import BATCH, WINDOWS, matrix_and_targets, run_config, windows_of
 from forecastlib.bench.works import Turn
-from forecastlib.network import TrainingData, build_network, compile_network, output_name
-from forecastlib.network.recurrent import with_lstm_class
+from forecastlib.models.lstm import TrainingData, build_network, compile_network, output_name
+from forecastlib.models.lstm.recurrent import with_lstm_class
 
 HORIZONS = (7, 14, 30)
 
@@ -21,7 +21,7 @@ def samples(windows: int = WINDOWS) -> TrainingData:
 
 
 def ours() -> Turn:
-    """One epoch as :func:`forecastlib.network.fit_network` runs it, validation left out."""
+    """One epoch as :func:`forecastlib.models.lstm.fit_network` runs it, validation left out."""
     config, data = run_config(), samples()
     network = build_network(data.matrix.shape[1], config.window, config.model)
     compile_network(network, HORIZONS, config.train, steps=data.steps(BATCH))

@@ -54,10 +54,10 @@ def import_command(
     Without a SYMBOL, all that the source has. Sessions that are there already get the new values. It is one
     transaction: if anything fails, the table stays as it was.
     """
+    from forecastlib.data.sources import open_source
+    from forecastlib.data.sources.base import symbols_of
+    from forecastlib.data.sources.sql import import_prices
     from forecastlib.database import masked, parse_url
-    from forecastlib.sources import open_source
-    from forecastlib.sources.base import symbols_of
-    from forecastlib.sources.sql import import_prices
 
     target = masked(parse_url(into))
     opened = open_source(source, **options)
@@ -98,8 +98,8 @@ def doctor_command(source: str, symbol: str, start: str | None, end: str | None,
     Shows which source served them, their range, quality and calendar, and whether they suffice for training; exits
     with 1 if they cannot be trained on as they are.
     """
+    from forecastlib.data.sources import open_source
     from forecastlib.doctor import examine
-    from forecastlib.sources import open_source
 
     findings = examine(open_source(source, **options).fetch(symbol, start, end))
     width = max(len(finding.subject) for finding in findings)

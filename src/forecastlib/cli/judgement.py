@@ -37,9 +37,9 @@ def backtest_command(
     reports/SYMBOL/backtest/: after an interruption, the same command goes on where it stopped.
     """
     from forecastlib.config import RunConfig
+    from forecastlib.evaluation.walkforward import backtest
     from forecastlib.pipeline import fetch
-    from forecastlib.tracking import connect
-    from forecastlib.walkforward import backtest
+    from forecastlib.tracking.runs import connect
 
     if not all(seed.strip().isdigit() for seed in seeds.split(",")):
         raise ConfigError(f"expected seeds as whole numbers separated by commas, such as 0,1,2; got {seeds!r}")
@@ -81,9 +81,9 @@ def audit_command(words: Sequence[str]) -> None:
     NAME=VALUE gives a setting of the run; SYMBOL=... takes several symbols too, separated by commas. Exits with 1 if
     anything leaks.
     """
+    from forecastlib.auditing import audit
     from forecastlib.config import RunConfig
-    from forecastlib.leakage import audit
-    from forecastlib.sources import fetch_prices
+    from forecastlib.data.sources import fetch_prices
 
     symbols, settings = read_words(words)
     passed = True

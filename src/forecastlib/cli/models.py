@@ -81,7 +81,7 @@ def forecast_command(symbol: str, as_of: str | None, version: str, requested_by:
     """
     from forecastlib.forecasting import forecast
     from forecastlib.ledger import Ledger
-    from forecastlib.uncertainty import consistency
+    from forecastlib.models.uncertainty import consistency
 
     rows = forecast(symbol, as_of=as_of, version=version, requested_by=requested_by)
     first = rows.iloc[0]
@@ -149,8 +149,8 @@ def score_command(words: Sequence[str], form: str, hindsight: bool, **filters: A
     """
     import pandas as pd
 
+    from forecastlib.data.sources import fetch_prices
     from forecastlib.ledger import Ledger
-    from forecastlib.sources import fetch_prices
 
     symbols, settings = read_words(words)
     with Ledger() as ledger:
@@ -196,7 +196,7 @@ def champion_command(symbol: str, roll_back: bool, to: str | None, reason: str |
     """Show which versions of SYMBOL were champion, since when and why; or go back to an earlier one."""
     if (roll_back or to) and not reason:
         raise click.UsageError("say why with --reason, it is kept in the history")
-    from forecastlib import registry
+    from forecastlib.tracking import registry
 
     if roll_back or to:
         registry.roll_back(symbol, str(reason), to=to)
@@ -219,7 +219,7 @@ def _data_of(symbol: str, settings: dict[str, str]) -> DataConfig:
 
     if settings:
         return RunConfig.from_parameters(**settings | {"symbol": symbol}).data
-    from forecastlib import registry
+    from forecastlib.tracking import registry
 
     try:
         return registry.config_of(symbol).replace(end=None).data

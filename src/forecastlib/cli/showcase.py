@@ -19,7 +19,7 @@ Examples:
 @click.argument("symbols", nargs=-1, metavar="[SYMBOL]...")
 def showcase_command(symbols: Sequence[str]) -> None:
     """Draw anew what the README shows, from the present champions: by default of both bundled indices."""
-    from forecastlib.project import project_root
+    from forecastlib.paths import project_root
     from forecastlib.showcase import write_showcase
 
     for path in write_showcase(symbols or ("^GSPC", "^IXIC"), project_root()):
@@ -48,7 +48,7 @@ def bench_command(names: Sequence[str], rounds: int, into: Path | None) -> None:
     from forecastlib.bench.report import rows
     from forecastlib.config import unknown_name
     from forecastlib.errors import ConfigError
-    from forecastlib.project import project_root
+    from forecastlib.paths import project_root
 
     for name in names:
         if name not in WORKS:

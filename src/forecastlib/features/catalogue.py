@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 
 from forecastlib.config import FeatureConfig, unknown_name
+from forecastlib.data.prices import require_prices
 from forecastlib.errors import ConfigError, NotEnoughDataError
 from forecastlib.features import bar, calendar, momentum, statistics, trend, volatility, volume
 from forecastlib.features.feature import Feature
 from forecastlib.features.history import History
-from forecastlib.prices import require_prices
 
 GROUPS: dict[str, tuple[Feature, ...]] = {
     "bar": bar.FEATURES,

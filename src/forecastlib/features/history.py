@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import talib
 
+from forecastlib.data.prices import COLUMNS
 from forecastlib.features.arithmetic import Array, change, lag, sign
 from forecastlib.features.rolling import Rolling
-from forecastlib.prices import COLUMNS
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -14,6 +14,7 @@ import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from forecastlib.data.prices import require_prices
 from forecastlib.database import PATIENCE, file_of, masked, open_engine, parse_url, reason_of, writing
 from forecastlib.errors import ConfigError, DataQualityError, LedgerError
 from forecastlib.forecasts import COVERAGES, require_forecasts
@@ -21,8 +22,7 @@ from forecastlib.ledger import scores
 from forecastlib.ledger.rows import COLUMNS, date_of, frame_of, outcomes, rows_of
 from forecastlib.ledger.schema import FORECASTS, KEY, REQUESTS, migrate
 from forecastlib.locks import alone
-from forecastlib.prices import require_prices
-from forecastlib.project import project_root
+from forecastlib.paths import project_root
 
 LEDGER_VARIABLE = "FORECASTLIB_LEDGER"
 
@@ -132,7 +132,7 @@ class Ledger:
         """Fill in what happened, for forecasts of this symbol whose target session the prices know.
 
         The target is the session ``horizon`` rows after the origin in ``prices``, as in
-        :func:`~forecastlib.evaluation.evaluate`. What is settled is never changed. Where prices have been adjusted
+        :func:`~forecastlib.evaluation.evaluate.evaluate`. What is settled is never changed. Where prices have been adjusted
         since the forecast (a split, a dividend), so that the origin's close is another one now, the actual price is
         brought back to the level of that time, which leaves the return as it is.
 

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from forecastlib import metrics
 from forecastlib.config import ModelConfig
+from forecastlib.evaluation import metrics
 from forecastlib.forecasts import COVERAGES
-from forecastlib.uncertainty import adaptive_widening, call_came_true
+from forecastlib.models.uncertainty import adaptive_widening, call_came_true
 
 SCORES = (
     "n",
@@ -142,7 +142,7 @@ def widening(settled: pd.DataFrame, coverage: int) -> float:
 
     Notes
     -----
-    :func:`~forecastlib.uncertainty.adaptive_widening` counts in origins. Here they come in the rhythm in which
+    :func:`~forecastlib.models.uncertainty.adaptive_widening` counts in origins. Here they come in the rhythm in which
     forecasts were made: the horizon is as many of them as lie, at the median, between an origin and its target date.
     """
     ranged = settled[settled[f"lower_{coverage}"].notna() & settled[f"upper_{coverage}"].notna()]

@@ -24,8 +24,8 @@ from forecastlib.plots.style import (
 )
 
 if TYPE_CHECKING:
-    from forecastlib.splits import Split
-    from forecastlib.windows import Windows
+    from forecastlib.samples.splits import Split
+    from forecastlib.samples.windows import Windows
 
 
 @styled

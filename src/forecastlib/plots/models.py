@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
-from forecastlib.evaluation import RANDOM_WALK, Evaluation
+from forecastlib.evaluation.evaluate import RANDOM_WALK, Evaluation
 from forecastlib.forecasts import COVERAGES, require_forecasts
 from forecastlib.plots.style import (
     BLUE,
@@ -192,7 +192,7 @@ def plot_ladder(table: pd.DataFrame) -> Figure:
     Parameters
     ----------
     table
-        Of :func:`forecastlib.leakage.ladder.climb`.
+        Of :func:`forecastlib.auditing.ladder.climb`.
     """
     steps = list(table.index.unique("step"))[::-1]
     horizons = list(table.index.unique("horizon"))

@@ -12,7 +12,7 @@ from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
-from forecastlib.evaluation import RANDOM_WALK
+from forecastlib.evaluation.evaluate import RANDOM_WALK
 from forecastlib.forecasts import COVERAGES
 from forecastlib.plots.style import (
     BLUE,
@@ -27,7 +27,7 @@ from forecastlib.plots.style import (
 )
 
 if TYPE_CHECKING:
-    from forecastlib.walkforward import BacktestResult
+    from forecastlib.evaluation.walkforward import BacktestResult
 
 MOST_SKILL_OVER_TIME = 0.12
 """Skill beyond this, either way, is cut off where it is drawn over time: a bad month must not flatten all others."""
@@ -134,7 +134,7 @@ def plot_coverage_over_time(result: BacktestResult) -> Figure:
 
 def _periods(axes: Axes, *, named: bool) -> None:
     """Shade the named periods that are in view, without widening it."""
-    from forecastlib.walkforward.scoring import PERIODS
+    from forecastlib.evaluation.walkforward.scoring import PERIODS
 
     first, last = axes.get_xlim()
     for number, (name, ends) in enumerate(PERIODS.items()):

@@ -6,7 +6,7 @@ import datetime as dt
 import re
 from typing import Any
 
-from forecastlib.tracking import connect, experiment_id
+from forecastlib.tracking.runs import connect, experiment_id
 
 _SHOWN = re.compile(r"(skill|mae|coverage_80|coverage_95)_\d+d")
 _MOST_VERSIONS = 50

@@ -19,7 +19,7 @@ from forecastlib.serving.problems import Problem, busy, without_paths
 from forecastlib.serving.settings import Settings
 from forecastlib.serving.store import DONE, Job, JobStore, Status, new_id, now
 from forecastlib.serving.worker import Workplace, outcome, run_of, training_command, worker_environment
-from forecastlib.tracking import connect
+from forecastlib.tracking.runs import connect
 
 _RETRY = 5.0
 """Seconds between two tries to write down what became of a job."""

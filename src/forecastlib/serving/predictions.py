@@ -9,22 +9,22 @@ from typing import Any
 
 import pandas as pd
 
-from forecastlib import registry
 from forecastlib.config import DataConfig
+from forecastlib.data.calendars import known_range, resolve_calendar
+from forecastlib.data.prices import fingerprint
+from forecastlib.data.sources import fetch_prices
 from forecastlib.errors import ForecastError, IncompatibleModelError, ModelNotFoundError, SourceError
 from forecastlib.forecaster import Forecaster
 from forecastlib.ledger import Ledger
-from forecastlib.prices import fingerprint
-from forecastlib.registry import Registered
 from forecastlib.serving.batching import Batching
 from forecastlib.serving.cache import LoadingCache
 from forecastlib.serving.catalogue import registered_models
 from forecastlib.serving.jobs import Training
 from forecastlib.serving.problems import Problem, busy, without_paths
 from forecastlib.serving.settings import Settings
-from forecastlib.sessions import known_range, resolve_calendar
-from forecastlib.sources import fetch_prices
-from forecastlib.tracking import connect
+from forecastlib.tracking import registry
+from forecastlib.tracking.registry import Registered
+from forecastlib.tracking.runs import connect
 
 _ALIASES_KEPT = 1000
 _PRICES_KEPT = 32

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from forecastlib.config import RunConfig
 from forecastlib.errors import ConfigError
-from forecastlib.project import project_root
+from forecastlib.paths import project_root
 
 
 class Settings(BaseModel):

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from forecastlib import progress
-from forecastlib.project import HOME_VARIABLE
+from forecastlib.paths import HOME_VARIABLE
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 _NOT_INHERITED = ("MLFLOW_RUN_ID", progress.VARIABLE)

@@ -1,0 +1,207 @@
+"""Prices in a database: the table ``prices(symbol, date, open, high, low, close, volume)`` of SQLite or PostgreSQL."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from forecastlib.data.prices import COLUMNS, require_prices
+from forecastlib.data.sources.base import Day, served
+from forecastlib.data.sources.dates import parse_dates
+from forecastlib.data.sources.table import Column
+from forecastlib.database import file_of, masked, open_engine, parse_url, reason_of, writing
+from forecastlib.errors import SourceError
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL, Connection, Table
+
+_WRITE_IT = "write it with `forecastlib import SOURCE --into sql:URL`"
+_ROWS_AT_ONCE = 1_000
+_LOCK = 0x666F7265  # any constant of our own: imports into one PostgreSQL database go one after the other
+
+
+class SqlSource:
+    """Daily prices from the table ``prices`` of a database.
+
+    Parameters
+    ----------
+    url
+        SQLAlchemy's URL: ``sqlite:///prices.db``, ``postgresql://user:password@host/database``.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = parse_url(url)
+        self.name = f"sql:{masked(self._url)}"
+
+    def fetch(self, symbol: str, start: Day = None, end: Day = None) -> pd.DataFrame:
+        """Return the rows of one symbol; see :meth:`Source.fetch`."""
+        import sqlalchemy as sa
+
+        # Columns are named, not reflected: a table of another origin may hold dates as text or as time stamps.
+        wanted: list[sa.ColumnClause[Any]] = [sa.column(name) for name in ("date", *COLUMNS)]
+        query = sa.select(*wanted).select_from(sa.table("prices")).where(sa.column("symbol") == symbol)
+        with connected(self._url) as connection:
+            rows = connection.execute(query).all()
+            known = [] if rows else _symbols(connection, most=10)
+        if not rows:
+            raise SourceError(f"{self.name} has no rows of {symbol!r}; it has {', '.join(known) or 'no rows at all'}")
+        dates, *values = zip(*rows, strict=True)
+        try:
+            index = parse_dates(Column("date", [_text(date) for date in dates], range(1, len(rows) + 1)))
+            frame = pd.DataFrame(
+                {name: np.array(column, dtype=np.float64) for name, column in zip(COLUMNS, values, strict=True)},
+                index=index,
+            )
+        except (ValueError, TypeError) as error:
+            raise SourceError(f"{self.name}: the prices of {symbol} are not all numbers: {error}") from None
+        except SourceError as error:
+            raise SourceError(f"{self.name}, symbol {symbol}: {error}") from None
+        return served(frame, symbol, self.name, start=start, end=end)
+
+    def version(self) -> str:
+        """Tell one state of an SQLite file from another; a server's state is not known, and the answer is empty."""
+        if self._url.get_backend_name() != "sqlite" or not self._url.database:
+            return ""
+        files = [Path(self._url.database + suffix) for suffix in ("", "-wal")]
+        states = [file.stat() for file in files if _exists(str(file))]
+        return ",".join(f"{state.st_mtime_ns}:{state.st_size}" for state in states)
+
+    def symbols(self) -> list[str]:
+        """List the symbols that have rows."""
+        with connected(self._url) as connection:
+            return _symbols(connection)
+
+
+def import_prices(prices: pd.DataFrame | Iterable[pd.DataFrame], url: str) -> int:
+    """Write prices into the table ``prices`` of a database, which is made if it is not there.
+
+    A session that is there already gets the new values, so an import can be repeated. All of it is one transaction:
+    whatever ends it early, even the end of the process, leaves the table as it was.
+
+    Parameters
+    ----------
+    prices
+        Prices of one symbol, or several such frames; ``attrs["symbol"]`` says of which symbol each is. Missing values
+        become NULL.
+    url
+        SQLAlchemy's URL of the database.
+
+    Returns
+    -------
+    int
+        Number of rows written.
+
+    Raises
+    ------
+    DataQualityError
+        If a frame does not have the shape of prices.
+    SourceError
+        If the database cannot be reached or written.
+    """
+    frames = [prices] if isinstance(prices, pd.DataFrame) else list(prices)
+    for frame in frames:
+        require_prices(frame, complete=False)
+        if not frame.attrs.get("symbol"):
+            raise SourceError("expected attrs['symbol'] to say of which symbol prices are; set it")
+    rows = (row for frame in frames for row in _rows(frame))
+    written = 0
+    with connected(parse_url(url), write=True) as connection:
+        table = _table()
+        table.create(connection, checkfirst=True)
+        statement = _upsert(connection, table)
+        while batch := list(islice(rows, _ROWS_AT_ONCE)):
+            connection.execute(statement, batch)
+            written += len(batch)
+    return written
+
+
+@contextmanager
+def connected(url: URL, *, write: bool = False) -> Iterator[Connection]:
+    """Open a connection with one transaction around its use, wording what the driver raises without secrets.
+
+    Raises
+    ------
+    SourceError
+        If the database cannot be reached, read or written.
+    """
+    import sqlalchemy as sa
+
+    name, file = masked(url), file_of(url)
+    if not write and file and not _exists(file):
+        raise SourceError(f"sql:{name}: there is no such file; {_WRITE_IT}")
+    try:
+        engine = open_engine(url)
+    except ModuleNotFoundError as error:
+        raise SourceError(f"sql:{name}: {error}") from None
+    try:
+        with writing(engine) if write else engine.begin() as connection:
+            if write and url.get_backend_name() == "postgresql":
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+            yield connection
+    except sa.exc.SQLAlchemyError as error:
+        reason = reason_of(error, url)
+        hint = f"; {_WRITE_IT}" if _no_table(reason) else ""
+        raise SourceError(f"sql:{name}: {reason}{hint}") from None
+    finally:
+        engine.dispose()
+
+
+def _exists(file: str) -> bool:
+    try:
+        return Path(file).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _no_table(reason: str) -> bool:
+    return "no such table" in reason or 'relation "prices" does not exist' in reason
+
+
+def _table() -> Table:
+    import sqlalchemy as sa
+
+    numbers = [sa.Column(name, sa.Double) for name in COLUMNS]
+    return sa.Table(
+        "prices",
+        sa.MetaData(),
+        sa.Column("symbol", sa.String(64), primary_key=True),
+        sa.Column("date", sa.Date, primary_key=True),
+        *numbers,
+    )
+
+
+def _upsert(connection: Connection, table: Table) -> Any:
+    from sqlalchemy.dialects import postgresql, sqlite
+
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(table)
+    return statement.on_conflict_do_update(
+        index_elements=["symbol", "date"], set_={name: statement.excluded[name] for name in COLUMNS}
+    )
+
+
+def _rows(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    symbol = frame.attrs["symbol"]
+    values = frame[list(COLUMNS)].astype(object).where(frame[list(COLUMNS)].notna(), None)
+    for date, row in zip(pd.DatetimeIndex(frame.index).date, values.itertuples(index=False, name=None), strict=True):
+        yield {"symbol": symbol, "date": date, **dict(zip(COLUMNS, row, strict=True))}
+
+
+def _symbols(connection: Connection, most: int | None = None) -> list[str]:
+    import sqlalchemy as sa
+
+    symbol: sa.ColumnClause[Any] = sa.column("symbol")
+    query = sa.select(symbol).distinct().select_from(sa.table("prices")).order_by(symbol).limit(most)
+    return [str(name) for name in connection.execute(query).scalars()]
+
+
+def _text(date: object) -> str:
+    """Write what a driver returns for a date: text, a date, or a time stamp."""
+    return date.isoformat() if isinstance(date, dt.date) else str(date)

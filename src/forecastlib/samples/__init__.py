@@ -1,0 +1,1 @@
+"""Samples: windows and labels, sets divided by time, scalers."""

@@ -1,0 +1,1 @@
+"""MLflow: runs, the model registry, and models as MLflow loads them."""
