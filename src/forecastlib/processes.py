@@ -22,7 +22,7 @@ Several single-threaded processes finish more work on the same cores than one pr
 results do not depend on the number of cores.
 """
 
-QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "MLFLOW_DISABLE_TELEMETRY": "true"}
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "MLFLOW_DISABLE_TELEMETRY": "true"}
 """Environment variables that keep libraries from writing log lines of their own."""
 
 
