@@ -10,7 +10,7 @@ from forecastlib.errors import ConfigError, DataQualityError
 from forecastlib.samples.variance import (
     PREDICTOR_SESSIONS,
     SESSIONS_NEEDED,
-    SMALLEST_VOLATILITY,
+    MIN_VOLATILITY,
     ewma_volatility,
     garman_klass,
     horizon_volatility,
@@ -102,7 +102,7 @@ def test_volatility_does_not_depend_on_the_price_level():
 def test_unchanged_prices_have_the_smallest_volatility_and_not_zero():
     prices = make_prices(30)
     prices[["open", "high", "low", "close"]] = 100.0
-    assert (ewma_volatility(prices) == SMALLEST_VOLATILITY).all()
+    assert (ewma_volatility(prices) == MIN_VOLATILITY).all()
 
 
 def test_horizon_volatility_grows_with_the_square_root_of_time():

@@ -1,4 +1,4 @@
-"""Point baselines: random walk, drift, ridge regression and gradient boosting on the features of the last row."""
+"""Tabular models of the features on the origin's own session: ridge regression and gradient boosting."""
 
 from __future__ import annotations
 
@@ -14,60 +14,36 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from forecastlib.models.baselines.interface import PointBaseline, labels, last_rows
+from forecastlib.models.naive import PointModel
 from forecastlib.samples.windows import Windows
 
 Floats = npt.NDArray[np.float64]
 
 
-class RandomWalk(PointBaseline):
-    """The last close, for every horizon: what any forecast has to beat."""
-
-    name = "random_walk"
-
-    def _fit(self, train: Windows, validation: Windows) -> None:
-        pass  # there is nothing to learn
-
-    def _predict(self, windows: Windows) -> Floats:
-        return np.zeros((len(windows), len(windows.config.horizons)))
-
-
-class Drift(PointBaseline):
-    """The random walk with the mean log return a session of the training samples, times the horizon."""
-
-    name = "drift"
-
-    def _fit(self, train: Windows, validation: Windows) -> None:
-        horizons = np.asarray(train.config.horizons)
-        # The shortest horizon's labels: they overlap the least.
-        self._change = labels(train)[:, 0].mean() / horizons[0] * horizons
-
-    def _predict(self, windows: Windows) -> Floats:
-        return np.tile(self._change, (len(windows), 1))
-
-
-class Ridge(PointBaseline):
+class Ridge(PointModel):
     """Ridge regression on standardised features, with a penalty for each horizon.
 
     The penalty is chosen by cross-validation forward in time; as many sessions as the longest horizon are left out
-    between the part that is fitted and the part that follows, so that no label is shared.
+    between the rows that are fitted and the rows that follow, so that they share no label.
     """
 
     name = "ridge"
 
-    def _fit(self, train: Windows, validation: Windows) -> None:
-        # Pooled symbols stand one after the other: ordered by date, no part is judged by what lies before it.
+    def fit_location(self, train: Windows, validation: Windows) -> None:
+        """Choose the penalty of each horizon forward in time, then fit on the whole training set."""
+        # Pooled symbols follow one another: in order of date, no part is validated on rows that come before it.
         order = np.argsort(train.origins, kind="stable")
-        features, returns = last_rows(train)[order], labels(train)[order]
+        features, returns = train.last_rows[order], train.labels()[order]
         gap = train.config.horizons[-1] * len(np.unique(train.symbols))
         with _one_thread():
             best = forward_errors(features, returns, gap).argmin(axis=0)
             self._model = make_pipeline(StandardScaler(), RidgeRegression(alpha=PENALTIES[best]))
             self._model.fit(features, returns)
 
-    def _predict(self, windows: Windows) -> Floats:
-        predicted = self._model.predict(last_rows(windows))
-        return np.reshape(predicted, (len(windows), -1))  # scikit-learn drops the axis of a single horizon
+    def location(self, samples: Windows) -> Floats:
+        """Predict from the features of each origin's session."""
+        predicted = self._model.predict(samples.last_rows)
+        return np.reshape(predicted, (len(samples), -1))  # scikit-learn drops the axis of a single horizon
 
 
 PENALTIES: Floats = np.logspace(0, 6, 13)
@@ -86,12 +62,12 @@ def forward_errors(features: Floats, returns: Floats, gap: int) -> Floats:
     returns
         Shape (n, horizons).
     gap
-        Rows left out between what is fitted and what is predicted.
+        Rows left out between the rows that are fitted and those that are predicted.
 
     Returns
     -------
     ndarray, shape (penalties, horizons)
-        All penalties and horizons share one singular value decomposition a fold (Hastie, Tibshirani and Friedman,
+        All penalties and horizons share one singular value decomposition per fold (Hastie, Tibshirani and Friedman,
         *The Elements of Statistical Learning*, 2009, equation 3.47).
     """
     errors = np.zeros((len(PENALTIES), returns.shape[1]))
@@ -106,25 +82,18 @@ def forward_errors(features: Floats, returns: Floats, gap: int) -> Floats:
     return errors
 
 
-class GradientBoosting(PointBaseline):
-    """Histogram gradient boosting, one a horizon: shallow trees, large leaves, a small learning rate.
+class GradientBoosting(PointModel):
+    """Histogram gradient boosting, one model per horizon: shallow trees, large leaves, a small learning rate.
 
-    It is stopped when the validation set, which follows in time, sees no more progress: what scikit-learn would
-    set aside by itself is drawn at random, and shares labels with what is fitted.
-
-    Parameters
-    ----------
-    seed
-        Seed of the features drawn for each split.
+    Boosting stops when the validation set, which follows in time, shows no more progress. The validation rows that
+    scikit-learn would draw itself are random and share labels with the rows that are fitted.
     """
 
     name = "gradient_boosting"
 
-    def __init__(self, seed: int = 0) -> None:
-        self.seed = seed
-
-    def _fit(self, train: Windows, validation: Windows) -> None:
-        returns, later = labels(train), labels(validation)
+    def fit_location(self, train: Windows, validation: Windows) -> None:
+        """Boost each horizon until the validation set shows no more progress."""
+        returns, later = train.labels(), validation.labels()
         with _one_thread():
             self._models = [
                 HistGradientBoostingRegressor(
@@ -137,21 +106,22 @@ class GradientBoosting(PointBaseline):
                     early_stopping=True,
                     n_iter_no_change=20,
                     random_state=self.seed,
-                ).fit(last_rows(train), returns[:, i], X_val=last_rows(validation), y_val=later[:, i])
+                ).fit(train.last_rows, returns[:, i], X_val=validation.last_rows, y_val=later[:, i])
                 for i in range(returns.shape[1])
             ]
 
-    def _predict(self, windows: Windows) -> Floats:
-        features = last_rows(windows)
+    def location(self, samples: Windows) -> Floats:
+        """Predict from the features of each origin's session."""
+        features = samples.last_rows
         with _one_thread():
             return np.column_stack([model.predict(features) for model in self._models])
 
 
 def _one_thread() -> AbstractContextManager[Any]:
-    """Keep linear algebra and trees to one thread.
+    """Limit linear algebra and trees to one thread.
 
-    Threads wait for each other by spinning after every few microseconds of work: on idle cores two of them bring little
-    at these sizes, and on busy ones they took 9 to 36 times as long as one.
+    At these sizes threads spin after every few microseconds of work: two gain little on idle cores, and took 9 to 36
+    times as long as one on busy cores.
     """
     limits: AbstractContextManager[Any] = threadpool_limits(limits=1)
     return limits
