@@ -7,16 +7,18 @@ import pytest
 import statsmodels.api as sm
 from arch import arch_model
 
-from forecastlib.config import WindowConfig
+from forecastlib.config import RunConfig, WindowConfig
 from forecastlib.errors import ConfigError, DataQualityError, NotEnoughDataError, NotFittedError
-from forecastlib.models.baselines import Ewma, Garch, GjrGarch, volatility_baselines
-from forecastlib.models.baselines.volatility import VarianceRecursion
-from forecastlib.models.distribution import LEVELS, quantiles_of_samples
+from forecastlib.models import create
+from forecastlib.models.distribution import quantiles_of_samples
+from forecastlib.models.volatility import Ewma, Garch, GjrGarch, VarianceRecursion
 from forecastlib.samples.splits import holdout
 from forecastlib.samples.variance import session_variance
 from forecastlib.samples.windows import Windows, make_windows, pool_windows
 
 HORIZONS = (2, 5, 10)
+NAMES = ("ewma", "garch_t", "gjr_skewt", "har")
+SEEDED = RunConfig.from_parameters(seed=1)
 TRUE = VarianceRecursion(mean=0.0003, constant=1.5e-6, reaction=0.03, asymmetry=0.08, persistence=0.91)
 
 
@@ -70,25 +72,22 @@ def parts(prices):
 @pytest.fixture(scope="module")
 def fitted(prices, parts):
     train, validation, _ = parts
-    return {b.name: b.fit(train, validation, prices) for b in volatility_baselines(seed=1)}
-
-
-NAMES = ("ewma", "garch_t", "gjr_skewt", "har")
+    return {name: create(name, SEEDED).fit(train, validation) for name in NAMES}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_ranges_hold_about_their_share_of_outcomes(name, prices, parts, fitted):
+def test_intervals_have_about_their_nominal_coverage(name, prices, parts, fitted):
     test = parts[2]
-    distribution = fitted[name].predict(test, prices).distribution
+    distribution = fitted[name].predict(test)
     for coverage in (0.80, 0.95):
         lower, upper = distribution.interval(coverage)
         assert ((test.y >= lower) & (test.y <= upper)).mean() == pytest.approx(coverage, abs=0.07)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_ranges_are_wider_where_volatility_is_higher_and_for_longer_horizons(name, prices, parts, fitted):
+def test_intervals_are_wider_where_volatility_is_higher_and_for_longer_horizons(name, prices, parts, fitted):
     test = parts[2]
-    lower, upper = fitted[name].predict(test, prices).distribution.interval(0.80)
+    lower, upper = fitted[name].predict(test).interval(0.80)
     width = upper - lower
     assert (np.diff(width, axis=1) > 0).all()
     assert np.corrcoef(np.log(width[:, 0]), np.log(test.volatility))[0, 1] > 0.7
@@ -100,9 +99,8 @@ def test_a_forecast_does_not_move_when_what_follows_it_changes(name, prices, par
     later = prices.copy()
     row = prices.index.get_loc(test.origins[100])
     later.iloc[row + 1 :, :4] *= np.linspace(1.5, 3.0, len(prices) - row - 1)[:, None]
-    blind = dataclasses.replace(test, y=np.full_like(test.y, np.nan))
-    before, after = fitted[name].predict(test, prices), fitted[name].predict(blind, later)
-    quantiles, changed = before.distribution.quantiles, after.distribution.quantiles
+    altered = dataclasses.replace(test.without_labels(), prices=(later,))
+    quantiles, changed = (fitted[name].predict(samples).quantiles for samples in (test, altered))
     np.testing.assert_array_equal(changed[:101], quantiles[:101])
     assert (changed[101] != quantiles[101]).any()
 
@@ -110,19 +108,11 @@ def test_a_forecast_does_not_move_when_what_follows_it_changes(name, prices, par
 @pytest.mark.parametrize("name", NAMES)
 def test_fitting_looks_at_no_price_after_the_last_validation_label(name, prices, parts, fitted):
     train, validation, test = parts
-    spoiled = prices.copy()
-    spoiled.loc[spoiled.index > validation.label_dates.max(), ["open", "high", "low", "close"]] *= 9.0
-    other = next(b for b in volatility_baselines(seed=1) if b.name == name).fit(train, validation, spoiled)
-    np.testing.assert_array_equal(
-        other.predict(test, prices).distribution.quantiles, fitted[name].predict(test, prices).distribution.quantiles
-    )
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_point_forecast_is_the_median(name, prices, parts, fitted):
-    forecast = fitted[name].predict(parts[2], prices)
-    np.testing.assert_array_equal(forecast.log_returns, forecast.distribution.quantiles[:, :, 99])
-    assert LEVELS[99] == 0.5
+    altered = prices.copy()
+    altered.loc[altered.index > validation.label_dates.max(), ["open", "high", "low", "close"]] *= 9.0
+    sets = [dataclasses.replace(samples, prices=(altered,)) for samples in (train, validation)]
+    other = create(name, SEEDED).fit(*sets)
+    np.testing.assert_array_equal(other.predict(test).quantiles, fitted[name].predict(test).quantiles)
 
 
 def test_the_variance_recursion_equals_a_slow_loop():
@@ -137,7 +127,7 @@ def test_the_variance_recursion_equals_a_slow_loop():
 
 
 def test_the_filtered_variance_equals_that_of_arch_with_the_same_parameters(prices, parts, fitted):
-    recursion, start, _, _ = fitted["gjr_skewt"]._fitted
+    recursion, start, _, _ = fitted["gjr_skewt"]._fitted["TEST"]
     returns = np.diff(np.log(prices["close"].to_numpy()))
     model = arch_model(100 * returns, mean="Constant", vol="GARCH", o=1, rescale=False)
     r = recursion
@@ -150,12 +140,13 @@ def test_the_filtered_variance_equals_that_of_arch_with_the_same_parameters(pric
 def test_maximum_likelihood_recovers_the_parameters_of_simulated_returns():
     long = garch_prices(6000, seed=3)
     train, validation, _ = samples_of(long)
-    recursion = GjrGarch().fit(train, validation, long)._fitted[0]
+    recursion = GjrGarch().fit(train, validation)._fitted["TEST"][0]
     assert recursion.persistence == pytest.approx(TRUE.persistence, abs=0.03)
     assert recursion.reaction + recursion.asymmetry / 2 == pytest.approx(0.07, abs=0.02)
     assert recursion.asymmetry > 0.04
-    assert Garch().fit(train, validation, long)._fitted[0].asymmetry == 0.0
-    assert Ewma().fit(train, validation, long)._fitted[0] == VarianceRecursion(0.0, 0.0, pytest.approx(0.06), 0.0, 0.94)
+    assert Garch().fit(train, validation)._fitted["TEST"][0].asymmetry == 0.0
+    ewma = Ewma().fit(train, validation)._fitted["TEST"][0]
+    assert ewma == VarianceRecursion(0.0, 0.0, pytest.approx(0.06), 0.0, 0.94)
 
 
 def test_simulated_sums_equal_a_slow_loop():
@@ -175,17 +166,17 @@ def test_simulated_sums_equal_a_slow_loop():
 
 
 def test_reading_distributions_off_the_grid_equals_simulating_every_origin(prices, parts, fitted):
-    baseline = fitted["gjr_skewt"]
+    model = fitted["gjr_skewt"]
     test = parts[2].take(range(0, 300, 30))
-    recursion, start, _, _ = baseline._fitted
+    recursion, start, _, _ = model._fitted["TEST"]
     returns = np.diff(np.log(prices["close"].to_numpy()))
     variance = np.concatenate([[start], recursion.next_variance(returns, start)])
     known = returns[: prices.index.get_loc(parts[1].label_dates.max())]
     past = np.concatenate([[start], recursion.next_variance(known, start)])[:-1]
-    shocks = baseline._draw((known - recursion.mean) / np.sqrt(past), HORIZONS[-1])
+    shocks = model._draw((known - recursion.mean) / np.sqrt(past), HORIZONS[-1])
     at_origins = variance[prices.index.get_indexer(test.origins)]
     simulated = quantiles_of_samples(recursion.simulate(at_origins, shocks, HORIZONS))
-    read = baseline.predict(test, prices).distribution.quantiles
+    read = model.predict(test).quantiles
     scale = np.sqrt(at_origins[:, None, None] * np.array(HORIZONS)[:, None])
     assert (abs(read - simulated) / scale).max() < 0.01
 
@@ -206,38 +197,48 @@ def test_the_har_regression_equals_that_of_statsmodels(prices, parts, fitted):
     ahead = [math.log(np.mean(v[t + 1 : t + 6])) for t in rows]
     past = [[math.log(v[t]), math.log(np.mean(v[t - 4 : t + 1])), math.log(np.mean(v[t - 21 : t + 1]))] for t in rows]
     expected = sm.OLS(ahead, sm.add_constant(np.array(past))).fit().params
-    np.testing.assert_allclose(fitted["har"]._fitted[0][1], expected, rtol=1e-6)
+    np.testing.assert_allclose(fitted["har"]._fitted["TEST"][0][1], expected, rtol=1e-6)
 
 
 def test_the_same_seed_gives_the_same_distributions(prices, parts):
     train, validation, test = parts
     first, second, other = (
-        Ewma(seed).fit(train, validation, prices).predict(test, prices).distribution.quantiles for seed in (4, 4, 5)
+        Ewma(RunConfig.from_parameters(seed=seed)).fit(train, validation).predict(test).quantiles for seed in (4, 4, 5)
     )
     np.testing.assert_array_equal(first, second)
     assert (first != other).any()
 
 
-@pytest.mark.parametrize("baseline", volatility_baselines(), ids=lambda b: b.name)
-def test_what_a_volatility_baseline_cannot_work_with_is_refused(baseline, prices, parts):
+@pytest.mark.parametrize("name", NAMES)
+def test_input_that_a_volatility_model_cannot_use_is_refused(name, prices, parts):
     train, validation, test = parts
+    model = create(name)
     with pytest.raises(NotFittedError, match="call fit"):
-        baseline.predict(test, prices)
-    pooled = pool_windows([validation, samples_of(garch_prices(600, symbol="OTHER"))[1]])
-    with pytest.raises(ConfigError, match="OTHER, TEST"):
-        baseline.fit(train, pooled, prices)
+        model.predict(test)
+    newest = validation.take([len(validation) - 1])
+    short = prices.loc[: validation.label_dates.max()].iloc[-249:]
     with pytest.raises(NotEnoughDataError, match="at least 250 sessions"):
-        baseline.fit(train, validation, prices.loc[validation.origins[0] : validation.label_dates.max()].iloc[-249:])
-    baseline.fit(train, validation, prices)
-    with pytest.raises(DataQualityError, match="the prices that the samples were made of"):
-        baseline.predict(test, prices.drop(test.origins[3]))
+        model.fit(train, dataclasses.replace(newest, prices=(short,)))
+    model.fit(train, validation)
+    with pytest.raises(DataQualityError, match="the prices of TEST that the samples were made of"):
+        model.predict(dataclasses.replace(test, prices=(prices.drop(test.origins[3]),)))
+    with pytest.raises(ConfigError, match=r"fitted to \(TEST\); got OTHER"):
+        model.predict(samples_of(garch_prices(600, symbol="OTHER"))[2])
 
 
-def test_a_symbol_with_constant_volatility_gets_ranges_of_constant_width():
+def test_each_symbol_of_a_pool_is_fitted_and_forecast_as_it_is_alone(prices, parts, fitted):
+    other = samples_of(garch_prices(2500, seed=5, symbol="OTHER"))
+    pooled = [pool_windows(pair) for pair in zip(parts, other, strict=True)]
+    model = create("har").fit(*pooled[:2])
+    n = len(parts[2])
+    np.testing.assert_array_equal(model.predict(pooled[2]).quantiles[:n], fitted["har"].predict(parts[2]).quantiles)
+
+
+def test_a_symbol_with_constant_volatility_gets_intervals_of_constant_width():
     quiet = garch_prices(1500, seed=8)
     returns = np.random.default_rng(0).normal(0, 0.01, len(quiet))
     quiet["close"] = 100 * np.exp(np.cumsum(returns))
     quiet[["open", "high", "low"]] = quiet[["close", "close", "close"]].to_numpy()
     train, validation, test = samples_of(quiet)
-    lower, upper = Garch().fit(train, validation, quiet).predict(test, quiet).distribution.interval(0.80)
+    lower, upper = Garch().fit(train, validation).predict(test).interval(0.80)
     np.testing.assert_allclose((upper - lower)[:, 0], 2 * 1.2816 * 0.01 * math.sqrt(2), rtol=0.2)

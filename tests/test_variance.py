@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecastlib.errors import ConfigError, DataQualityError
+from forecastlib.errors import ConfigError
 from forecastlib.samples.variance import (
+    MIN_VOLATILITY,
     PREDICTOR_SESSIONS,
     SESSIONS_NEEDED,
-    MIN_VOLATILITY,
     ewma_volatility,
     garman_klass,
     horizon_volatility,
@@ -109,17 +109,15 @@ def test_horizon_volatility_grows_with_the_square_root_of_time():
     np.testing.assert_allclose(horizon_volatility([0.01, 0.02], (1, 4, 9)), [[0.01, 0.02, 0.03], [0.02, 0.04, 0.06]])
 
 
-def test_settings_out_of_range_and_frames_that_are_no_prices_are_refused():
+def test_settings_out_of_range_are_refused():
     prices = make_prices(30)
     with pytest.raises(ConfigError, match="decay"):
         ewma_volatility(prices, decay=0.0)
     with pytest.raises(ConfigError, match="window"):
         ewma_volatility(prices, window=0)
-    with pytest.raises(DataQualityError, match="close"):
-        ewma_volatility(prices.drop(columns="close"))
 
 
-# What volatility ahead is regressed on
+# Regressors of the volatility ahead
 
 
 def test_the_predictors_equal_a_slow_loop():

@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -6,18 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from forecastlib.errors import ConfigError, NotEnoughDataError
+from forecastlib.errors import ConfigError, IncompatibleModelError, NotEnoughDataError
+from forecastlib.forecasts import call_is_hit, confidence, consistency, direction, mc_dropout_confidence
+from forecastlib.models.conformal import MIN_CALIBRATION_SET, Conformal, adaptive_widening, split_conformal
 from forecastlib.models.distribution import LEVELS, Distribution
-from forecastlib.models.uncertainty import (
-    SMALLEST_CALIBRATION_SET,
-    adaptive_widening,
-    call_came_true,
-    confidence,
-    consistency,
-    direction,
-    mc_dropout_confidence,
-    split_conformal,
-)
 
 HORIZONS = (7, 14, 30)
 
@@ -30,22 +23,22 @@ def residuals_and_scale(n: int = 500, seed: int = 0) -> tuple[np.ndarray, np.nda
 
 def test_the_half_width_is_the_finite_sample_corrected_order_statistic():
     residuals, scale = residuals_and_scale(99)
-    ranges = split_conformal(residuals, scale, HORIZONS)
+    conformal = split_conformal(residuals, scale, HORIZONS)
     for h in range(3):
         ordered = sorted(abs(residuals[:, h] / scale[:, h]))
-        at = dict(zip(np.round(LEVELS, 3).tolist(), ranges.scores[h].tolist(), strict=True))
+        at = dict(zip(np.round(LEVELS, 3).tolist(), conformal.scores[h].tolist(), strict=True))
         assert at[0.975] == -at[0.025] == ordered[95 - 1]  # ceil(0.95 * 100) = 95th smallest
         assert at[0.9] == -at[0.1] == ordered[80 - 1]
         assert at[0.5] == 0.0
 
 
 def test_too_large_a_coverage_for_the_sample_takes_the_largest_score():
-    residuals, scale = residuals_and_scale(SMALLEST_CALIBRATION_SET)
+    residuals, scale = residuals_and_scale(MIN_CALIBRATION_SET)
     largest = abs(residuals / scale).max(axis=0)
-    ranges = split_conformal(residuals, scale, HORIZONS)
-    _, upper = ranges.distribution(np.zeros((1, 3)), np.ones((1, 3))).interval(0.95)
+    conformal = split_conformal(residuals, scale, HORIZONS)
+    _, upper = conformal.distribution(np.zeros((1, 3)), np.ones((1, 3))).interval(0.95)
     np.testing.assert_array_equal(upper[0], largest)
-    np.testing.assert_array_equal(ranges.scores[:, -1], largest)
+    np.testing.assert_array_equal(conformal.scores[:, -1], largest)
 
 
 @pytest.mark.parametrize("n", [19, 60, 200])
@@ -55,15 +48,15 @@ def test_coverage_of_exchangeable_residuals_is_at_least_nominal_on_average(n, co
     repetitions = 400
     scores = rng.standard_t(4, (n + 50, repetitions))
     scale = np.exp(rng.normal(-4, 0.5, scores.shape))
-    ranges = split_conformal((scores * scale)[:n], scale[:n], range(1, repetitions + 1))
-    distribution = ranges.distribution(np.zeros((50, repetitions)), scale[n:])
+    conformal = split_conformal((scores * scale)[:n], scale[:n], range(1, repetitions + 1))
+    distribution = conformal.distribution(np.zeros((50, repetitions)), scale[n:])
     lower, upper = distribution.interval(coverage)
     covered = ((scores * scale)[n:] >= lower) & ((scores * scale)[n:] <= upper)
     assert coverage - 0.005 < covered.mean() < coverage + 2.0 / n + 0.005
 
 
 def test_too_few_residuals_are_refused_with_the_number_needed():
-    residuals, scale = residuals_and_scale(SMALLEST_CALIBRATION_SET - 1)
+    residuals, scale = residuals_and_scale(MIN_CALIBRATION_SET - 1)
     with pytest.raises(NotEnoughDataError, match="at least 19 validation residuals"):
         split_conformal(residuals, scale, HORIZONS)
 
@@ -81,19 +74,19 @@ def test_residuals_that_cannot_be_scaled_are_refused(spoil):
         split_conformal(residuals, scale, HORIZONS)
 
 
-def test_a_range_is_the_forecast_plus_scaled_scores():
+def test_an_interval_is_the_forecast_plus_scaled_scores():
     residuals, scale = residuals_and_scale()
-    ranges = split_conformal(residuals, scale, HORIZONS)
-    distribution = ranges.distribution([[0.01, 0.02, 0.03]], [[0.05, 0.06, 0.07]])
+    conformal = split_conformal(residuals, scale, HORIZONS)
+    distribution = conformal.distribution([[0.01, 0.02, 0.03]], [[0.05, 0.06, 0.07]])
     lower, upper = distribution.interval(0.80)
-    assert lower[0, 1] == 0.02 + 0.06 * ranges.scores[1, np.searchsorted(LEVELS, 0.1)]
-    assert upper[0, 1] == 0.02 + 0.06 * ranges.scores[1, np.searchsorted(LEVELS, 0.9)]
+    assert lower[0, 1] == 0.02 + 0.06 * conformal.scores[1, np.searchsorted(LEVELS, 0.1)]
+    assert upper[0, 1] == 0.02 + 0.06 * conformal.scores[1, np.searchsorted(LEVELS, 0.9)]
 
 
-def test_ranges_are_nested_and_widen_with_volatility():
+def test_intervals_are_nested_and_widen_with_volatility():
     residuals, scale = residuals_and_scale()
-    ranges = split_conformal(residuals, scale, HORIZONS)
-    calm, wild = (ranges.distribution(np.zeros((1, 3)), np.full((1, 3), s)) for s in (0.01, 0.03))
+    conformal = split_conformal(residuals, scale, HORIZONS)
+    calm, wild = (conformal.distribution(np.zeros((1, 3)), np.full((1, 3), s)) for s in (0.01, 0.03))
     (inner_low, inner_high), (outer_low, outer_high) = calm.interval(0.80), calm.interval(0.95)
     assert (outer_low < inner_low).all() and (inner_high < outer_high).all()
     low, high = wild.interval(0.95)
@@ -122,14 +115,14 @@ def test_consistency_is_the_mean_agreement_of_neighbours():
 
 
 @given(arrays(np.int64, (4, 3), elements=st.integers(-1, 1)))
-def test_consistency_lies_in_the_unit_interval_and_does_not_change_when_all_calls_are_turned_round(steps):
+def test_consistency_lies_in_the_unit_interval_and_does_not_change_when_all_calls_are_reversed(steps):
     names = np.array(["neutral", "up", "down"])
     there, back = consistency(names[steps]), consistency(names[-steps])
     assert ((there >= 0) & (there <= 1)).all()
     np.testing.assert_array_equal(there, back)
 
 
-def test_confidence_is_the_probability_of_the_event_that_the_call_speaks_of():
+def test_confidence_is_the_probability_of_the_event_that_is_called():
     grid = np.linspace(-0.06, 0.10, len(LEVELS))  # uniform: P(x > 0) = 0.625 up to the grid's ends
     distribution = Distribution(LEVELS, np.broadcast_to(grid, (1, 3, len(LEVELS))))
     result = confidence(distribution, [["up", "down", "neutral"]], 0.005)[0]
@@ -139,25 +132,25 @@ def test_confidence_is_the_probability_of_the_event_that_the_call_speaks_of():
     assert result[2] == pytest.approx(0.01 / 0.16, abs=0.005)
 
 
-def test_what_came_true_is_judged_by_the_last_close_for_calls_up_and_down():
+def test_calls_up_and_down_are_hits_relative_to_the_last_close():
     calls = [["up", "up", "down", "down", "neutral", "neutral"]]
     changes = [[0.001, -0.001, -0.001, 0.001, 0.001, 0.006]]
-    assert call_came_true(calls, changes, 0.005).tolist() == [[True, False, True, False, True, False]]
+    assert call_is_hit(calls, changes, 0.005).tolist() == [[True, False, True, False, True, False]]
 
 
-def test_calibrated_confidence_comes_true_as_often_as_it_says():
+def test_calibrated_confidence_equals_the_share_of_hits():
     residuals, scale = residuals_and_scale(6000)
     rng = np.random.default_rng(5)
     predicted = rng.normal(0, 1, scale.shape) * scale
-    ranges = split_conformal(residuals[:3000], scale[:3000], HORIZONS)
-    distribution = ranges.distribution(predicted[3000:], scale[3000:])
+    conformal = split_conformal(residuals[:3000], scale[:3000], HORIZONS)
+    distribution = conformal.distribution(predicted[3000:], scale[3000:])
     calls = direction(np.expm1(predicted[3000:]), 0.005)
     stated = confidence(distribution, calls, 0.005)
-    came_true = call_came_true(calls, np.expm1(predicted[3000:] + residuals[3000:]), 0.005)
+    hits = call_is_hit(calls, np.expm1(predicted[3000:] + residuals[3000:]), 0.005)
     for low, high in ((0.2, 0.55), (0.55, 0.7), (0.7, 0.85), (0.85, 1.0)):
         chosen = (stated >= low) & (stated < high)
         assert chosen.sum() > 300
-        assert came_true[chosen].mean() == pytest.approx(stated[chosen].mean(), abs=0.05)
+        assert hits[chosen].mean() == pytest.approx(stated[chosen].mean(), abs=0.05)
 
 
 def test_mc_dropout_confidence_follows_its_formula_and_its_bounds():
@@ -172,7 +165,7 @@ def track(scores: np.ndarray, coverage: float, horizon: int) -> float:
 
 
 @pytest.mark.parametrize("coverage", [0.80, 0.95])
-def test_adaptive_ranges_hold_their_share_in_the_long_run_when_volatility_shifts(coverage):
+def test_adaptive_intervals_have_nominal_coverage_in_the_long_run_when_volatility_shifts(coverage):
     rng = np.random.default_rng(0)
     half_width = np.quantile(abs(rng.normal(size=10_000)), coverage)
     regimes = np.repeat([1.0, 2.5, 0.6, 1.5], 1500)
@@ -182,15 +175,15 @@ def test_adaptive_ranges_hold_their_share_in_the_long_run_when_volatility_shifts
     assert track(scores, coverage, 7) == pytest.approx(coverage, abs=0.015)
 
 
-def test_adaptive_ranges_equal_a_slow_reading_of_the_rule():
+def test_adaptive_intervals_equal_a_slow_loop():
     scores = np.random.default_rng(1).exponential(size=60)
     factors = adaptive_widening(scores, 0.8, 5, rate=0.3)
     for t in range(60):
-        judged = [scores[s] > factors[s] for s in range(t - 5 + 1)]
-        assert math.log(factors[t]) == pytest.approx(0.3 / 5 * sum(missed - 0.2 for missed in judged))
+        misses = [scores[s] > factors[s] for s in range(t - 5 + 1)]
+        assert math.log(factors[t]) == pytest.approx(0.3 / 5 * sum(missed - 0.2 for missed in misses))
 
 
-def test_an_adaptive_range_knows_only_outcomes_that_were_known_at_its_origin():
+def test_an_adaptive_interval_uses_only_outcomes_known_at_its_origin():
     scores = np.random.default_rng(1).exponential(size=100)
     factors = adaptive_widening(scores, 0.8, 30)
     changed = scores.copy()
@@ -202,9 +195,20 @@ def test_an_adaptive_range_knows_only_outcomes_that_were_known_at_its_origin():
     np.testing.assert_array_equal(adaptive_widening(unsettled, 0.8, 30), factors)
 
 
-def test_adaptive_ranges_refuse_missing_outcomes_and_settings_out_of_range():
+def test_adaptive_intervals_refuse_missing_outcomes_and_settings_out_of_range():
     with pytest.raises(ConfigError, match="up to the newest 2"):
         adaptive_widening([1.0, np.nan, 1.0, 1.0], 0.8, 2)
     with pytest.raises(ConfigError, match="coverage=80"):
         adaptive_widening([1.0], 80, 2)
     assert adaptive_widening([], 0.8, 2).shape == (0,)
+
+
+def test_saved_intervals_survive_json_to_the_last_bit_and_damaged_ones_are_refused():
+    conformal = split_conformal(*residuals_and_scale(), HORIZONS)
+    saved = json.loads(json.dumps(conformal.to_dict()))
+    again = Conformal.from_dict(saved)
+    assert (again.horizons, again.count) == (conformal.horizons, conformal.count)
+    np.testing.assert_array_equal(again.scores, conformal.scores)
+    for damaged in (saved | {"scores": saved["scores"][:2]}, {"levels": saved["levels"]}):
+        with pytest.raises(IncompatibleModelError, match="cannot read the saved intervals"):
+            Conformal.from_dict(damaged)
