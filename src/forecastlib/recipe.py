@@ -1,7 +1,7 @@
 """The recipe: the steps from prices to a forecast.
 
-:class:`~forecastlib.Forecaster` executes these steps, and the leakage audit replaces them one at a time: what is audited
-is what runs. To try a suspicious step, give a recipe with that step replaced to either of them.
+:class:`~forecastlib.Forecaster` executes these steps, and the leakage audit replaces them one at a time: what runs is
+what is audited. To try a suspicious step, give a recipe with that step replaced to either of them.
 """
 
 from __future__ import annotations
