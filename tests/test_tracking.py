@@ -16,7 +16,7 @@ import tiny
 
 from forecastlib.config import RunConfig
 from forecastlib.data.prices import fingerprint
-from forecastlib.locks import alone
+from forecastlib.paths import file_lock
 from forecastlib.tracking import runs
 
 
@@ -62,8 +62,8 @@ def test_connecting_again_gives_the_same_store_and_follows_the_root(store, tmp_p
 
 def test_connecting_again_waits_for_no_other_process(store, monkeypatch):
     runs.connect()
-    monkeypatch.setattr(runs, "alone", lambda file: alone(file, patience=0.0))
-    with alone(store / "mlruns" / "mlflow.lock"):
+    monkeypatch.setattr(runs, "file_lock", lambda file: file_lock(file, timeout=0.0))
+    with file_lock(store / "mlruns" / "mlflow.lock"):
         runs.connect()
         monkeypatch.setattr(runs, "_made", set())
         with pytest.raises(TimeoutError):

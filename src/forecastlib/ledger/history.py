@@ -21,8 +21,7 @@ from forecastlib.forecasts import COVERAGES, require_forecasts
 from forecastlib.ledger import scores
 from forecastlib.ledger.rows import COLUMNS, date_of, frame_of, outcomes, rows_of
 from forecastlib.ledger.schema import FORECASTS, KEY, REQUESTS, migrate
-from forecastlib.locks import alone
-from forecastlib.paths import project_root
+from forecastlib.paths import file_lock, project_root
 
 LEDGER_VARIABLE = "FORECASTLIB_LEDGER"
 
@@ -80,7 +79,7 @@ class Ledger:
             self._turn = threading.Lock()
         try:
             # Two processes that switch a new file to write-ahead logging at once would get in each other's way.
-            with alone(path.with_suffix(".lock")) if file else nullcontext(), self._worded():
+            with file_lock(path.with_suffix(".lock")) if file else nullcontext(), self._worded():
                 self._engine = open_engine(self._url, keep_connections=True, patience=patience)
                 self._prepare(write_ahead=bool(file))
         except OSError as error:

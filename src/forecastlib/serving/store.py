@@ -13,7 +13,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from forecastlib.database import file_of, open_engine, parse_url, writing
-from forecastlib.locks import alone
+from forecastlib.paths import file_lock
 
 Status = Literal["queued", "started", "completed", "skipped", "failed"]
 DONE: tuple[Status, ...] = ("completed", "skipped", "failed")
@@ -89,7 +89,7 @@ class JobStore:
         parsed = parse_url(url)
         self._engine = open_engine(parsed, keep_connections=True, patience=patience)
         file = file_of(parsed)
-        with alone(Path(file).with_suffix(".lock")) if file else nullcontext():
+        with file_lock(Path(file).with_suffix(".lock")) if file else nullcontext():
             _metadata.create_all(self._engine)
 
     def add(self, job: Job, *, most_queued: int | None = None) -> Job | None:

@@ -18,8 +18,7 @@ from mlflow.entities import Metric
 
 from forecastlib.config import RunConfig
 from forecastlib.data.prices import fingerprint
-from forecastlib.locks import alone
-from forecastlib.paths import project_root
+from forecastlib.paths import file_lock, project_root
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -92,7 +91,7 @@ def _only_one_creates(uri: str) -> Iterator[None]:
     if _as_seen(uri, file) in _made:
         yield
         return
-    with alone(file.with_suffix(".lock")):
+    with file_lock(file.with_suffix(".lock")):
         yield
     _made.add(_as_seen(uri, file))
 

@@ -17,8 +17,7 @@ import mlflow
 import pandas as pd
 
 from forecastlib.errors import ModelNotFoundError
-from forecastlib.locks import alone
-from forecastlib.paths import project_root
+from forecastlib.paths import file_lock, project_root
 from forecastlib.tracking.registry.versions import CHAMPION, Registered, find, model_name
 from forecastlib.tracking.runs import connect
 
@@ -109,7 +108,7 @@ def turn(symbol: str) -> Iterator[None]:
     connect()
     uri = mlflow.get_tracking_uri()
     beside = Path(uri.removeprefix("sqlite:///")).parent if uri.startswith("sqlite:") else project_root() / "mlruns"
-    with alone(beside / f"{model_name(symbol)}.lock"):
+    with file_lock(beside / f"{model_name(symbol)}.lock"):
         yield
 
 
