@@ -25,10 +25,10 @@ from forecastlib.evaluation.walkforward.pooling import adapted, mean_of_seeds
 from forecastlib.evaluation.walkforward.processes import compute_all
 from forecastlib.evaluation.walkforward.tasks import MC_DROPOUT, QUANTILES, Folds, Task, compute, key, tasks_of
 from forecastlib.forecasts import COLUMNS
-from forecastlib.paths import file_lock
 from forecastlib.models.baselines import all_baselines
 from forecastlib.models.distribution import LEVELS
 from forecastlib.models.uncertainty import adaptive_widening, call_came_true
+from forecastlib.paths import file_lock
 from forecastlib.tracking import runs
 
 CONFIG = tiny.config(horizons=[3, 5], epochs=1)
