@@ -256,7 +256,7 @@ def _register(forecaster: Forecaster, prices: pd.DataFrame, symbol: str) -> tupl
 
     Of trainings that end at the same time each competes with the champion that the one before it has left.
     """
-    with registry.turn(symbol):
+    with registry.contest_lock(symbol):
         champion = registry.find(symbol)
         won, reason = _contest(forecaster, champion, prices)
         registered = registry.register(forecaster, prices, symbol=symbol)
