@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from forecastlib import Ledger
 from forecastlib.cli import main
 from forecastlib.forecasts import COLUMNS
-from forecastlib.tracking import registry
+from forecastlib.tracking import registry, runs
 
 SYMBOL = "^IXIC"
 SETTINGS = [
@@ -226,7 +226,7 @@ def test_a_scorecard_as_json_has_null_where_nothing_is_known(trained, monkeypatc
 
 @pytest.mark.slow
 def test_the_champion_can_be_rolled_back_with_a_reason(trained):
-    first, client = registry.find(SYMBOL), registry.versions.connect()
+    first, client = registry.find(SYMBOL), runs.connect()
     client.create_model_version(first.name, "nowhere", tags={"version": "v1.0.0_20300101_000000"})
     registry.promote(registry.find(SYMBOL, "2"), "by mistake")
     assert run("champion", SYMBOL, "--roll-back")[0] == 2

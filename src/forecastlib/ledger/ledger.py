@@ -1,4 +1,4 @@
-"""The ledger itself: forecasts as they were made, and what happened."""
+"""The ledger: recording, settling and finding forecasts."""
 
 from __future__ import annotations
 
@@ -15,14 +15,21 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from forecastlib.data.prices import require_prices
-from forecastlib.database import PATIENCE, file_of, masked, open_engine, parse_url, reason_of, writing
+from forecastlib.database import (
+    LOCK_SECONDS,
+    driver_message,
+    masked,
+    open_engine,
+    parse_url,
+    sqlite_file,
+    write_transaction,
+)
 from forecastlib.errors import ConfigError, DataQualityError, LedgerError
 from forecastlib.forecasts import COVERAGES, require_forecasts
 from forecastlib.ledger import scores
-from forecastlib.ledger.rows import COLUMNS, date_of, frame_of, outcomes, rows_of
-from forecastlib.ledger.schema import FORECASTS, KEY, REQUESTS, migrate
-from forecastlib.locks import alone
-from forecastlib.paths import project_root
+from forecastlib.ledger.rows import COLUMNS, frame_from_rows, outcomes, parse_date, rows_from_forecasts
+from forecastlib.ledger.tables import FORECASTS, KEY, REQUESTS, migrate
+from forecastlib.paths import file_lock, project_root
 
 LEDGER_VARIABLE = "FORECASTLIB_LEDGER"
 
@@ -30,19 +37,19 @@ Day = str | dt.date | None
 
 
 class Ledger:
-    """Forecasts in a database, each once; safe to use from several threads and processes at once.
+    """A database of forecasts and their outcomes; several threads and processes may use it at once.
 
-    A forecast is that of a symbol, origin, horizon and model version: made again it has equal numbers, so recording
-    it again changes nothing.
+    A forecast is identified by its symbol, origin, horizon and model version. Making it again gives the same numbers,
+    so recording it again changes nothing.
 
     Parameters
     ----------
     url
-        ``sqlite:///FILE`` (a relative path begins at the project's root) or ``postgresql://USER:PASSWORD@HOST/NAME``;
-        None: what the variable ``FORECASTLIB_LEDGER`` says, else ``mlruns/ledger.db`` of the project. The tables are
-        made, or brought to the present version, when it is opened.
-    patience
-        Seconds to wait for others who write; after that it is a :class:`LedgerError`, and nothing has been written.
+        ``sqlite:///FILE`` (a relative path starts at the project's root) or ``postgresql://USER:PASSWORD@HOST/NAME``.
+        None: the value of the variable ``FORECASTLIB_LEDGER``, else ``mlruns/ledger.db`` in the project. Opening the
+        ledger creates its tables, or migrates those of an earlier version.
+    timeout
+        Seconds to wait for other writers. After that a call raises :class:`LedgerError`, and nothing has been written.
 
     Attributes
     ----------
@@ -52,9 +59,9 @@ class Ledger:
     Raises
     ------
     ConfigError
-        If the URL is of neither database.
+        If the URL is of another kind of database.
     LedgerError
-        If the database cannot be opened, now or at any later call.
+        If the database cannot be used, when it is opened or in any later call.
 
     Examples
     --------
@@ -66,100 +73,100 @@ class Ledger:
     >>> ledger.scorecard(symbol="^IXIC")                 # doctest: +SKIP
     """
 
-    def __init__(self, url: str | None = None, *, patience: float = PATIENCE) -> None:
+    def __init__(self, url: str | None = None, *, timeout: float = LOCK_SECONDS) -> None:
         root = project_root()
         self._url = parse_url(url or os.environ.get(LEDGER_VARIABLE) or f"sqlite:///{root / 'mlruns' / 'ledger.db'}")
         self.name = masked(self._url)
-        # A database in memory is one connection, which threads have to take in turns.
-        self._turn: AbstractContextManager[Any] = nullcontext()
-        file = file_of(self._url)
+        # A database in memory has a single connection, which threads must not use at the same time.
+        self._connection_lock: AbstractContextManager[Any] = nullcontext()
+        file = sqlite_file(self._url)
         if file:
-            path = root / Path(file).expanduser()  # whole, as the working directory may change later
+            path = root / Path(file).expanduser()  # absolute, as the working directory may change
             self._url = self._url.set(database=str(path))
         elif self._url.get_backend_name() == "sqlite":
-            self._turn = threading.Lock()
+            self._connection_lock = threading.Lock()
         try:
-            # Two processes that switch a new file to write-ahead logging at once would get in each other's way.
-            with alone(path.with_suffix(".lock")) if file else nullcontext(), self._worded():
-                self._engine = open_engine(self._url, keep_connections=True, patience=patience)
+            # Two processes that switch a new file to write-ahead logging at the same time block each other.
+            with file_lock(path.with_suffix(".lock")) if file else nullcontext(), self._driver_errors():
+                self._engine = open_engine(self._url, pooled=True, timeout=timeout)
                 self._prepare(write_ahead=bool(file))
         except OSError as error:
             raise LedgerError(f"ledger {self.name}: {error}") from None
 
     def _prepare(self, *, write_ahead: bool) -> None:
-        """Make the database ready, or leave no connection open."""
-        with ExitStack() as undo:
-            undo.callback(self._engine.dispose)
+        """Prepare the database; if that fails, leave no connection open."""
+        with ExitStack() as on_failure:
+            on_failure.callback(self._engine.dispose)
             if write_ahead:
                 with self._engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
                     connection.exec_driver_sql("PRAGMA journal_mode = WAL")
             migrate(self._engine)
-            undo.pop_all()
+            on_failure.pop_all()
 
     def record(self, forecasts: pd.DataFrame, requested_by: str | None = None) -> int:
-        """Keep forecasts: all of a frame, or if anything fails none of it.
+        """Store forecasts. If any row fails, none is stored.
 
         Parameters
         ----------
         forecasts
-            A forecast frame. Its ``attrs["direction_threshold"]`` and ``attrs["known_until"]`` are kept with it, if
-            there.
+            A forecast frame. The columns ``model`` and ``consistency``, ``attrs["direction_threshold"]`` and
+            ``attrs["known_until"]`` are stored too if there are any.
         requested_by
-            Who asked. Several may ask for the same forecast; each finds it among their own, and ``history`` shows
-            the first unless asked for another.
+            The user who requested them. If several users request the same forecast, each finds it among their own,
+            and ``history`` shows the first one unless asked for another.
 
         Returns
         -------
         int
-            How many were new.
+            Number of forecasts that were not in the ledger before.
 
         Raises
         ------
         DataQualityError
-            If it is no forecast frame.
+            If it is not a forecast frame.
         """
         require_forecasts(forecasts)
-        rows = list(rows_of(forecasts, requested_by))
+        rows = list(rows_from_forecasts(forecasts, requested_by))
         with self._writing() as connection:
-            # Counted by what comes back: drivers do not agree on the row count of many statements.
+            # Counted by the rows that are returned: drivers disagree on the row count of executing many statements.
             added = connection.execute(self._insert(FORECASTS).returning(FORECASTS.c.horizon), rows).all()
             if requested_by is not None:
-                asked = [{name: row[name] for name in ("requested_by", *KEY)} for row in rows]
-                connection.execute(self._insert(REQUESTS), asked)
+                requests = [{name: row[name] for name in ("requested_by", *KEY)} for row in rows]
+                connection.execute(self._insert(REQUESTS), requests)
         return len(added)
 
     def settle(self, prices: pd.DataFrame) -> int:
-        """Fill in what happened, for forecasts of this symbol whose target session the prices know.
+        """Store the outcome of the pending forecasts of a symbol whose target session is in the prices.
 
         The target is the session ``horizon`` rows after the origin in ``prices``, as in
-        :func:`~forecastlib.evaluation.evaluate.evaluate`. What is settled is never changed. Where prices have been adjusted
-        since the forecast (a split, a dividend), so that the origin's close is another one now, the actual price is
-        brought back to the level of that time, which leaves the return as it is.
+        :func:`~forecastlib.evaluation.evaluate.evaluate`. A settled forecast never changes. If the prices have been
+        adjusted since the forecast was made (a split, a dividend), so that the close of the origin differs, the actual
+        price is converted to the level of that time, which preserves the return.
 
         Parameters
         ----------
         prices
-            Prices; ``attrs["symbol"]`` says of what.
+            Prices of the symbol in ``attrs["symbol"]``.
 
         Returns
         -------
         int
-            How many forecasts were settled.
+            Number of forecasts settled.
 
         Raises
         ------
         DataQualityError
-            If these are no prices, or it is not said of what.
+            If the prices are invalid or do not state their symbol.
 
         Examples
         --------
-        A forecast of origin row t for h = 7 gets the close of row t + 7. If the frame ends before that row, or has no
-        row of the origin, the forecast stays pending.
+        A forecast with the origin in row t and h = 7 gets the close of row t + 7. If the frame ends before that row, or
+        does not contain the origin, the forecast remains pending.
         """
         require_prices(prices)
         symbol = prices.attrs.get("symbol")
         if not symbol:
-            raise DataQualityError("expected attrs['symbol'] to say of which symbol prices are; set it")
+            raise DataQualityError("expected the symbol of the prices in attrs['symbol']; got none; set it")
         columns = [FORECASTS.c[name] for name in (*KEY, "last_close")]
         pending = sa.select(*columns).where(FORECASTS.c.symbol == symbol, FORECASTS.c.settled_at.is_(None))
         with self._writing() as connection:
@@ -185,23 +192,23 @@ class Ledger:
         limit: int | None = None,
         offset: int = 0,
     ) -> pd.DataFrame:
-        """Look forecasts up, the newest recorded first.
+        """Find forecasts, the most recently recorded first.
 
         Parameters
         ----------
         symbol, version
-            Of these alone; the version is that of the frame, ``v1.0.0_...``.
+            Only forecasts of this symbol and this model version (``v1.0.0_...``).
         requested_by
-            What they asked for, whoever else did too.
+            Only forecasts that this user requested.
         since, until
-            Origins from and up to these dates, both included.
+            First and last origin, both included.
         settled
             Whether the outcome is known; None: either.
         hindsight
             Whether prices of sessions after the origin were known when the forecast was made, as with an ``as_of`` in
-            the past; None: either. What does not say (``known_until`` is missing) is taken to be made in time.
+            the past; None: either. A forecast without ``known_until`` does not count as made in hindsight.
         limit, offset
-            At most so many rows, after leaving out so many.
+            Return at most ``limit`` rows after skipping ``offset``.
 
         Returns
         -------
@@ -211,12 +218,12 @@ class Ledger:
         where = _conditions(symbol, version, since, until, settled, hindsight)
         if (limit is not None and limit < 0) or offset < 0:
             raise ConfigError(f"expected limit and offset of at least 0; got limit={limit}, offset={offset}")
-        query = self._asked(sa.select(*(FORECASTS.c[name] for name in COLUMNS)), requested_by).where(*where)
-        newest = [FORECASTS.c[name].desc() for name in ("recorded_at", "origin")]
-        query = query.order_by(*newest, *(FORECASTS.c[name] for name in ("symbol", "model_version", "horizon")))
+        query = self._for_user(sa.select(*(FORECASTS.c[name] for name in COLUMNS)), requested_by).where(*where)
+        newest_first = [FORECASTS.c[name].desc() for name in ("recorded_at", "origin")]
+        query = query.order_by(*newest_first, *(FORECASTS.c[name] for name in ("symbol", "model_version", "horizon")))
         with self._reading() as connection:
             rows = connection.execute(query.limit(limit).offset(offset)).all()
-        frame = frame_of(rows)
+        frame = frame_from_rows(rows)
         return frame if requested_by is None else frame.assign(requested_by=requested_by)
 
     def count(
@@ -232,12 +239,12 @@ class Ledger:
     ) -> int:
         """Count forecasts; the parameters are those of :meth:`history`."""
         where = _conditions(symbol, version, since, until, settled, hindsight)
-        query = self._asked(sa.select(sa.func.count()).select_from(FORECASTS), requested_by).where(*where)
+        query = self._for_user(sa.select(sa.func.count()).select_from(FORECASTS), requested_by).where(*where)
         with self._reading() as connection:
             return int(connection.execute(query).scalar_one())
 
     def symbols(self) -> list[str]:
-        """List the symbols of which there are forecasts."""
+        """Return the symbols that have forecasts."""
         query = sa.select(FORECASTS.c.symbol).distinct().order_by(FORECASTS.c.symbol)
         with self._reading() as connection:
             return [str(symbol) for symbol in connection.execute(query).scalars()]
@@ -254,16 +261,16 @@ class Ledger:
     ) -> pd.DataFrame:
         """Score forecasts by symbol, horizon and model version; the parameters are those of :meth:`history`.
 
-        By default only those that were made before anybody could know what came.
+        By default, forecasts made in hindsight are excluded.
 
         Returns
         -------
         DataFrame
-            Index ``symbol, horizon, model_version``; the columns :data:`~forecastlib.ledger.scores.SCORES`: settled
-            forecasts ``n`` and ``pending`` ones, ``mae`` and that of the random walk on the same days, ``skill``
-            (1 - one over the other), ``mape``, ``hit_rate`` (calls that came true, see
-            :func:`~forecastlib.ledger.scores.came_true`), the mean ``confidence`` stated for them and its expected
-            ``calibration_error``, and the coverage of both ranges.
+            Index ``symbol, horizon, model_version``; columns :data:`~forecastlib.ledger.scores.SCORES`: the number of
+            settled forecasts ``n`` and of ``pending`` ones, ``mae`` and that of the random walk for the same
+            forecasts, ``skill`` (1 - their ratio), ``mape``, ``hit_rate`` (share of correct calls, see
+            :func:`~forecastlib.ledger.scores.came_true`), the mean ``confidence`` of the calls and its expected
+            ``calibration_error``, and the coverage of both intervals.
         """
         return scores.scorecard(
             self.history(
@@ -277,15 +284,15 @@ class Ledger:
         )
 
     def widening(self, symbol: str, horizon: int, coverage: int = 80, *, version: str | None = None) -> float:
-        """Return the factor by which the next range should be wider than calibrated: adaptive conformal prediction.
+        """Return the factor by which to widen the next interval, by adaptive conformal prediction.
 
         Parameters
         ----------
         symbol, horizon, version
-            Whose settled forecasts are looked at, those made in hindsight left out; without a version, the newest of
-            each origin.
+            The settled forecasts to use, without those made in hindsight. Without a version, the most recent forecast
+            of each origin is used.
         coverage
-            Of the range, in per cent: 80 or 95.
+            Nominal coverage of the interval in per cent: 80 or 95.
 
         Returns
         -------
@@ -302,7 +309,7 @@ class Ledger:
         self._engine.dispose()
 
     def __enter__(self) -> Self:
-        """Return the ledger itself, to be closed at the end of a ``with`` block."""
+        """Return the ledger, which is closed at the end of the ``with`` block."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -311,21 +318,21 @@ class Ledger:
 
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
-        with self._turn, self._worded(), self._engine.begin() as connection:
+        with self._connection_lock, self._driver_errors(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
-        with self._turn, self._worded(), writing(self._engine) as connection:
+        with self._connection_lock, self._driver_errors(), write_transaction(self._engine) as connection:
             yield connection
 
     @contextmanager
-    def _worded(self) -> Iterator[None]:
-        """Word what the driver raises, without secrets."""
+    def _driver_errors(self) -> Iterator[None]:
+        """Raise errors of the database driver as :class:`LedgerError`, without secrets."""
         try:
             yield
         except sa.exc.SQLAlchemyError as error:
-            raise LedgerError(f"ledger {self.name}: {reason_of(error, self._url)}") from None
+            raise LedgerError(f"ledger {self.name}: {driver_message(error, self._url)}") from None
         except ModuleNotFoundError as error:
             raise LedgerError(f"ledger {self.name}: {error}") from None
 
@@ -334,7 +341,7 @@ class Ledger:
             return postgresql.insert(table).on_conflict_do_nothing()
         return sqlite.insert(table).on_conflict_do_nothing()
 
-    def _asked(self, query: sa.Select[Any], requested_by: str | None) -> sa.Select[Any]:
+    def _for_user(self, query: sa.Select[Any], requested_by: str | None) -> sa.Select[Any]:
         if requested_by is None:
             return query
         same = sa.and_(*(FORECASTS.c[name] == REQUESTS.c[name] for name in KEY))
@@ -350,9 +357,9 @@ def _conditions(
     if version is not None:
         where.append(FORECASTS.c.model_version == version)
     if since is not None:
-        where.append(FORECASTS.c.origin >= date_of(since))
+        where.append(FORECASTS.c.origin >= parse_date(since))
     if until is not None:
-        where.append(FORECASTS.c.origin <= date_of(until))
+        where.append(FORECASTS.c.origin <= parse_date(until))
     if settled is not None:
         where.append(FORECASTS.c.settled_at.is_not(None) if settled else FORECASTS.c.settled_at.is_(None))
     if hindsight is not None:
