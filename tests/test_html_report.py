@@ -1,9 +1,9 @@
-"""Reports in HTML: whole, readable offline, without the noise of logs."""
+"""HTML reports: self-contained, readable offline, without log messages."""
 
 import nbformat
 import pytest
 
-from forecastlib.report import write_html
+from forecastlib.html_report import write_html
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
@@ -24,25 +24,25 @@ def html(tmp_path):
     return write_html(tmp_path / "05_forecast.ipynb")
 
 
-def test_the_page_stands_beside_the_notebook_and_is_named_after_it(html):
+def test_the_page_is_next_to_the_notebook_and_named_after_it(html):
     assert html.name == "05_forecast.html"
     assert f"<title>{html.parent.name} 05_forecast</title>" in html.read_text(encoding="utf-8")
 
 
-def test_figures_and_text_are_in_the_page_itself(html):
+def test_the_page_contains_figures_and_text(html):
     page = html.read_text(encoding="utf-8")
     assert f"data:image/png;base64,{PIXEL[:40]}" in page
     assert "날짜" in page
     assert "a printed result" in page
 
 
-def test_nothing_is_loaded_from_elsewhere(html):
+def test_the_page_loads_nothing_from_a_network(html):
     page = html.read_text(encoding="utf-8")
     assert "http://" not in page
     assert "https://" not in page
     assert "<script" not in page
 
 
-def test_progress_bars_and_logs_stay_in_the_notebook(html):
+def test_progress_bars_and_log_messages_stay_in_the_notebook(html):
     assert "training: 100%" not in html.read_text(encoding="utf-8")
     assert "training: 100%" in html.with_suffix(".ipynb").read_text(encoding="utf-8")

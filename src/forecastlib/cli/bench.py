@@ -1,4 +1,4 @@
-"""The commands that make what the README shows: figures and scores of the champions, and how fast all this is."""
+"""The command that measures speed."""
 
 from __future__ import annotations
 
@@ -6,24 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-
-
-@click.command(
-    "showcase",
-    epilog="""\b
-Examples:
-  forecastlib showcase
-  forecastlib showcase ^GSPC
-""",
-)
-@click.argument("symbols", nargs=-1, metavar="[SYMBOL]...")
-def showcase_command(symbols: Sequence[str]) -> None:
-    """Draw anew what the README shows, from the present champions: by default of both bundled indices."""
-    from forecastlib.paths import project_root
-    from forecastlib.showcase import write_showcase
-
-    for path in write_showcase(symbols or ("^GSPC", "^IXIC"), project_root()):
-        click.echo(path)
 
 
 @click.command(

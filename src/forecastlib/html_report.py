@@ -1,4 +1,4 @@
-"""Executed notebooks as HTML: one file a notebook, readable offline and in print."""
+"""HTML reports: one self-contained file per executed notebook, readable offline and printable."""
 
 from __future__ import annotations
 
@@ -44,12 +44,14 @@ _PAGE = """<!DOCTYPE html>
 
 
 def write_html(notebook: Path) -> Path:
-    """Write an executed notebook as an HTML file beside it, figures and style included, nothing loaded from elsewhere.
+    """Convert an executed notebook to an HTML file next to it.
+
+    The file contains all figures and styles and loads nothing from a network.
 
     Parameters
     ----------
     notebook
-        An ``.ipynb`` file; one that stopped half-way will do.
+        An ``.ipynb`` file; it may be executed only in part.
 
     Returns
     -------
@@ -58,9 +60,9 @@ def write_html(notebook: Path) -> Path:
     """
     content = nbformat.read(notebook, as_version=4)
     for cell in content.cells:
-        # Progress bars and log lines of libraries belong to the executed notebook, which keeps them, not to a report.
-        cell["outputs"] = [one for one in cell.get("outputs", []) if one.get("name") != "stderr"]
-    # The basic template is the only one of nbconvert's that links no script from a network.
+        # Progress bars and log messages remain in the executed notebook, but do not belong in a report.
+        cell["outputs"] = [output for output in cell.get("outputs", []) if output.get("name") != "stderr"]
+    # Of nbconvert's templates, only "basic" does not load scripts from a network.
     body, _ = HTMLExporter(template_name="basic").from_notebook_node(content)
     page = _PAGE.format(
         title=f"{notebook.parent.name} {notebook.stem}",
