@@ -30,7 +30,6 @@ from forecastlib.models.lstm import (
     build_network,
     compile_network,
     fit_network,
-    fit_together,
 )
 from forecastlib.models.uncertainty import (
     OUTCOMES_TO_RENEW,
@@ -155,51 +154,6 @@ class Forecaster:
         )
         self._end(samples)
         return self
-
-    @classmethod
-    def fit_seeds(
-        cls,
-        prices: pd.DataFrame | Sequence[pd.DataFrame],
-        config: RunConfig,
-        seeds: Sequence[int],
-        *,
-        split: Split | None = None,
-        progress: bool = True,
-    ) -> list[Self]:
-        """Fit forecasters that differ by their seed alone, their networks trained together.
-
-        Each is, within rounding, what :meth:`fit` would have made of it; all of them take less time than one after the
-        other.
-
-        Parameters
-        ----------
-        prices, split, progress
-            As for :meth:`fit`.
-        config
-            The run; each of the seeds replaces its own.
-        seeds
-            One for each forecaster, at least one.
-
-        Raises
-        ------
-        DataQualityError, NotEnoughDataError, ForecastError
-            As for :meth:`fit`.
-        """
-        forecasters = [cls(config.replace(seed=seed)) for seed in seeds]
-        samples = _Samples.of(prices, config, split)
-        for one in forecasters:
-            one._begin(samples)
-        histories = fit_together(
-            [one.network for one in forecasters],
-            samples.train,
-            samples.validation,
-            [one.config.train for one in forecasters],
-            progress=progress,
-        )
-        for one, history in zip(forecasters, histories, strict=True):
-            one.history = history
-            one._end(samples)
-        return forecasters
 
     def _begin(self, samples: _Samples) -> None:
         """Build and compile a network for some samples."""
