@@ -69,8 +69,8 @@ serve: setup ## the service and its page, on PORT=8000 of HOST=127.0.0.1; other 
 showcase: setup ## draw what the README shows anew, from the present champions
 	$(BIN)/forecastlib showcase
 
-bench: setup ## measure speed and memory beside the peers that are installed; takes minutes
-	$(BIN)/forecastlib bench
+bench: setup ## measure speed and memory, compared with other libraries where installed; takes minutes
+	PYTHONPATH=tests $(BIN)/python -m benchmarks
 
 # Two processes of one thread each: several threads apiece would only get in each other's way.
 test: setup ## run every test

@@ -147,7 +147,7 @@ def test_a_forecast_starts_without_what_it_does_not_need(trained):
     assert not modules & {"arch", "papermill", "psycopg", "seaborn", "statsmodels", "uvicorn", "yfinance"}
     assert not modules & {"mlflow.pyfunc", "mlflow.server", "sklearn.ensemble", "sklearn.linear_model"}
     ours = {name.removeprefix("forecastlib.") for name in modules if name.startswith("forecastlib.")}
-    assert not ours & {"baselines", "bench", "evaluation", "leakage", "pipeline", "plots", "quality", "serving"}
+    assert not ours & {"baselines", "evaluation", "leakage", "pipeline", "plots", "quality", "serving"}
 
 
 @pytest.mark.slow

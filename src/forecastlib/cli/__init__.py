@@ -17,7 +17,7 @@ from forecastlib.cli.judgement import audit_command, backtest_command
 from forecastlib.cli.models import champion_command, forecast_command, score_command, train_command
 from forecastlib.cli.notebooks import run_command
 from forecastlib.cli.service import keys_group, serve_command
-from forecastlib.cli.showcase import bench_command, showcase_command
+from forecastlib.cli.showcase import showcase_command
 from forecastlib.errors import ForecastError
 
 __all__ = ["BRIEF", "main"]
@@ -77,6 +77,5 @@ for command in (
     serve_command,
     keys_group,
     showcase_command,
-    bench_command,
 ):
     main.add_command(command)

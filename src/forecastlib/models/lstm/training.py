@@ -207,7 +207,7 @@ def _progress_bar(epochs: int, *, visible: bool) -> Iterator[list[keras.callback
     """
     console = Console(stderr=True)
     if console.is_jupyter:
-        console = Console(stderr=True, force_jupyter=False, width=100)
+        console = Console(stderr=True, force_jupyter=False, force_terminal=False, width=100)
     elif not console.is_terminal:
         visible = False
     if not visible:
