@@ -69,8 +69,8 @@ serve: setup ## start the service and its page on HOST=127.0.0.1, PORT=8000; oth
 showcase: setup ## redraw the figures and the table of the README from the present champions
 	$(BIN)/forecastlib showcase
 
-bench: setup ## measure speed and memory beside the peers that are installed; takes minutes
-	$(BIN)/forecastlib bench
+bench: setup ## measure speed and memory, compared with other libraries where installed; takes minutes
+	PYTHONPATH=tests $(BIN)/python -m benchmarks
 
 # Two single-threaded processes; more threads per process would only compete for the cores.
 test: setup ## run every test

@@ -34,7 +34,7 @@ LAYERS = [
     "forecasts",
     "bundle forecaster",
     "evaluation auditing tracking ledger pipeline forecasting replaying",
-    "bench cli doctor serving runner report showcase plots",
+    "cli doctor serving runner report showcase plots",
 ]
 LAYER_OF = {part: layer for layer, parts in enumerate(LAYERS) for part in parts.split()}
 

@@ -11,7 +11,6 @@ import os
 import click
 
 from forecastlib import __version__
-from forecastlib.cli.bench import bench_command
 from forecastlib.cli.data import doctor_command, import_command
 from forecastlib.cli.models import champion_command, forecast_command, score_command, train_command
 from forecastlib.cli.research import audit_command, backtest_command, run_command, showcase_command
@@ -60,6 +59,5 @@ for command in (
     serve_command,
     keys_group,
     showcase_command,
-    bench_command,
 ):
     main.add_command(command)

@@ -1,4 +1,4 @@
-"""Contenders in preparing data: features, windows, scaled sets."""
+"""Features, windows, and scaled samples."""
 
 from __future__ import annotations
 
@@ -7,72 +7,67 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from forecastlib.bench.data import prices, run_config
-from forecastlib.bench.works import Turn
+from benchmarks.comparisons import Measured
+from benchmarks.inputs import LOOKBACK, prices, run_config
 from forecastlib.features import compute_features
 from forecastlib.samples.dataset import prepare
 from forecastlib.samples.scaling import Scaling
 
 
-def features() -> Turn:
-    """All 152 features."""
+def features() -> Measured:
+    """Compute all 152 features."""
     frame = prices()
-
-    def turn() -> None:
-        compute_features(frame)
-
-    return turn
+    return lambda: compute_features(frame)
 
 
-def ta_features() -> Turn:
+def ta_features() -> Measured:
     """Compute all features of the package ta."""
     import ta  # of the extra `bench`
 
     frame = prices()
 
-    def turn() -> None:
+    def compute() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             ta.add_all_ta_features(frame.copy(), "open", "high", "low", "close", "volume")
 
-    return turn
+    return compute
 
 
-def pandas_features() -> Turn:
-    """Thirty features as pandas computes them: ten of each of means, exponential means and standard deviations."""
+def pandas_features() -> Measured:
+    """Compute thirty features with pandas: ten means, ten exponential means and ten standard deviations."""
     close = prices()["close"]
-    spans = (5, 10, 15, 20, 30, 50, 75, 100, 150, 200)
 
-    def turn() -> None:
+    def compute() -> None:
         columns = {}
-        for span in spans:
+        for span in (5, 10, 15, 20, 30, 50, 75, 100, 150, 200):
             columns[f"sma_{span}"] = close / close.rolling(span).mean() - 1.0
             columns[f"ema_{span}"] = close / close.ewm(span=span, adjust=False).mean() - 1.0
             columns[f"std_{span}"] = np.log(close).diff().rolling(span).std()
         pd.DataFrame(columns)
 
-    return turn
+    return compute
 
 
-def training_data() -> Turn:
-    """Features, windows, split, scalers, scaled matrix and targets."""
+def samples() -> Measured:
+    """Compute features, windows, split, scalers, scaled features and scaled targets."""
     frame, config = prices(), run_config()
 
-    def turn() -> None:
+    def compute() -> None:
         dataset = prepare(frame, config)
         scaling = Scaling(config.model).fit(dataset.windows, dataset.split.train)
         scaling.features(dataset.windows.matrix)
         scaling.targets(dataset.windows.y)
 
-    return turn
+    return compute
 
 
-def windows_by_loop() -> Turn:
-    """Windows and their label cut out of a frame row by row, as tutorials do; features and scaling not included."""
+def windows_in_a_loop() -> Measured:
+    """Slice windows out of a frame one by one, as in tutorials, without computing or scaling features."""
     frame = compute_features(prices()).dropna()
 
-    def turn() -> None:
-        windows = [frame.iloc[end - 60 : end].to_numpy() for end in range(60, len(frame) + 1)]
+    def compute() -> None:
+        windows = [frame.iloc[end - LOOKBACK : end].to_numpy() for end in range(LOOKBACK, len(frame) + 1)]
         np.array(windows, dtype=np.float32)
 
-    return turn
+    return compute

@@ -1,4 +1,4 @@
-"""FastLSTM against ``keras.layers.LSTM``: the same function, the same masks, the same files."""
+"""FastLSTM against ``keras.layers.LSTM``: outputs, gradients, dropout masks and saved models."""
 
 import subprocess
 import sys
@@ -11,8 +11,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forecastlib.models.lstm import FastLSTM
-from forecastlib.models.lstm.recurrent import with_lstm_class, without_gradients
+from forecastlib.models.lstm import FastLSTM, with_lstm_class
+from forecastlib.models.lstm.layer import no_gradient
 
 BATCH, STEPS, FEATURES, UNITS = 6, 5, 3, 4
 GATE = {"input": 0, "forget": 1, "candidate": 2, "output": 3}
@@ -23,14 +23,14 @@ def normal(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def by_gate(masks: Any) -> tf.Tensor:
-    """Stack what Keras has: a mask for each gate, one for all of them, or none."""
+    """Stack the masks of Keras: one per gate, one for all gates, or none."""
     if masks is None:
         return tf.zeros((0, 0, 0))
     return tf.stack(masks if isinstance(masks, list) else [masks] * 4, axis=1)
 
 
 def pair(units: int = UNITS, features: int = FEATURES, batch: int = BATCH, **options: Any) -> list[keras.layers.LSTM]:
-    """Make Keras' layer and the fast one with the same random weights and the same dropout masks."""
+    """Return the layer of Keras and the fast one, with the same random weights and dropout masks."""
     theirs, ours = (kind(units, seed=3, **options) for kind in (keras.layers.LSTM, FastLSTM))
     for layer in (theirs, ours):
         layer.build((batch, STEPS, features))
@@ -40,15 +40,15 @@ def pair(units: int = UNITS, features: int = FEATURES, batch: int = BATCH, **opt
     for layer in (theirs, ours):
         layer.cell.get_dropout_mask = lambda _: of_inputs
         layer.cell.get_recurrent_dropout_mask = lambda _: of_states
-    rates = (theirs.dropout, theirs.recurrent_dropout)  # at 1.0 Keras lets everything through
+    rates = (theirs.dropout, theirs.recurrent_dropout)  # at a rate of 1.0 Keras drops nothing
     masks = [by_gate(m if rate < 1 else None) for m, rate in zip((of_inputs, of_states), rates, strict=True)]
-    nothing = [by_gate(None)] * 2
-    ours.draw_masks = lambda *_, training: masks if training else nothing
+    no_masks = [by_gate(None)] * 2
+    ours.draw_masks = lambda *_, training: masks if training else no_masks
     return [theirs, ours]
 
 
 def outputs_and_gradients(layer: keras.layers.LSTM, x: np.ndarray, *, training: bool = True, **call: Any) -> list[Any]:
-    """Return every output, then the gradients of inputs and weights under a random weighting of the outputs."""
+    """Return all outputs, then the gradients of a randomly weighted sum of them: of inputs and weights."""
     x = tf.convert_to_tensor(x)
     with tf.GradientTape() as tape:
         tape.watch(x)
@@ -93,7 +93,7 @@ def test_outputs_and_all_gradients_equal_keras_with_the_same_masks(dropout, recu
     units=st.integers(1, 6),
     rates=st.sampled_from(DROPOUTS),
 )
-def test_they_are_equal_for_any_shape(batch, steps, features, units, rates):
+def test_outputs_and_gradients_equal_keras_for_any_shape(batch, steps, features, units, rates):
     assert_equal_to_keras(
         normal(batch, steps, features),
         units=units,
@@ -103,7 +103,7 @@ def test_they_are_equal_for_any_shape(batch, steps, features, units, rates):
     )
 
 
-def test_they_are_equal_when_compiled_and_called_eagerly_and_from_a_graph():
+def test_outputs_and_gradients_equal_keras_eagerly_and_in_a_graph():
     for run in (outputs_and_gradients, in_graph):
         assert_equal_to_keras(
             normal(BATCH, STEPS, FEATURES), run=run, dropout=0.2, recurrent_dropout=0.4, return_sequences=True
@@ -111,7 +111,7 @@ def test_they_are_equal_when_compiled_and_called_eagerly_and_from_a_graph():
 
 
 @pytest.mark.slow
-def test_they_are_equal_inside_a_step_that_xla_compiles_as_a_whole():
+def test_outputs_and_gradients_equal_keras_in_a_function_compiled_by_xla():
     def in_xla(layer: keras.layers.LSTM, x: np.ndarray) -> list[Any]:
         return tf.function(lambda x: outputs_and_gradients(layer, x), jit_compile=True)(x)
 
@@ -122,11 +122,11 @@ def test_they_are_equal_inside_a_step_that_xla_compiles_as_a_whole():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 500])
-def test_they_are_equal_over_one_step_and_over_five_hundred(steps):
+def test_outputs_and_gradients_equal_keras_over_one_and_over_500_steps(steps):
     assert_equal_to_keras(normal(2, steps, FEATURES), run=in_graph, dropout=0.2, recurrent_dropout=0.4)
 
 
-def test_the_two_halves_of_a_batch_give_what_the_whole_gives(monkeypatch):
+def test_a_batch_split_in_two_gives_the_results_of_the_whole(monkeypatch):
     x = normal(5, STEPS, FEATURES)
     results = []
     for threads in (2, 1):
@@ -152,7 +152,7 @@ def test_the_two_halves_of_a_batch_give_what_the_whole_gives(monkeypatch):
             "activity_regularizer": "l2",
         },
         {"kernel_initializer": "he_normal", "recurrent_initializer": "zeros", "unit_forget_bias": False},
-        # What follows runs in Keras' own loop.
+        # The following fall back to Keras.
         {"activation": "relu", "recurrent_dropout": 0.3},
         {"recurrent_activation": "hard_sigmoid", "dropout": 0.3},
         {"activation": None},
@@ -161,11 +161,11 @@ def test_the_two_halves_of_a_batch_give_what_the_whole_gives(monkeypatch):
     ids=lambda options: "-".join(options),
 )
 @pytest.mark.parametrize("training", [True, False])
-def test_every_option_of_keras_means_the_same(options, training):
+def test_options_mean_the_same_as_in_keras(options, training):
     assert_equal_to_keras(normal(BATCH, STEPS, FEATURES), call={"training": training}, **options)
 
 
-def test_an_initial_state_is_used_and_gets_its_gradient():
+def test_an_initial_state_is_used_and_has_a_gradient():
     x, first = normal(BATCH, STEPS, FEATURES), [normal(BATCH, UNITS, seed=k) for k in (1, 2)]
     results = []
     for layer in pair(recurrent_dropout=0.3):
@@ -178,7 +178,7 @@ def test_an_initial_state_is_used_and_gets_its_gradient():
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
-def test_a_stateful_layer_goes_on_where_it_stopped():
+def test_a_stateful_layer_continues_from_its_last_state():
     theirs, ours = pair(stateful=True)
     x = normal(BATCH, STEPS, FEATURES)
     for _ in range(2):
@@ -194,7 +194,7 @@ def test_masked_time_steps_are_skipped_as_in_keras():
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision_computes_as_keras_does(policy):
+def test_mixed_precision_equals_keras(policy):
     theirs, ours = pair(dtype=policy, recurrent_dropout=0.3)
     x = normal(BATCH, STEPS, FEATURES)
     expected, got = (layer(x, training=True) for layer in (theirs, ours))
@@ -202,19 +202,19 @@ def test_mixed_precision_computes_as_keras_does(policy):
     np.testing.assert_array_equal(tf.cast(got, "float32"), tf.cast(expected, "float32"))
 
 
-def test_cudnn_is_refused_in_the_words_of_keras_where_there_is_none():
+def test_use_cudnn_without_cudnn_raises_the_error_of_keras():
     with pytest.raises(ValueError, match="cuDNN is not supported"):
         FastLSTM(UNITS, use_cudnn=True)(normal(BATCH, STEPS, FEATURES))
 
 
-def test_what_a_gpu_could_run_by_cudnn_is_left_to_keras(monkeypatch):
+def test_layers_that_cudnn_supports_fall_back_to_keras_on_a_gpu(monkeypatch):
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind=None: ["one"] if kind == "GPU" else [])
-    assert not FastLSTM(UNITS)._runs_fast()
-    assert FastLSTM(UNITS, recurrent_dropout=0.2)._runs_fast()
-    assert FastLSTM(UNITS, use_cudnn=False)._runs_fast()
+    assert not FastLSTM(UNITS)._uses_kernels()
+    assert FastLSTM(UNITS, recurrent_dropout=0.2)._uses_kernels()
+    assert FastLSTM(UNITS, use_cudnn=False)._uses_kernels()
 
 
-def test_a_gradient_of_the_gradient_is_refused():
+def test_second_order_gradients_raise():
     layer = pair()[1]
     x = tf.constant(normal(BATCH, STEPS, FEATURES))
     with tf.GradientTape() as outer:
@@ -227,38 +227,38 @@ def test_a_gradient_of_the_gradient_is_refused():
         outer.gradient(slope, x)
 
 
-def test_calls_that_nobody_differentiates_give_the_same_and_keep_nothing_for_a_way_back():
+def test_without_gradient_the_outputs_are_the_same_and_nothing_is_recorded():
     x = tf.constant(normal(BATCH, STEPS, FEATURES))
-    answers = []
+    outputs = []
     for layer, tracked in zip(
         (pair(dropout=0.2, recurrent_dropout=0.4)[1] for _ in range(2)), (True, False), strict=True
     ):
         with tf.GradientTape() as tape:
             tape.watch(x)
             if tracked:
-                answers.append(layer(x, training=True))
+                outputs.append(layer(x, training=True))
             else:
-                with without_gradients():
-                    answers.append(layer(x, training=True))
-        assert (tape.gradient(answers[-1], x) is not None) == tracked
-    np.testing.assert_array_equal(*answers)
+                with no_gradient():
+                    outputs.append(layer(x, training=True))
+        assert (tape.gradient(outputs[-1], x) is not None) == tracked
+    np.testing.assert_array_equal(*outputs)
 
 
-def kept_inputs(rate: float, gate: str, *, recurrent: bool, units: int = 64, batch: int = 200) -> np.ndarray:
-    """Read a mask off the gradient of what it hides: (batch, steps, n), 0 where dropped, else its scale.
+def input_mask(rate: float, gate: str, *, recurrent: bool, units: int = 64, batch: int = 200) -> np.ndarray:
+    """Infer a mask from the gradient of the masked values: (batch, steps, n), 0 where dropped, otherwise the scale.
 
-    Only one gate listens, and so faintly that the other factors of its gradient are those of inference. (Without
-    any recurrent dropout Keras draws one mask of the inputs for all gates.)
+    Only one gate depends on them, and so weakly that the other factors of the gradient are those of inference. (Without
+    recurrent dropout Keras draws one mask of the inputs for all gates.)
     """
     rates = {"recurrent_dropout": rate} if recurrent else {"dropout": rate, "recurrent_dropout": 1e-9}
     layer = FastLSTM(units, seed=5, return_sequences=True, **rates)
     layer.build((batch, 3, units))
-    faint = np.zeros((units, 4 * units), "float32")
-    faint[:, GATE[gate] * units : (GATE[gate] + 1) * units] = 1e-6
+    weak = np.zeros((units, 4 * units), "float32")
+    weak[:, GATE[gate] * units : (GATE[gate] + 1) * units] = 1e-6
     bias = np.zeros(4 * units, "float32")
-    bias[2 * units : 3 * units] = 1.0  # the candidate of every step, so that all gates have something to let through
-    silent = np.zeros_like(faint)
-    layer.set_weights([silent, faint, bias] if recurrent else [faint, silent, bias])
+    bias[2 * units : 3 * units] = 1.0  # of the candidate, so that all gates have an effect
+    zeros = np.zeros_like(weak)
+    layer.set_weights([zeros, weak, bias] if recurrent else [weak, zeros, bias])
     x = tf.zeros((batch, 1 if recurrent else 3, units))
     states = [tf.zeros((batch, units)), tf.ones((batch, units))]
     slopes = []
@@ -273,9 +273,9 @@ def kept_inputs(rate: float, gate: str, *, recurrent: bool, units: int = 64, bat
 
 
 @pytest.mark.parametrize("recurrent", [False, True], ids=["inputs", "states"])
-def test_each_gate_has_masks_of_its_own_with_the_rate_and_scale_of_inverted_dropout(recurrent):
+def test_each_gate_has_separate_masks_with_the_rate_and_scale_of_inverted_dropout(recurrent):
     rate = 0.3
-    masks = {gate: kept_inputs(rate, gate, recurrent=recurrent) for gate in GATE}
+    masks = {gate: input_mask(rate, gate, recurrent=recurrent) for gate in GATE}
     for mask in masks.values():
         kept = mask[:, 0] != 0.0
         np.testing.assert_allclose(mask[mask != 0.0], 1.0 / (1.0 - rate), rtol=1e-3)
@@ -283,12 +283,12 @@ def test_each_gate_has_masks_of_its_own_with_the_rate_and_scale_of_inverted_drop
         assert abs(kept.mean() - (1.0 - rate)) < 4.0 * np.sqrt(rate * (1.0 - rate) / kept.size)
     flat = np.stack([(mask[:, 0] != 0.0).ravel() for mask in masks.values()])
     between = np.corrcoef(flat)[np.triu_indices(4, 1)]
-    assert np.abs(between).max() < 4.5 / np.sqrt(flat.shape[1])  # independent of each other
+    assert np.abs(between).max() < 4.5 / np.sqrt(flat.shape[1])  # gates are independent
     rows = np.corrcoef(masks["input"][:20, 0] != 0.0)[np.triu_indices(20, 1)]
-    assert np.abs(rows).max() < 0.6  # and from row to row
+    assert np.abs(rows).max() < 0.6  # and between rows
 
 
-def test_the_same_seed_drops_the_same_and_inference_drops_nothing():
+def test_masks_depend_on_the_seed_and_inference_drops_nothing():
     x = normal(BATCH, STEPS, FEATURES)
 
     def call(seed: int, **training: bool) -> np.ndarray:
@@ -316,11 +316,11 @@ def small_model(kind: type[keras.layers.LSTM], rate: float = 0.2) -> keras.Model
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("jit", "together"), [(False, 1), (False, 4), (True, 1)])
-def test_training_ends_at_the_weights_that_keras_reaches(jit, together):
-    x, y = normal(11, STEPS, FEATURES), normal(11, 1, seed=1)  # the last batch is smaller than the others
+def test_training_reaches_the_weights_that_keras_reaches(jit, together):
+    x, y = normal(11, STEPS, FEATURES), normal(11, 1, seed=1)  # the last batch is smaller
     reached = []
     for kind, compiled in ((keras.layers.LSTM, False), (FastLSTM, jit)):
-        model = small_model(kind, rate=0.0)  # masks are other ones
+        model = small_model(kind, rate=0.0)  # masks differ from those of Keras
         model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=compiled, steps_per_execution=together)
         history = model.fit(x, y, batch_size=4, epochs=2, shuffle=False, verbose=0)
         reached.append([*model.get_weights(), np.array(history.history["loss"])])
@@ -328,7 +328,7 @@ def test_training_ends_at_the_weights_that_keras_reaches(jit, together):
         np.testing.assert_allclose(b, a, rtol=0, atol=1e-4)
 
 
-def test_weights_and_configuration_move_both_ways():
+def test_weights_and_configuration_convert_both_ways():
     theirs = small_model(keras.layers.LSTM)
     x = normal(BATCH, STEPS, FEATURES)
     fast = with_lstm_class(theirs, FastLSTM)
@@ -342,7 +342,7 @@ def test_weights_and_configuration_move_both_ways():
             np.testing.assert_array_equal(a, b)
 
 
-def test_a_saved_model_loads_as_it_was(tmp_path):
+def test_a_saved_model_can_be_loaded(tmp_path):
     model = small_model(FastLSTM)
     x = normal(BATCH, STEPS, FEATURES)
     model.save(tmp_path / "model.keras")
@@ -352,7 +352,7 @@ def test_a_saved_model_loads_as_it_was(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_model_of_plain_layers_loads_where_the_library_is_missing_and_comes_back(tmp_path):
+def test_a_converted_model_loads_without_the_library_and_converts_back(tmp_path):
     model = small_model(FastLSTM)
     x = normal(BATCH, STEPS, FEATURES)
     with_lstm_class(model, keras.layers.LSTM).save(tmp_path / "plain.keras")
