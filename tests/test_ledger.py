@@ -23,7 +23,7 @@ from forecastlib.forecasts import COLUMNS
 from forecastlib.ledger import LEDGER_VARIABLE, Ledger
 from forecastlib.ledger.scores import came_true, over_time
 from forecastlib.ledger.tables import VERSIONS
-from forecastlib.models.uncertainty import adaptive_widening
+from forecastlib.models.conformal import adaptive_widening
 
 HORIZONS = (3, 5)
 VERSION = "v1.0.0_20260101_120000"

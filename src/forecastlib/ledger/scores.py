@@ -11,7 +11,8 @@ import pandas as pd
 from forecastlib.config import ModelConfig
 from forecastlib.evaluation import metrics
 from forecastlib.forecasts import COVERAGES
-from forecastlib.models.uncertainty import adaptive_widening, call_came_true
+from forecastlib.forecasts import call_is_hit as call_came_true
+from forecastlib.models.conformal import adaptive_widening
 
 SCORES = (
     "n",
@@ -144,7 +145,7 @@ def widening(settled: pd.DataFrame, coverage: int) -> float:
 
     Notes
     -----
-    :func:`~forecastlib.models.uncertainty.adaptive_widening` counts the horizon in origins, but forecasts need not have
+    :func:`~forecastlib.models.conformal.adaptive_widening` counts the horizon in origins, but forecasts need not have
     been made every session. The horizon is therefore the median number of origins from an origin to its target date.
     """
     with_interval = settled[settled[f"lower_{coverage}"].notna() & settled[f"upper_{coverage}"].notna()]
