@@ -118,7 +118,7 @@ def train(
     config = config or RunConfig()
     symbol = config.data.symbol
     keep_niceness()  # a notebook's kernel has a session of its own
-    runs.connect()  # first: it enters the project's folder, where relative paths of sources begin
+    runs.connect()  # first, so that an unusable store is reported before anything is computed
     prices, report = fetch(config.data)
     champion = None if force_retrain else registry.find(symbol)
     known = _if_adequate(champion, config, prices)

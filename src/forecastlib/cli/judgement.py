@@ -46,7 +46,7 @@ def backtest_command(
     chosen = [int(seed) for seed in seeds.split(",")]
     symbols, settings = read_words(words)
     configs = [RunConfig.from_parameters(**settings | {"symbol": one}) for one in symbols or ("^IXIC",)]
-    connect()  # first: it enters the project's folder, where relative paths of sources begin
+    connect()  # first, so that an unusable store is reported before anything is computed
     answers = []
     for config in configs:
         prices, _ = fetch(config.data)
