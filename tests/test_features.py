@@ -278,7 +278,9 @@ def test_constant_prices_give_the_documented_values(level):
     middles = ["rsi_7", "rsi_14", "rsi_28", "stochastic_k_14", "stochastic_d_14", "ultimate_oscillator", "mfi_14"]
     shares = ["stochastic_rsi_14", "bollinger_position_20", "range_share_21", "overnight_share_21", "hurst_126"]
     shares += ["rises_21", "rises_63", "downside_share_63"]
-    documented = dict.fromkeys(middles, 50.0) | dict.fromkeys(shares, 0.5) | {"williams_r_14": -50.0, "mass_index_25": 25.0}
+    documented = (
+        dict.fromkeys(middles, 50.0) | dict.fromkeys(shares, 0.5) | {"williams_r_14": -50.0, "mass_index_25": 25.0}
+    )
     documented |= dict.fromkeys(["volatility_ratio_5_21", "volatility_ratio_21_63"], 1.0)
     documented |= dict.fromkeys(["variance_ratio_5_63", "variance_ratio_10_126"], 1.0)
     for name in features.columns.difference([f.name for group in ("volume", "calendar") for f in GROUPS[group]]):

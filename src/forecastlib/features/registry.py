@@ -205,24 +205,20 @@ def _own_feature(name: str, lookback: int, function: FeatureFunction, group: str
 
 def _require_feature_values(name: str, lookback: int, values: Any, index: pd.Index) -> Array:
     """Return what a function of the user returned as an array, or raise if it is not one number per session."""
-    if isinstance(values, pd.Series):
-        if not values.index.equals(index):
-            raise DataQualityError(
-                f"expected the feature {name!r} on the index of the prices ({len(index)} sessions); got another index "
-                f"of {len(values)} rows; return one value per session, in order"
-            )
-        kind = values.dtype.kind
-    else:
-        values = np.asarray(values)
-        if values.shape != (len(index),):
-            raise DataQualityError(
-                f"expected the feature {name!r} as a Series or an array of {len(index)} values, one per session; "
-                f"got the shape {values.shape}"
-            )
-        kind = values.dtype.kind
-    if kind not in "biuf":
-        raise DataQualityError(f"expected numbers from the feature {name!r}; got the type {values.dtype}")
-    array: Array = pd.Series(values).to_numpy(dtype=np.float64, na_value=np.nan)
+    if isinstance(values, pd.Series) and not values.index.equals(index):
+        raise DataQualityError(
+            f"expected the feature {name!r} on the index of the prices ({len(index)} sessions); got another index of "
+            f"{len(values)} rows; return one value per session, in order"
+        )
+    series = values if isinstance(values, pd.Series) else np.asarray(values)
+    if series.shape != (len(index),):
+        raise DataQualityError(
+            f"expected the feature {name!r} as a Series or an array of {len(index)} values, one per session; got the "
+            f"shape {series.shape}"
+        )
+    if series.dtype.kind not in "biuf":
+        raise DataQualityError(f"expected numbers from the feature {name!r}; got the type {series.dtype}")
+    array: Array = pd.Series(series).to_numpy(dtype=np.float64, na_value=np.nan)
     bad = np.flatnonzero(~np.isfinite(array[lookback:])) + lookback
     if len(bad):
         raise DataQualityError(
