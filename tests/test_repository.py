@@ -73,6 +73,7 @@ PUBLIC = [
     "holdout",
     "make_windows",
     "open_source",
+    "register_feature",
     "repair",
     "replay",
     "train",

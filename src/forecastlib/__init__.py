@@ -29,7 +29,7 @@ _HOMES = {
         "SourceError",
     ),
     "evaluation.evaluate": ("evaluate",),
-    "features": ("compute_features",),
+    "features": ("compute_features", "register_feature"),
     "forecaster": ("Forecaster",),
     "auditing": ("AuditReport", "audit"),
     "forecasts": ("Forecast",),
