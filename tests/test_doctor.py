@@ -6,7 +6,7 @@ from forecastlib.config import RunConfig
 from forecastlib.data.sources import open_source
 from forecastlib.doctor import examine, sessions_needed
 from forecastlib.errors import DataQualityError, NotEnoughDataError
-from forecastlib.samples.dataset import prepare
+from forecastlib.recipe import Recipe
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +26,9 @@ def prices():
 def test_the_sessions_needed_are_what_the_split_needs_to_the_session(prices, parameters):
     config = RunConfig.from_parameters(**parameters)
     needed = sessions_needed(config)
-    assert all(len(index) for index in prepare(prices.tail(needed), config).split.sets().values())
+    assert all(len(index) for index in Recipe().prepare(prices.tail(needed), config).split.sets().values())
     with pytest.raises(NotEnoughDataError):
-        prepare(prices.tail(needed - 1), config)
+        Recipe().prepare(prices.tail(needed - 1), config)
 
 
 def statuses(diagnosis):

@@ -15,8 +15,9 @@ from forecastlib.checks import Check, Outcome, Report, run_checks
 from forecastlib.config import RunConfig
 from forecastlib.data.quality import check_quality
 from forecastlib.errors import DataQualityError, ForecastError
-from forecastlib.features import warm_up
-from forecastlib.samples.dataset import prepare
+from forecastlib.features import compute_features, warm_up
+from forecastlib.samples.splits import holdout
+from forecastlib.samples.windows import make_windows
 
 MIN_HORIZONS_PER_SET = 5
 """Longest horizons that a set should span: labels less than one horizon apart overlap and add little evidence."""
@@ -124,7 +125,9 @@ class _Training:
         if len(self.prices) < sessions_needed(self.config):
             return f"{len(self.prices):,} sessions; {self.needed}"
         try:
-            return {name: len(index) for name, index in prepare(self.prices, self.config).split.sets().items()}
+            features = compute_features(self.prices, self.config.features)
+            windows = make_windows(self.prices, features, self.config.window)
+            return {name: len(index) for name, index in holdout(windows, self.config.split).sets().items()}
         except ForecastError as error:
             return str(error)
 

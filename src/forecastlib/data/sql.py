@@ -14,7 +14,7 @@ import pandas as pd
 
 from forecastlib.data.cells import Column, parse_dates
 from forecastlib.data.prices import COLUMNS, Day, require_prices, serve_prices
-from forecastlib.database import file_of, masked, open_engine, parse_url, reason_of, writing
+from forecastlib.database import driver_message, masked, open_engine, parse_url, sqlite_file, write_transaction
 from forecastlib.errors import SourceError
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _transaction(url: URL, *, write: bool = False) -> Iterator[Connection]:
     """
     import sqlalchemy as sa
 
-    name, file = masked(url), file_of(url)
+    name, file = masked(url), sqlite_file(url)
     if not write and file and not _is_file(file):
         raise SourceError(f"sql:{name}: there is no such file; {_HINT}")
     try:
@@ -140,12 +140,12 @@ def _transaction(url: URL, *, write: bool = False) -> Iterator[Connection]:
     except ModuleNotFoundError as error:
         raise SourceError(f"sql:{name}: {error}") from None
     try:
-        with writing(engine) if write else engine.begin() as connection:
+        with write_transaction(engine) if write else engine.begin() as connection:
             if write and url.get_backend_name() == "postgresql":
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _IMPORT_LOCK})
             yield connection
     except sa.exc.SQLAlchemyError as error:
-        reason = reason_of(error, url)
+        reason = driver_message(error, url)
         hint = f"; {_HINT}" if _no_table(reason) else ""
         raise SourceError(f"sql:{name}: {reason}{hint}") from None
     finally:
