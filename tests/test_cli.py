@@ -166,12 +166,13 @@ class TestDoctor:
     def test_valid_prices_can_be_trained_on(self, run):
         code, output, _ = run("doctor", "csv:no/such/folder,bundled", "^IXIC")
         assert code == 0
-        assert "source    bundled\n" in output
-        assert "sessions  5,031 from 1999-01-04 to 2018-12-31\n" in output
-        assert "calendar  NYSE (a known index)\n" in output
-        assert "warning   zero_volume: 2015-05-12, 2018-01-09; 2 of 5,031 rows\n" in output
+        lines = [" ".join(line.split()) for line in output.splitlines()]
+        assert "source bundled" in lines
+        assert "sessions 5,031 from 1999-01-04 to 2018-12-31" in lines
+        assert "calendar NYSE (a known index)" in lines
+        assert "warning zero_volume 2015-05-12, 2018-01-09; 2 of 5,031 rows" in lines
         assert "536 needed (warm-up 252, lookback 60, horizon 30, split 70% / 15% / rest, purged by 30)" in output
-        assert "warning   earlier_sources: csv:no/such/folder: expected a file or a folder" in output
+        assert any(line.startswith("warning earlier_sources csv:no/such/folder: expected a file") for line in lines)
         assert output.endswith("^IXIC: passed, 3 of 22 checks with findings\n")
 
     def test_every_warning_and_error_says_what_to_do(self, run):
@@ -193,8 +194,9 @@ class TestDoctor:
         prices.to_csv(tmp_path / "x.csv")
         code, output, _ = run("doctor", f"csv:{tmp_path / 'x.csv'}", "^GSPC")
         assert code == 1
-        assert "failed    missing_values" in output
-        assert "failed    training_possible" in output
+        assert {"failed missing_values", "failed training_possible"} <= {
+            " ".join(line.split()[:2]) for line in output.splitlines()
+        }
 
 
 def test_no_command_of_sources_loads_tensorflow_or_mlflow(tmp_path):
