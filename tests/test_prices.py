@@ -40,7 +40,7 @@ FAULTS = {
     ),
     "a column twice": (
         lambda p: pd.concat([p, p[["close"]]], axis=1),
-        "expected each column once; close is there more than once",
+        "expected each column once; close is repeated; drop one of them",
     ),
     "no dates": (lambda p: p.reset_index(drop=True), "expected a DatetimeIndex of sessions; got RangeIndex"),
     "a time zone": (
@@ -53,7 +53,7 @@ FAULTS = {
     ),
     "a date twice": (
         lambda p: p.iloc[[0, 1, 1, 2]],
-        "expected each session once; 2015-01-02 is there more than once",
+        "expected each session once; 2015-01-02 is repeated",
     ),
     "newest first": (
         lambda p: p.iloc[[0, 2, 1, 3]],
@@ -61,7 +61,7 @@ FAULTS = {
     ),
     "a time of day": (
         lambda p: with_index(p, p.index + pd.Timedelta(hours=16)),
-        "expected dates at midnight, one a session; got 2015-01-01 16:00:00",
+        "expected dates at midnight, one per session; got 2015-01-01 16:00:00",
     ),
     "whole numbers": (lambda p: p.astype({"volume": "int64"}), "expected float64 in column 'volume'; got int64"),
     "single precision": (lambda p: p.astype({"close": "float32"}), "expected float64 in column 'close'; got float32"),

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecastlib.data.prices import COLUMNS, require_prices
-from forecastlib.data.quality import check_quality, repair
-from forecastlib.data.quality.repair import SAFE_STEPS
+from forecastlib.data.quality import check_quality
+from forecastlib.data.repair import SAFE_STEPS, repair
 from forecastlib.data.sources import open_source
 from forecastlib.errors import ConfigError, DataQualityError
 
@@ -141,7 +141,7 @@ def test_what_cannot_be_repaired_is_an_error_that_says_so(clean):
         repair(clean.drop(columns="volume"))
     with pytest.raises(DataQualityError, match="time zone UTC"):
         repair(clean.tz_localize("UTC"))
-    with pytest.raises(DataQualityError, match=r"column 'close' is .*, not of numbers"):
+    with pytest.raises(DataQualityError, match=r"column 'close' is .*, not numeric"):
         repair(clean.astype({"close": str}))
     with pytest.raises(DataQualityError, match="increasing, unique dates"):
         repair(clean.iloc[::-1], steps=("splits",))

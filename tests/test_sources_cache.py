@@ -1,7 +1,6 @@
-"""What was fetched is kept for a day, shared by processes, and never trusted when damaged."""
+"""Fetched prices are cached for a day, shared by processes, and never trusted when damaged."""
 
 import datetime as dt
-import json
 import os
 import stat
 import subprocess
@@ -11,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from forecastlib.data.cache import CachedSource, cache_folder
 from forecastlib.data.sources import open_source
-from forecastlib.data.sources.cache import CachedSource, cache_folder
 from forecastlib.errors import SourceError
 
 NOON = dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC)
@@ -186,12 +185,12 @@ def test_a_folder_that_cannot_be_written_costs_the_cache_only(inner, tmp_path, c
     (tmp_path / "file").write_text("in the way")
     source = cached(inner, tmp_path / "file" / "folder")
     assert len(source.fetch("^GSPC")) == 5031
-    assert "could not be kept" in caplog.text
+    assert "could not be cached" in caplog.text
 
 
 def test_no_file_is_left_aside(inner, tmp_path):
     cached(inner, tmp_path).fetch("^GSPC")
-    assert [path.suffix for path in tmp_path.iterdir()] == [".parquet"]
+    assert [path.suffix for path in tmp_path.iterdir()] == [".prices"]
     assert not any(path.name.startswith(".") for path in tmp_path.iterdir())
 
 
@@ -214,7 +213,7 @@ WORKERS = """
 import os, sys
 import pyarrow.parquet
 from forecastlib.data.sources import open_source
-from forecastlib.data.sources.cache import CachedSource
+from forecastlib.data.cache import CachedSource
 
 truth = open_source("bundled").fetch("^GSPC", "2018-01-01")
 waiting, begin = os.pipe()
@@ -275,7 +274,7 @@ def test_a_new_version_of_a_source_is_fetched_at_once(inner, tmp_path):
 
 
 def test_what_is_imported_into_sqlite_is_seen_at_once(tmp_path):
-    from forecastlib.data.sources.sql import import_prices
+    from forecastlib.data.sql import import_prices
 
     url = f"sqlite:///{tmp_path / 'prices.db'}"
     source = open_source(f"sql:{url}", cache=tmp_path / "cache")
@@ -286,20 +285,3 @@ def test_what_is_imported_into_sqlite_is_seen_at_once(tmp_path):
     assert len(list((tmp_path / "cache").iterdir())) == 1
     import_prices(prices * 2, url)
     assert source.fetch("^GSPC").equals(prices * 2)
-
-
-def test_notes_are_json_that_anyone_can_read(inner, tmp_path):
-    import pyarrow.parquet as pq
-
-    cached(inner, tmp_path, {"adjust": "auto"}).fetch("^GSPC", "2018-01-02")
-    (path,) = tmp_path.iterdir()
-    note = json.loads(pq.read_schema(path).metadata[b"forecastlib"])
-    assert json.loads(note["key"]) == {
-        "format": 1,
-        "source": "counting",
-        "options": {"adjust": "auto"},
-        "version": "",
-        "symbol": "^GSPC",
-        "start": "2018-01-02",
-        "end": None,
-    }

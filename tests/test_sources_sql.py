@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from forecastlib.data.sources import open_source
-from forecastlib.data.sources.sql import SqlSource, import_prices
+from forecastlib.data.sql import SqlSource, import_prices
 from forecastlib.database import masked, parse_url
 from forecastlib.errors import ConfigError, DataQualityError, SourceError
 
@@ -145,7 +145,7 @@ INTERRUPTED = """
 import sys
 import sqlalchemy as sa
 from forecastlib.data.sources import open_source
-from forecastlib.data.sources.sql import import_prices
+from forecastlib.data.sql import import_prices
 
 batches = 0
 
@@ -201,7 +201,7 @@ AT_ONCE = """
 import os, sys
 from forecastlib.database import parse_url
 from forecastlib.data.sources import open_source
-from forecastlib.data.sources.sql import import_prices
+from forecastlib.data.sql import import_prices
 
 prices = open_source("bundled").fetch("^GSPC", "2013-01-01")
 parse_url(sys.argv[1])  # loads SQLAlchemy

@@ -18,7 +18,7 @@ import yfinance as yf
 
 from forecastlib.data.prices import require_prices
 from forecastlib.data.sources import open_source
-from forecastlib.data.sources.yahoo import YahooSource
+from forecastlib.data.yahoo import YahooSource
 from forecastlib.errors import ConfigError, SourceError
 
 # yfinance 1.7 itself uses what pandas 4 will remove; nothing of ours can change that.
@@ -183,9 +183,9 @@ def test_prices_are_scaled_by_the_adjusted_close_unless_told_otherwise(yahoo):
 def test_scaling_agrees_with_yfinance_itself(yahoo, tmp_path):
     yahoo.answers = lambda path, query: (200, chart(adjust=0.37))
     ours = YahooSource("close", base_url=yahoo.url, now=lambda: AFTER).fetch("TEST")
-    from forecastlib.data.sources.yahoo_session import BoundedSession
+    from forecastlib.data.yahoo import bounded_session
 
-    with BoundedSession(10, yahoo.url) as session:
+    with bounded_session(10, yahoo.url) as session:
         theirs = yf.Ticker("TEST", session=session).history(period="max", auto_adjust=True)
     for column in ("Open", "High", "Low", "Close"):
         np.testing.assert_allclose(ours[column.lower()], theirs[column], rtol=1e-15)

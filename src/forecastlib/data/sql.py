@@ -12,19 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from forecastlib.data.prices import COLUMNS, require_prices
-from forecastlib.data.sources.base import Day, served
-from forecastlib.data.sources.dates import parse_dates
-from forecastlib.data.sources.table import Column
+from forecastlib.data.cells import Column, parse_dates
+from forecastlib.data.prices import COLUMNS, Day, require_prices, serve_prices
 from forecastlib.database import driver_message, masked, open_engine, parse_url, sqlite_file, write_transaction
 from forecastlib.errors import SourceError
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Table
 
-_WRITE_IT = "write it with `forecastlib import SOURCE --into sql:URL`"
-_ROWS_AT_ONCE = 1_000
-_LOCK = 0x666F7265  # any constant of our own: imports into one PostgreSQL database go one after the other
+ROWS_PER_STATEMENT = 1_000
+
+_HINT = "write it with `forecastlib import SOURCE --into sql:URL`"
+_IMPORT_LOCK = 0x666F7265  # an arbitrary constant of this project: PostgreSQL runs imports one after the other
 
 
 class SqlSource:
@@ -44,12 +43,12 @@ class SqlSource:
         """Return the rows of one symbol; see :meth:`Source.fetch`."""
         import sqlalchemy as sa
 
-        # Columns are named, not reflected: a table of another origin may hold dates as text or as time stamps.
-        wanted: list[sa.ColumnClause[Any]] = [sa.column(name) for name in ("date", *COLUMNS)]
-        query = sa.select(*wanted).select_from(sa.table("prices")).where(sa.column("symbol") == symbol)
-        with connected(self._url) as connection:
+        # Columns are named, not reflected: a table that others wrote may hold dates as text or as time stamps.
+        columns: list[sa.ColumnClause[Any]] = [sa.column(name) for name in ("date", *COLUMNS)]
+        query = sa.select(*columns).select_from(sa.table("prices")).where(sa.column("symbol") == symbol)
+        with _transaction(self._url) as connection:
             rows = connection.execute(query).all()
-            known = [] if rows else _symbols(connection, most=10)
+            known = [] if rows else _symbols(connection, limit=10)
         if not rows:
             raise SourceError(f"{self.name} has no rows of {symbol!r}; it has {', '.join(known) or 'no rows at all'}")
         dates, *values = zip(*rows, strict=True)
@@ -63,32 +62,32 @@ class SqlSource:
             raise SourceError(f"{self.name}: the prices of {symbol} are not all numbers: {error}") from None
         except SourceError as error:
             raise SourceError(f"{self.name}, symbol {symbol}: {error}") from None
-        return served(frame, symbol, self.name, start=start, end=end)
+        return serve_prices(frame, symbol, self.name, start=start, end=end)
 
     def version(self) -> str:
-        """Tell one state of an SQLite file from another; a server's state is not known, and the answer is empty."""
+        """Return a text that changes with an SQLite file; empty for a server, whose state is not known."""
         if self._url.get_backend_name() != "sqlite" or not self._url.database:
             return ""
-        files = [Path(self._url.database + suffix) for suffix in ("", "-wal")]
-        states = [file.stat() for file in files if _exists(str(file))]
+        files = [self._url.database + suffix for suffix in ("", "-wal")]
+        states = [Path(file).stat() for file in files if _is_file(file)]
         return ",".join(f"{state.st_mtime_ns}:{state.st_size}" for state in states)
 
     def symbols(self) -> list[str]:
         """List the symbols that have rows."""
-        with connected(self._url) as connection:
+        with _transaction(self._url) as connection:
             return _symbols(connection)
 
 
 def import_prices(prices: pd.DataFrame | Iterable[pd.DataFrame], url: str) -> int:
-    """Write prices into the table ``prices`` of a database, which is made if it is not there.
+    """Write prices into the table ``prices`` of a database, which is created if it does not exist.
 
-    A session that is there already gets the new values, so an import can be repeated. All of it is one transaction:
-    whatever ends it early, even the end of the process, leaves the table as it was.
+    A session that exists already gets the new values, so an import can be repeated. An import is one transaction:
+    whatever ends it early, even a killed process, leaves the table as it was.
 
     Parameters
     ----------
     prices
-        Prices of one symbol, or several such frames; ``attrs["symbol"]`` says of which symbol each is. Missing values
+        Prices of one symbol, or several such frames; ``attrs["symbol"]`` of each names its symbol. Missing values
         become NULL.
     url
         SQLAlchemy's URL of the database.
@@ -109,22 +108,22 @@ def import_prices(prices: pd.DataFrame | Iterable[pd.DataFrame], url: str) -> in
     for frame in frames:
         require_prices(frame, complete=False)
         if not frame.attrs.get("symbol"):
-            raise SourceError("expected attrs['symbol'] to say of which symbol prices are; set it")
+            raise SourceError("expected attrs['symbol'] to name the symbol of the prices; set it")
     rows = (row for frame in frames for row in _rows(frame))
     written = 0
-    with connected(parse_url(url), write=True) as connection:
+    with _transaction(parse_url(url), write=True) as connection:
         table = _table()
         table.create(connection, checkfirst=True)
         statement = _upsert(connection, table)
-        while batch := list(islice(rows, _ROWS_AT_ONCE)):
+        while batch := list(islice(rows, ROWS_PER_STATEMENT)):
             connection.execute(statement, batch)
             written += len(batch)
     return written
 
 
 @contextmanager
-def connected(url: URL, *, write: bool = False) -> Iterator[Connection]:
-    """Open a connection with one transaction around its use, wording what the driver raises without secrets.
+def _transaction(url: URL, *, write: bool = False) -> Iterator[Connection]:
+    """Open a connection with one transaction around its use; errors of the driver are reported without secrets.
 
     Raises
     ------
@@ -134,8 +133,8 @@ def connected(url: URL, *, write: bool = False) -> Iterator[Connection]:
     import sqlalchemy as sa
 
     name, file = masked(url), sqlite_file(url)
-    if not write and file and not _exists(file):
-        raise SourceError(f"sql:{name}: there is no such file; {_WRITE_IT}")
+    if not write and file and not _is_file(file):
+        raise SourceError(f"sql:{name}: there is no such file; {_HINT}")
     try:
         engine = open_engine(url)
     except ModuleNotFoundError as error:
@@ -143,17 +142,17 @@ def connected(url: URL, *, write: bool = False) -> Iterator[Connection]:
     try:
         with write_transaction(engine) if write else engine.begin() as connection:
             if write and url.get_backend_name() == "postgresql":
-                connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _IMPORT_LOCK})
             yield connection
     except sa.exc.SQLAlchemyError as error:
         reason = driver_message(error, url)
-        hint = f"; {_WRITE_IT}" if _no_table(reason) else ""
+        hint = f"; {_HINT}" if _no_table(reason) else ""
         raise SourceError(f"sql:{name}: {reason}{hint}") from None
     finally:
         engine.dispose()
 
 
-def _exists(file: str) -> bool:
+def _is_file(file: str) -> bool:
     try:
         return Path(file).is_file()
     except (OSError, ValueError):
@@ -194,14 +193,14 @@ def _rows(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
         yield {"symbol": symbol, "date": date, **dict(zip(COLUMNS, row, strict=True))}
 
 
-def _symbols(connection: Connection, most: int | None = None) -> list[str]:
+def _symbols(connection: Connection, limit: int | None = None) -> list[str]:
     import sqlalchemy as sa
 
     symbol: sa.ColumnClause[Any] = sa.column("symbol")
-    query = sa.select(symbol).distinct().select_from(sa.table("prices")).order_by(symbol).limit(most)
+    query = sa.select(symbol).distinct().select_from(sa.table("prices")).order_by(symbol).limit(limit)
     return [str(name) for name in connection.execute(query).scalars()]
 
 
 def _text(date: object) -> str:
-    """Write what a driver returns for a date: text, a date, or a time stamp."""
+    """Return as text what a driver returns for a date: text, a date, or a time stamp."""
     return date.isoformat() if isinstance(date, dt.date) else str(date)

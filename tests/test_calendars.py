@@ -209,7 +209,7 @@ def test_a_calendar_is_not_asked_beyond_what_it_knows():
         lambda: next_sessions("NYSE", "2050-12-20", 30),
         lambda: next_sessions("BSE", known_range("BSE")[1], 1),
     ):
-        with pytest.raises(ConfigError, match=r"knows the holidays.*calendar='inferred'"):
+        with pytest.raises(ConfigError, match=r"the holidays of calendar .* are known.*calendar='inferred'"):
             ask()
 
 
@@ -239,9 +239,9 @@ def test_a_schedule_is_computed_once_and_cannot_be_changed_by_a_caller():
 def test_importing_sessions_is_light_and_every_usual_calendar_loads_without_a_warning():
     code = (
         "import sys; from forecastlib.data import calendars; assert 'pandas_market_calendars' not in sys.modules\n"
-        "from forecastlib.data.calendars.calendars import _BY_SUFFIX, _BY_SYMBOL\n"
-        "for name in {*_BY_SYMBOL.values(), *_BY_SUFFIX.values(), '24/7'}:\n"
-        "    first, last = sessions.known_range(name); assert first.year <= 1991 and last.year >= 2035, name\n"
+        "from forecastlib.data.calendars import CALENDAR_BY_SUFFIX, CALENDAR_BY_SYMBOL\n"
+        "for name in {*CALENDAR_BY_SYMBOL.values(), *CALENDAR_BY_SUFFIX.values(), '24/7'}:\n"
+        "    first, last = calendars.known_range(name); assert first.year <= 1991 and last.year >= 2035, name\n"
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

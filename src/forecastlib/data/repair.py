@@ -1,4 +1,4 @@
-"""Repairs of prices: explicit, conservative, each one listed; nothing is invented."""
+"""Repairs of prices: explicit, conservative, and each one listed; nothing is invented."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import pandas as pd
 
+from forecastlib.checks import NO_DATES
 from forecastlib.config import unknown_name
 from forecastlib.data.prices import COLUMNS, PRICE_COLUMNS
-from forecastlib.data.quality.series_checks import split_ratios
-from forecastlib.data.quality.subject import NO_DATES, Bars, Mask, column_faults, index_faults
+from forecastlib.data.quality_checks import Bars, Mask, column_faults, index_faults
 from forecastlib.errors import ConfigError, DataQualityError
 
 Step = Literal["types", "order", "duplicates", "empty_rows", "range", "splits"]
 
 SAFE_STEPS: tuple[Step, ...] = ("types", "order", "duplicates", "empty_rows", "range")
-"""What :func:`repair` does unless told otherwise: all but the adjustment for splits, which is a judgement."""
+"""What :func:`repair` does by default: everything but the adjustment for splits, which is a judgement."""
 
-RANGE_LIMIT = 0.05
-"""A high or low is moved by 5 % at most: what lies farther off is another field's fault, and stays to be reported."""
+MAX_RANGE_MOVE = 0.05
+"""A high or low is moved by 5 % at most: beyond that another value is wrong, and is left to be reported."""
 
 
 class Repair(NamedTuple):
-    """Repaired prices, and one row for every change: ``date column before after why``.
+    """Repaired prices, and one row per change: ``date column before after why``.
 
     The column is ``row`` for a row that was dropped (``before``: how many values it had), ``position`` for one that was
     moved (counted from 0), and a column of prices for a value that was changed.
@@ -42,11 +42,11 @@ def repair(prices: pd.DataFrame, *, steps: tuple[Step, ...] = SAFE_STEPS) -> Rep
     prices
         A frame with the columns of prices and a DatetimeIndex; it is not changed.
     steps
-        What may be done; whatever their order here, they are done in this one:
+        What may be done; the steps are always done in this order:
 
         - ``types``: numbers of another type become float64 (text is not parsed);
         - ``order``: rows are sorted from oldest to newest;
-        - ``duplicates``: rows identical to an earlier one of the same date are dropped; those that differ stay;
+        - ``duplicates``: rows identical to an earlier one of the same date are dropped; different ones stay;
         - ``empty_rows``: rows without any price are dropped;
         - ``range``: high and low are moved, by 5 % at most, to include open and close, swapped ones included;
         - ``splits`` (not by default): prices before a split-like jump are divided by its ratio, volumes multiplied,
@@ -80,13 +80,13 @@ def repair(prices: pd.DataFrame, *, steps: tuple[Step, ...] = SAFE_STEPS) -> Rep
             raise ConfigError(unknown_name("step of repair", str(step), _STEPS))
     faults = [f"{column} is missing or repeated" for column in column_faults(prices)] + index_faults(prices.index)
     faults = faults or [
-        f"column {column!r} is {prices[column].dtype}, not of numbers"
+        f"column {column!r} is {prices[column].dtype}, not numeric"
         for column in COLUMNS
         if not pd.api.types.is_any_real_numeric_dtype(prices[column].dtype)
     ]
     if faults:
         raise DataQualityError(
-            f"expected columns of numbers on days to repair; got: {'; '.join(faults)}; read files with "
+            f"expected numeric columns on dates; got: {'; '.join(faults)}; read files with "
             "open_source('csv:...'), which parses them"
         )
     repaired, changes = prices.copy(), []
@@ -151,23 +151,23 @@ def _range(prices: pd.DataFrame) -> Changed:
     bars = prices[list(PRICE_COLUMNS)].to_numpy(np.float64, na_value=np.nan)
     high, low = bars.max(axis=1), bars.min(axis=1)  # NaN, and so left alone, where any price is missing
     with np.errstate(invalid="ignore", divide="ignore"):
-        near = (low > 0) & (high <= bars[:, 1] * (1 + RANGE_LIMIT)) & (low >= bars[:, 2] * (1 - RANGE_LIMIT))
-    mended, records = prices.copy(), []
+        near = (low > 0) & (high <= bars[:, 1] * (1 + MAX_RANGE_MOVE)) & (low >= bars[:, 2] * (1 - MAX_RANGE_MOVE))
+    repaired, records = prices.copy(), []
     for column, before, after in (("high", bars[:, 1], high), ("low", bars[:, 2], low)):
         wrong = near & (before != after)
         why = "moved to include open and close"
         records.append(_changes(_days(prices)[wrong], column, before[wrong], after[wrong], why))
-        mended[column] = np.where(wrong, after, before)
-    return mended, pd.concat(records)
+        repaired[column] = np.where(wrong, after, before)
+    return repaired, pd.concat(records)
 
 
 def _splits(prices: pd.DataFrame) -> Changed:
     bars = Bars.of(prices)
     if bars is None or len(bars) != len(prices) or not prices.index.is_monotonic_increasing:
         raise DataQualityError(
-            "expected increasing, unique dates to adjust for splits; take the steps order and duplicates too"
+            "expected increasing, unique dates to adjust for splits; add the steps order and duplicates"
         )
-    ratios = split_ratios(bars)
+    ratios = bars.split_ratios
     days = bars.dates[ratios > 0]
     # Each row is divided by the ratios of all splits after it, the latest prices staying as they are.
     later = np.where(ratios > 0, ratios, 1.0)[:0:-1]
