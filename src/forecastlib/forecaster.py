@@ -29,6 +29,8 @@ from forecastlib.samples.variance import SESSIONS_NEEDED
 from forecastlib.samples.windows import Windows
 
 Floats = npt.NDArray[np.float64]
+_NOT_FITTED = "this forecaster is not fitted yet; call fit(prices), or Forecaster.load(path)"
+
 Origins = str | dt.date | np.datetime64 | pd.DatetimeIndex | Sequence[str] | Sequence[dt.date]
 
 
@@ -91,7 +93,7 @@ class Forecaster:
             If nothing was fitted or loaded.
         """
         if self._model is None:
-            raise NotFittedError("this forecaster is not fitted yet; call fit(prices), or Forecaster.load(path)")
+            raise NotFittedError(_NOT_FITTED)
         return self._model
 
     @property
@@ -316,6 +318,8 @@ class Forecaster:
 
     def _origins(self, prices: pd.DataFrame, as_of: Origins | None) -> Windows:
         """Return the scaled samples of the origins, which look at no more sessions than they need."""
+        if self._model is None:
+            raise NotFittedError(_NOT_FITTED)
         positions = _positions(prices.index, as_of)
         oldest, newest = int(positions.min()), int(positions.max())
         if oldest + 1 < self._min_sessions:

@@ -1,4 +1,4 @@
-"""What settled forecasts were worth."""
+"""Scores of settled forecasts."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def scorecard(rows: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     rows
-        Of :meth:`~forecastlib.ledger.Ledger.history`.
+        As returned by :meth:`~forecastlib.ledger.Ledger.history`.
 
     Returns
     -------
     DataFrame
-        One row a group, the columns :data:`SCORES`; NaN where nothing is settled yet, or a model gave no ranges.
+        One row per group, columns :data:`SCORES`; NaN where nothing is settled yet or the model gave no intervals.
     """
     groups = list(rows.groupby(BY))
     index = pd.MultiIndex.from_tuples([key for key, _ in groups], names=BY)
@@ -52,14 +52,14 @@ def scorecard(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def over_time(settled: pd.DataFrame, window: int = 20) -> pd.DataFrame:
-    """Score settled forecasts over the last so many of each horizon, at every origin.
+    """Score settled forecasts in a rolling window, per horizon and origin.
 
     Parameters
     ----------
     settled
         Settled rows of one symbol, of any number of versions.
     window
-        Forecasts that each score is taken over.
+        Number of consecutive forecasts of a horizon in each score.
 
     Returns
     -------
@@ -69,16 +69,17 @@ def over_time(settled: pd.DataFrame, window: int = 20) -> pd.DataFrame:
     """
     rows = settled.sort_values(["horizon", "origin"], ignore_index=True)
     actual = rows["actual_price"]
+    inside = {
+        coverage: actual.between(rows[f"lower_{coverage}"], rows[f"upper_{coverage}"]).astype(np.float64)
+        for coverage in COVERAGES
+    }
     scored = pd.DataFrame(
         {
             "hit_rate": came_true(rows).astype(np.float64),
             "confidence": rows["confidence"],
             "error": (rows["predicted_price"] - actual).abs() / rows["last_close"],
             "walk": (rows["last_close"] - actual).abs() / rows["last_close"],
-            **{
-                f"coverage_{one}": actual.between(rows[f"lower_{one}"], rows[f"upper_{one}"]).astype(np.float64)
-                for one in COVERAGES
-            },
+            **{f"coverage_{coverage}": values for coverage, values in inside.items()},
         }
     ).set_index(pd.MultiIndex.from_frame(rows[["horizon", "origin"]]))
     means = scored.groupby("horizon", group_keys=False).rolling(window).mean().dropna()
@@ -88,65 +89,66 @@ def over_time(settled: pd.DataFrame, window: int = 20) -> pd.DataFrame:
 
 
 def came_true(rows: pd.DataFrame) -> npt.NDArray[np.bool_]:
-    """Return whether the calls of settled rows came true: the event whose probability ``confidence`` states.
+    """Return whether the calls of settled rows were correct: the event whose probability ``confidence`` states.
 
-    "up" came true if the price ended above the origin's close, "down" if below, "neutral" if within the threshold that
-    the call was made with; where that was not recorded, the default of :class:`~forecastlib.config.ModelConfig`.
+    "up" is correct if the price ended above the origin's close, "down" if below, "neutral" if within the threshold of
+    the call. Where the threshold was not recorded, the default of :class:`~forecastlib.config.ModelConfig` applies.
     """
     threshold = rows["direction_threshold"].fillna(ModelConfig().direction_threshold).to_numpy()
     change = (rows["actual_price"] / rows["last_close"] - 1.0).to_numpy()
     hits = np.zeros(len(rows), dtype=np.bool_)
-    for one in np.unique(threshold):
-        at = threshold == one
-        hits[at] = call_came_true(rows["direction"].to_numpy()[at, None], change[at, None], float(one))[:, 0]
+    for value in np.unique(threshold):
+        at = threshold == value
+        hits[at] = call_came_true(rows["direction"].to_numpy()[at, None], change[at, None], float(value))[:, 0]
     return hits
 
 
 def _score(group: pd.DataFrame) -> dict[str, float]:
     settled = group[group["settled_at"].notna()]
-    found: dict[str, float] = {"n": len(settled), "pending": len(group) - len(settled)}
+    scores: dict[str, float] = {"n": len(settled), "pending": len(group) - len(settled)}
     if settled.empty:
-        return found
+        return scores
     actual, predicted, last = (settled[name].to_numpy() for name in ("actual_price", "predicted_price", "last_close"))
     hits = came_true(settled)
-    found["mae"] = metrics.mae(actual, predicted)
-    found["mae_random_walk"] = metrics.mae(actual, last)
-    moved = found["mae_random_walk"] > 0
-    found["skill"] = 1.0 - found["mae"] / found["mae_random_walk"] if moved else math.nan
-    found["mape"] = metrics.mape(actual, predicted)
-    found["hit_rate"] = hits.mean()
+    scores["mae"] = metrics.mae(actual, predicted)
+    scores["mae_random_walk"] = metrics.mae(actual, last)
+    prices_moved = scores["mae_random_walk"] > 0
+    scores["skill"] = 1.0 - scores["mae"] / scores["mae_random_walk"] if prices_moved else math.nan
+    scores["mape"] = metrics.mape(actual, predicted)
+    scores["hit_rate"] = hits.mean()
     if settled["confidence"].notna().all():
-        found["confidence"] = settled["confidence"].mean()
-        found["calibration_error"] = metrics.expected_calibration_error(settled["confidence"], hits)
+        scores["confidence"] = settled["confidence"].mean()
+        scores["calibration_error"] = metrics.expected_calibration_error(settled["confidence"], hits)
     for coverage in COVERAGES:
         lower, upper = settled[f"lower_{coverage}"], settled[f"upper_{coverage}"]
         if lower.notna().all() and upper.notna().all():
-            found[f"coverage_{coverage}"] = metrics.coverage(actual, lower, upper)
-    return found
+            scores[f"coverage_{coverage}"] = metrics.coverage(actual, lower, upper)
+    return scores
 
 
 def widening(settled: pd.DataFrame, coverage: int) -> float:
-    """Return the factor by which the next range should be wider than calibrated, from how those before have fared.
+    """Return the factor by which to widen the next interval, given the outcomes of the earlier ones.
 
     Parameters
     ----------
     settled
-        Settled rows of one symbol and horizon, of any number of versions: of each origin the newest counts.
+        Settled rows of one symbol and horizon, of any number of versions. The most recent forecast of each origin is
+        used.
     coverage
-        Of the range, in per cent.
+        Nominal coverage of the interval in per cent.
 
     Returns
     -------
     float
-        For the half-width in log returns, about the middle of the range; 1 if nothing is settled.
+        Factor of the half-width in log returns, around the middle of the interval; 1 if nothing is settled.
 
     Notes
     -----
-    :func:`~forecastlib.models.uncertainty.adaptive_widening` counts in origins. Here they come in the rhythm in which
-    forecasts were made: the horizon is as many of them as lie, at the median, between an origin and its target date.
+    :func:`~forecastlib.models.uncertainty.adaptive_widening` counts the horizon in origins, but forecasts need not have
+    been made every session. The horizon is therefore the median number of origins from an origin to its target date.
     """
-    ranged = settled[settled[f"lower_{coverage}"].notna() & settled[f"upper_{coverage}"].notna()]
-    rows = ranged.sort_values(["origin", "recorded_at"]).drop_duplicates("origin", keep="last")
+    with_interval = settled[settled[f"lower_{coverage}"].notna() & settled[f"upper_{coverage}"].notna()]
+    rows = with_interval.sort_values(["origin", "recorded_at"]).drop_duplicates("origin", keep="last")
     if rows.empty:
         return 1.0
     actual, lower, upper = (
@@ -154,9 +156,9 @@ def widening(settled: pd.DataFrame, coverage: int) -> float:
     )
     scores = np.abs(actual - (lower + upper) / 2.0) / ((upper - lower) / 2.0)
     origins = rows["origin"].to_numpy()
-    followed = np.searchsorted(origins, rows["target_date"].to_numpy()) - np.arange(len(rows))
-    known_later = origins[-1] >= rows["target_date"].to_numpy()
-    step = max(1, int(np.median(followed[known_later]))) if known_later.any() else 1
-    # The newest entries are not looked at, so that the last factor has taken in all that is settled.
+    origins_to_target = np.searchsorted(origins, rows["target_date"].to_numpy()) - np.arange(len(rows))
+    target_reached = origins[-1] >= rows["target_date"].to_numpy()
+    step = max(1, int(np.median(origins_to_target[target_reached]))) if target_reached.any() else 1
+    # The last ``step`` entries are ignored by the function: pad them, so that its last factor uses every outcome.
     padded = np.append(scores, np.full(step, np.nan))
     return float(adaptive_widening(padded, coverage / 100.0, step)[-1])

@@ -25,8 +25,7 @@ from forecastlib.evaluation.walkforward.result import BacktestResult
 from forecastlib.evaluation.walkforward.runs import DIGEST_TAG, TaskRuns, log_result
 from forecastlib.evaluation.walkforward.tasks import AS_TRAINED, LSTM, MC_DROPOUT, Folds, Task, key, tasks_of
 from forecastlib.forecasts import COLUMNS
-from forecastlib.locks import alone
-from forecastlib.paths import project_root, slug
+from forecastlib.paths import file_lock, project_root, slug
 from forecastlib.samples.splits import Split
 from forecastlib.samples.windows import Windows
 from forecastlib.tracking import runs
@@ -143,7 +142,7 @@ def _only_one(lock: Path) -> Iterator[None]:
     """Refuse to work on a backtest that another process is at."""
     with contextlib.ExitStack() as held:
         try:
-            held.enter_context(alone(lock, patience=1.0))
+            held.enter_context(file_lock(lock, timeout=1.0))
         except TimeoutError as error:
             raise ForecastError(
                 "another process is at this very backtest; wait until it has finished, then call again: what it has "

@@ -118,7 +118,7 @@ def compute(
     Parameters
     ----------
     tasks
-        The baselines alone, or networks, which are trained together; see :func:`together`.
+        The baselines alone, or networks, which are trained one after the other; see :func:`together`.
     prices
         Prices of one symbol.
     windows, split
@@ -131,7 +131,7 @@ def compute(
     tuple of Task and DataFrame
         A forecast frame with the columns ``crps`` and, for networks, :data:`QUANTILES`: with ranges renewed each month
         as ``lstm_SEED``, with those of the end of training as ``lstm_as_trained_SEED``. Its ``attrs`` have the
-        ``seconds`` it took (of training together, its share) and, for networks, the ``history`` of losses and the
+        ``seconds`` it took (of training, its share) and, for networks, the ``history`` of losses and the
         ``network_weight`` that the validation set supported, see :class:`forecastlib.models.uncertainty.Calibration`.
     """
     start = time.perf_counter()
@@ -142,7 +142,7 @@ def compute(
         frame.attrs = {"history": {}, "network_weight": None, "seconds": time.perf_counter() - start}
         yield task, frame
         return
-    forecasters = Forecaster.fit_seeds(prices, config, seeds, split=split, progress=False)
+    forecasters = [Forecaster(config.replace(seed=seed)).fit(prices, split=split, progress=False) for seed in seeds]
     share = (time.perf_counter() - start) / len(tasks)
     test = windows.take(split.test)
     for task, forecaster in zip(tasks, forecasters, strict=True):
@@ -208,7 +208,7 @@ def key(task: Task, prices: pd.DataFrame, windows: Windows, split: Split, config
 
 
 WITHOUT_INFLUENCE = (
-    *(f"{package}/" for package in ("bench", "cli", "ledger", "leakage", "plots", "registry", "serving")),
+    *(f"{package}/" for package in ("cli", "ledger", "leakage", "plots", "registry", "serving")),
     *(f"{name}.py" for name in ("doctor", "progress", "report", "runner", "served_model")),
     *(f"{name}.py" for name in ("showcase", "sweep", "tracking")),
     *(f"walkforward/{name}.py" for name in ("backtesting", "pooling", "processes", "result", "runs", "scoring")),

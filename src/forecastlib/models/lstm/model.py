@@ -105,7 +105,7 @@ class LSTM(PointModel):
         drawn = self._require_fitted().sample(scaled, samples.rows, count)
         targets = scaler.unscaled_targets(drawn.reshape(-1, drawn.shape[2]))
         repeated = samples.take(np.repeat(np.arange(len(samples)), count))
-        return repeated.prices(targets).reshape(drawn.shape)
+        return repeated.to_prices(targets).reshape(drawn.shape)
 
     @property
     def components(self) -> Mapping[str, Model]:
