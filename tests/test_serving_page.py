@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import browser
@@ -12,8 +13,8 @@ import tiny
 import uvicorn
 
 from forecastlib.plots import INK, RED, SKY
+from forecastlib.serving.jobs import Job
 from forecastlib.serving.keys import KeyFile
-from forecastlib.serving.store import Job, new_id, now
 
 pytestmark = [
     pytest.mark.slow,
@@ -40,10 +41,10 @@ def listening(app):
 
 @pytest.fixture(scope="module")
 def address(served):
-    store = served.app.state.service.store
+    jobs = served.app.state.service.jobs
     for symbol, status, error in (("^IXIC", "started", None), ("^GSPC", "failed", "<b>no</b> prices")):
         request = {"training_days": 500, "sessions": 500, "start": "2017-01-03", "force_retrain": True}
-        store.add(Job(new_id(), status, symbol, request, "ann", now(), error=error))
+        jobs.add(replace(Job.create(symbol, request, "ann"), status=status, error=error))
     with listening(served.app) as found:
         yield found
 

@@ -28,7 +28,6 @@ from forecastlib.forecaster import Forecaster
 from forecastlib.forecasts import forecast_frame
 from forecastlib.models.baselines import all_baselines
 from forecastlib.paths import slug
-from forecastlib.priority import keep_niceness
 from forecastlib.progress import report as report_progress
 from forecastlib.samples.dataset import Dataset, prepare
 from forecastlib.tracking import registry, runs
@@ -117,7 +116,6 @@ def train(
     """
     config = config or RunConfig()
     symbol = config.data.symbol
-    keep_niceness()  # a notebook's kernel has a session of its own
     runs.connect()  # first: it enters the project's folder, where relative paths of sources begin
     prices, report = fetch(config.data)
     champion = None if force_retrain else registry.find(symbol)
