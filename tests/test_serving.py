@@ -575,7 +575,7 @@ class TestAccess:
         assert served.get("/models", headers=headers).status_code == 200
 
     def test_listening_beyond_this_machine_needs_keys(self, served, tmp_path):
-        with pytest.raises(ConfigError, match=r"expected keys before listening at 0\.0\.0\.0"):
+        with pytest.raises(ConfigError, match=r"expected keys before listening on 0\.0\.0\.0"):
             serve(Settings(host="0.0.0.0", keys=None))
         with pytest.raises(ConfigError, match="expected a file of keys"):
             serve(Settings(keys=tmp_path / "nowhere.json"))
