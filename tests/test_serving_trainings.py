@@ -1,6 +1,6 @@
-"""The queue of trainings: real processes, with a small program in the place of the notebook run.
+"""The queue of trainings: real processes, with a small program instead of the notebook run.
 
-The notebook run itself is tested with the whole service, in test_serving_live.py.
+The notebook run itself is tested with the whole service in test_serving_live.py.
 """
 
 import os
@@ -10,16 +10,17 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
 from forecastlib import progress
-from forecastlib.serving.jobs import Jobs, Training
-from forecastlib.serving.logs import open_log
+from forecastlib.serving import trainings as module
+from forecastlib.serving.jobs import Job, JobTable
+from forecastlib.serving.middleware import open_log
 from forecastlib.serving.problems import Problem
 from forecastlib.serving.settings import Settings
-from forecastlib.serving.store import JobStore
-from forecastlib.serving.worker import Workplace, outcome, training_command, worker_environment
+from forecastlib.serving.trainings import JobFolder, TrainingQueue, outcome, training_command
 from forecastlib.tracking import runs
 
 RESULT = {
@@ -31,10 +32,13 @@ RESULT = {
     "metrics": {},
 }
 
-# It reports an epoch, then waits for a line in a pipe that says how to end: no time passes unless a test lets it.
+# It reports an epoch, then waits for a line in a named pipe that tells it how to end.
 PROGRAM = f"""
 import os, signal, sys
 from forecastlib import progress
+from forecastlib.serving import trainings as module
+from forecastlib.serving.jobs import Job, JobTable
+from forecastlib.serving.middleware import open_log
 progress.report("epoch", epoch=1, epochs=2, loss=1.0, val_loss=2.0)
 print("nice", os.nice(0), "threads", os.environ["TF_NUM_INTRAOP_THREADS"], flush=True)
 try:
@@ -51,28 +55,32 @@ elif end == "fail":
 
 
 class Bench:
-    """A service's jobs, the pipes by which a test ends their processes, and what the log says."""
+    """The queue of a service, the pipes by which a test ends its processes, and the log."""
 
     def __init__(self, folder, **settings):
         self.settings = Settings(shutdown_seconds=0.0, **settings)
         self.folder = folder
-        self.store = JobStore(self.settings.database, patience=0.5)
-        self.log = (folder / "service.log").open("a")
+        self.table = JobTable(self.settings.database, patience=0.5)
+        self.log = folder / "service.log"
+        self._stream = self.log.open("a")
         self.changes = 0
-        self._services = []
-        self.jobs = self.service()
+        self._queues = []
+        self.queue = self.new_service()
 
-    def service(self):
-        """Return the jobs of a service that is started anew."""
-        jobs = Jobs(self.settings, self.store, open_log(self.log), on_change=self._changed, command=self._command)
-        self._services.append(jobs)
-        return jobs
+    def new_service(self):
+        """Return the queue of a service that has just started."""
+        queue = TrainingQueue(
+            self.settings, self.table, open_log(self._stream), on_change=self._changed, command=self._command
+        )
+        self._queues.append(queue)
+        queue.start()
+        return queue
 
     def close(self):
-        for jobs in self._services:  # the newest one last: it may have to end what an earlier one was forgotten with
-            jobs.stop()
-        self.store.close()
-        self.log.close()
+        for queue in self._queues:
+            queue.stop()
+        self.table.close()
+        self._stream.close()
 
     def _changed(self):
         self.changes += 1
@@ -87,31 +95,35 @@ class Bench:
         return self.folder / f"{job_id}.pipe"
 
     def submit(self, symbol="^IXIC", force=True, **parameters):
-        request = {"force_retrain": force, "training_days": 100, "sessions": 100, "start": "2018-01-01"}
-        return self.jobs.submit(Training(symbol, request, {"symbol": symbol, **parameters}), "ann")
+        return self.queue.submit(new_job(symbol, force=force, **parameters))
 
     def end(self, job, how):
         with self.pipe(job.id).open("w") as pipe:  # waits until the process reads
             pipe.write(f"{how}\n")
 
     def reach(self, job, status, seconds=60.0):
-        """Wait until a job has a status."""
-        until(lambda: self.store.get(job.id).status == status, seconds)
-        return self.store.get(job.id)
+        """Wait until a job has a status, and return it."""
+        until(lambda: self.status(job) == status, seconds)
+        return self.table.get(job.id)
 
     def status(self, job):
-        return self.store.get(job.id).status
+        return self.table.get(job.id).status
 
     def process(self, job):
-        """Return the number of a job's process, once it has begun to work."""
-        until(lambda: self.jobs.events(job.id))
-        return self.store.get(job.id).pid
+        """Return the id of a job's process once it has reported an epoch."""
+        until(lambda: self.queue.events(job.id))
+        return self.table.get(job.id).pid
+
+
+def new_job(symbol="^IXIC", *, force=True, **parameters):
+    request = {"force_retrain": force, "training_days": 100, "sessions": 100, "start": "2018-01-01"}
+    return Job.create(symbol, request | {"parameters": {"symbol": symbol, **parameters}}, "ann")
 
 
 def until(condition, seconds=60.0):
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "it did not come to that"
+        assert time.monotonic() < end, "the condition was never true"
         threading.Event().wait(0.02)
 
 
@@ -127,7 +139,7 @@ def bench(tmp_path, monkeypatch):
 
 
 class TestQueue:
-    def test_so_many_run_at_once_the_next_wait_and_one_more_is_refused(self, bench):
+    def test_jobs_beyond_the_limit_are_queued_in_order_and_refused_when_the_queue_is_full(self, bench):
         jobs = [bench.submit(seed=n) for n in range(4)]
         assert [job.status for job in jobs] == ["started", "started", "queued", "queued"]
         with pytest.raises(Problem) as refused:
@@ -136,13 +148,13 @@ class TestQueue:
         assert int(refused.value.headers["Retry-After"]) > 0
         bench.end(jobs[1], "succeed")
         bench.reach(jobs[1], "completed")
-        bench.reach(jobs[2], "started")  # the one that had waited longest
+        bench.reach(jobs[2], "started")  # the first in the queue
         assert [bench.status(job) for job in jobs] == ["started", "completed", "started", "queued"]
 
-    def test_a_job_tells_its_epochs_while_it_runs_and_its_result_when_it_is_done(self, bench):
+    def test_a_running_job_has_epochs_and_a_completed_one_has_a_result(self, bench):
         job = bench.submit()
         bench.process(job)
-        assert bench.jobs.events(job.id) == [{"event": "epoch", "epoch": 1, "epochs": 2, "loss": 1.0, "val_loss": 2.0}]
+        assert bench.queue.events(job.id) == [{"event": "epoch", "epoch": 1, "epochs": 2, "loss": 1.0, "val_loss": 2.0}]
         bench.end(job, "succeed")
         done = bench.reach(job, "completed")
         assert done.result == RESULT
@@ -150,30 +162,30 @@ class TestQueue:
         assert done.created_at <= done.started_at <= done.finished_at
         assert bench.changes == 1
 
-    def test_what_the_command_line_says_is_the_error_of_a_job_that_fails(self, bench):
+    def test_the_error_of_a_failed_job_is_that_of_the_command_line(self, bench):
         job = bench.submit()
         bench.end(job, "fail")
         assert bench.reach(job, "failed").error == "03_train, cell 3 failed with SourceError: no such symbol"
 
-    def test_a_process_that_is_killed_leaves_its_job_failed_and_the_next_one_starts(self, bench):
+    def test_a_job_whose_process_is_killed_fails_and_the_next_one_starts(self, bench):
         jobs = [bench.submit(seed=n) for n in range(3)]
         os.kill(bench.process(jobs[0]), signal.SIGKILL)
         assert bench.reach(jobs[0], "failed").error == "the training process was ended by SIGKILL"
         bench.reach(jobs[2], "started")
 
-    def test_a_process_that_ends_without_a_word_leaves_its_job_failed(self, bench):
+    def test_a_job_whose_process_ends_without_a_result_fails(self, bench):
         job = bench.submit()
-        bench.end(job, "say nothing")
+        bench.end(job, "end")
         assert bench.reach(job, "failed").error == "the training process ended before its notebook did"
 
-    def test_workers_stand_back_and_have_one_thread(self, bench):
+    def test_processes_have_lower_priority_and_one_thread(self, bench):
         job = bench.submit()
         bench.process(job)
-        log = Workplace(bench.settings.jobs_folder / job.id).log
+        log = JobFolder(bench.settings.jobs_folder / job.id).log
         until(lambda: log.read_text().startswith("nice"))
         assert log.read_text().split() == ["nice", str(min(19, os.nice(0) + 15)), "threads", "1"]
 
-    def test_the_same_training_unforced_is_refused_while_it_is_under_way(self, bench):
+    def test_an_unforced_duplicate_of_an_unfinished_training_is_refused(self, bench):
         job = bench.submit(force=False, epochs=3)
         with pytest.raises(Problem) as refused:
             bench.submit(force=False, epochs=3)
@@ -183,68 +195,66 @@ class TestQueue:
 
 
 class TestRestart:
-    def test_a_running_job_is_taken_over_by_a_service_that_is_started_anew(self, bench):
+    def test_a_running_job_is_adopted_by_the_next_service(self, bench):
         job = bench.submit()
         bench.process(job)
-        later = bench.service()  # the earlier one is forgotten, as after a kill
-        later.start()
+        bench.new_service()
         assert bench.status(job) == "started"
         bench.end(job, "succeed")
         assert bench.reach(job, "completed").result == RESULT
 
-    def test_a_job_whose_process_died_meanwhile_is_failed_at_the_next_start(self, bench):
+    def test_a_job_whose_process_died_while_no_service_ran_fails_at_the_next_start(self, bench):
         job = orphan(bench)
-        bench.service().start()
-        found = bench.store.get(job)
+        bench.new_service()
+        found = bench.table.get(job)
         assert (found.status, found.error) == ("failed", "the training process ended before its notebook did")
 
-    def test_a_job_that_finished_meanwhile_is_completed_at_the_next_start(self, bench, monkeypatch):
+    def test_a_job_that_finished_while_no_service_ran_is_completed_at_the_next_start(self, bench, monkeypatch):
         job = orphan(bench)
         monkeypatch.setenv(progress.VARIABLE, str(bench.settings.jobs_folder / job / "progress.jsonl"))
         progress.report("result", **RESULT)
         progress.report("finished", run_id="r")
-        bench.service().start()
-        assert (bench.store.get(job).status, bench.store.get(job).result) == ("completed", RESULT)
+        bench.new_service()
+        assert (bench.table.get(job).status, bench.table.get(job).result) == ("completed", RESULT)
 
-    def test_the_number_of_a_process_that_means_another_one_now_is_not_taken_for_it(self, bench):
+    def test_a_process_id_reused_by_another_process_does_not_keep_a_job_running(self, bench):
         job = orphan(bench, pid=os.getpid())
-        bench.service().start()
-        assert bench.store.get(job).status == "failed"
+        bench.new_service()
+        assert bench.table.get(job).status == "failed"
 
-    def test_the_run_of_a_process_that_was_killed_does_not_stay_running(self, bench, monkeypatch):
+    def test_the_mlflow_run_of_a_killed_process_is_marked_killed(self, bench, monkeypatch):
         client = runs.connect()
         run = client.create_run(runs.experiment_id(client))
         job = orphan(bench)
         monkeypatch.setenv(progress.VARIABLE, str(bench.settings.jobs_folder / job / "progress.jsonl"))
         progress.report("run", run_id=run.info.run_id)
-        bench.service().start()
+        bench.new_service()
         assert client.get_run(run.info.run_id).info.status == "KILLED"
 
-    def test_what_waited_starts_with_the_next_service(self, bench):
+    def test_queued_jobs_start_with_the_next_service(self, bench):
         jobs = [bench.submit(seed=n) for n in range(3)]
-        bench.jobs.stop()
+        bench.queue.stop()
         assert [bench.status(job) for job in jobs] == ["failed", "failed", "queued"]
-        bench.jobs = bench.service()
-        bench.jobs.start()
+        bench.new_service()
         bench.reach(jobs[2], "started")
 
 
 class TestStop:
-    def test_what_runs_is_ended_and_says_so_when_the_service_is_stopped(self, bench):
+    def test_running_jobs_fail_with_the_reason_when_the_service_is_stopped(self, bench):
         job = bench.submit()
         process = bench.process(job)
-        bench.jobs.stop()
-        stopped = bench.store.get(job.id)
+        bench.queue.stop()
+        stopped = bench.table.get(job.id)
         assert stopped.status == "failed"
         assert stopped.error.startswith("the service was stopped")
         with pytest.raises(ProcessLookupError):
             os.kill(process, 0)
 
-    def test_what_finishes_in_time_is_completed(self, bench):
+    def test_jobs_that_finish_within_the_shutdown_time_are_completed(self, bench):
         job = bench.submit()
         bench.process(job)
-        bench.jobs._settings = bench.settings.model_copy(update={"shutdown_seconds": 60.0})
-        stopping = threading.Thread(target=bench.jobs.stop)
+        bench.queue._settings = bench.settings.model_copy(update={"shutdown_seconds": 60.0})
+        stopping = threading.Thread(target=bench.queue.stop)
         stopping.start()
         bench.end(job, "succeed")
         stopping.join(60)
@@ -252,19 +262,16 @@ class TestStop:
 
 
 def orphan(bench, pid=None):
-    """Keep a job that is started, but has no process any more, and return its id."""
-    training = Training("^IXIC", {"force_retrain": True}, {"symbol": "^IXIC"})
-    job = bench.jobs.skip(training, "ann", {})
-    with sqlite3.connect(bench.settings.home / "mlruns" / "jobs.db") as database:
-        database.execute("UPDATE jobs SET status = 'started', result = NULL, finished_at = NULL, pid = ?", (pid,))
-    database.close()
+    """Add a started job without a process, and return its id."""
+    job = replace(new_job(), status="started", pid=pid)
+    bench.table.add(job)
     (bench.settings.jobs_folder / job.id).mkdir(parents=True)
     return job.id
 
 
 @contextmanager
 def locked(file):
-    """Keep everybody else from writing to a database."""
+    """Lock a database for writing."""
     other = sqlite3.connect(file, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     try:
@@ -274,47 +281,48 @@ def locked(file):
         other.close()
 
 
-def test_a_job_that_ends_while_the_database_is_locked_is_written_down_later(bench, monkeypatch):
-    from forecastlib.serving import jobs as module
-
-    monkeypatch.setattr(module, "_RETRY", 0.05)
+def test_the_end_of_a_job_is_recorded_after_the_database_was_locked(bench, monkeypatch):
+    monkeypatch.setattr(module, "_RETRY_SECONDS", 0.05)
     job = bench.submit()
     bench.process(job)
-    until(lambda: bench.store.get(job.id).pid)
+    until(lambda: bench.table.get(job.id).pid)
     with locked(bench.settings.home / "mlruns" / "jobs.db"):
         bench.end(job, "succeed")
-        log = bench.folder / "service.log"
-        until(lambda: "job not ended" in log.read_text())
+        until(lambda: "jobs not updated" in bench.log.read_text())
     bench.reach(job, "completed")
 
 
-class TestWorker:
-    def test_it_runs_what_make_train_runs(self, tmp_path):
+class TestProcess:
+    def test_the_command_is_that_of_make_train(self, tmp_path):
         command = training_command({"symbol": "^IXIC", "epochs": 3}, reports=tmp_path, niceness=15)
         assert command == [
             *("nice", "-n", "15", sys.executable, "-m", "forecastlib.cli", "run", "train", "symbol=^IXIC", "epochs=3"),
             *("--no-progress", "--reports", str(tmp_path)),
         ]
 
-    def test_its_environment_is_that_of_the_service_but_for_runs_and_threads(self, tmp_path):
-        outside = {"PATH": "/bin", "MLFLOW_RUN_ID": "x", progress.VARIABLE: "y", "OMP_NUM_THREADS": "8"}
-        inside = worker_environment(tmp_path, outside)
-        assert inside["PATH"] == "/bin"
+    def test_the_environment_is_that_of_the_service_except_for_run_project_and_threads(self, tmp_path, monkeypatch):
+        for name, value in {"OTHER": "kept", "MLFLOW_RUN_ID": "x", "OMP_NUM_THREADS": "8"}.items():
+            monkeypatch.setenv(name, value)
+        folder = JobFolder(tmp_path / "job")
+        with folder.try_lock() as lock:
+            folder.start(["env"], lock=lock, home=tmp_path).wait()
+        inside = dict(line.split("=", 1) for line in folder.log.read_text().splitlines() if "=" in line)
+        assert inside["OTHER"] == "kept"
         assert inside["OMP_NUM_THREADS"] == inside["TF_NUM_INTEROP_THREADS"] == "1"
         assert inside["FORECASTLIB_HOME"] == str(tmp_path)
-        assert {"MLFLOW_RUN_ID", progress.VARIABLE}.isdisjoint(inside)
+        assert inside[progress.VARIABLE] == str(folder.progress)
+        assert "MLFLOW_RUN_ID" not in inside
 
-    def test_the_lock_is_held_by_one_and_let_go_with_its_process(self, tmp_path):
-        place = Workplace(tmp_path / "job")
-        with place.hold() as lock:
+    def test_the_lock_is_held_by_one_process_and_released_when_it_exits(self, tmp_path):
+        folder = JobFolder(tmp_path / "job")
+        with folder.try_lock() as lock:
             assert lock is not None
-            with place.hold() as second:
-                assert second is None
-            process = place.start([sys.executable, "-c", "input()"], os.environ, lock=lock, cwd=tmp_path)
-        process.wait()  # it reads nothing, and ends
-        place.wait()
-        with place.hold() as lock:
-            assert lock is not None
+            assert folder.is_running()
+            process = folder.start(["sleep", "600"], lock=lock, home=tmp_path)
+        assert folder.is_running()
+        process.kill()
+        process.wait()
+        assert not folder.is_running()
 
     @pytest.mark.parametrize(
         ("events", "error", "returncode", "expected"),
@@ -327,10 +335,10 @@ class TestWorker:
             ([], None, 0, ("failed", "the training process ended before its notebook did")),
         ],
     )
-    def test_how_a_job_ended_is_told_by_what_its_process_left(self, events, error, returncode, expected):
+    def test_the_outcome_of_a_job_follows_from_what_its_process_left_behind(self, events, error, returncode, expected):
         made = [{"event": name, **(RESULT if name == "result" else {})} for name in events]
         assert outcome(made, error=error, returncode=returncode)[:2] == expected
 
-    def test_a_training_that_was_skipped_in_its_process_is_a_skipped_job(self):
+    def test_a_training_that_its_process_skipped_is_a_skipped_job(self):
         events = [{"event": "result", **RESULT, "status": "skipped"}, {"event": "finished"}]
         assert outcome(events, error=None, returncode=0)[0] == "skipped"
