@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import sqlalchemy as sa
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 
 from forecastlib import evaluate
 from forecastlib.database import parse_url
@@ -19,13 +21,13 @@ from forecastlib.errors import ConfigError, DataQualityError, LedgerError
 from forecastlib.evaluation import metrics
 from forecastlib.forecasts import COLUMNS
 from forecastlib.ledger import LEDGER_VARIABLE, Ledger
-from forecastlib.ledger.schema import MIGRATIONS
 from forecastlib.ledger.scores import came_true, over_time
+from forecastlib.ledger.tables import VERSIONS
 from forecastlib.models.uncertainty import adaptive_widening
 
 HORIZONS = (3, 5)
 VERSION = "v1.0.0_20260101_120000"
-TABLES = ("forecasts", "requests", "ledger_schema")
+TABLES = ("forecasts", "requests", "ledger_schema", "ledger_version")
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
@@ -156,7 +158,16 @@ def test_several_may_ask_for_the_same_forecast_and_each_finds_it(ledger, prices)
     assert ledger.count(requested_by="eve") == 0
 
 
-def test_a_model_without_ranges_has_none(ledger, prices):
+def test_the_model_and_its_consistency_come_back_if_the_frame_has_them(ledger, prices):
+    ledger.record(forecasts_of(prices, [60]))
+    assert ledger.history()[["model", "consistency"]].isna().all(axis=None)
+    ledger.record(forecasts_of(prices, [61]).assign(model="combination", consistency=[0.5, np.nan]))
+    rows = ledger.history(since=prices.index[61]).sort_values("horizon")
+    assert rows["model"].tolist() == ["combination", "combination"]
+    np.testing.assert_array_equal(rows["consistency"], [0.5, np.nan])
+
+
+def test_a_model_without_intervals_has_none(ledger, prices):
     bare = forecasts_of(prices, [60]).assign(lower_80=np.nan, upper_80=np.nan, lower_95=np.nan, upper_95=np.nan)
     ledger.record(bare)
     ledger.settle(prices)
@@ -452,15 +463,40 @@ def test_ranges_that_hold_too_often_become_narrower_and_those_that_miss_wider(le
 
 # Migrations
 
+# The first edition had migrations of its own: these statements led from each version to the next.
+FIRST_EDITION = (
+    (
+        """CREATE TABLE forecasts (
+            symbol TEXT NOT NULL, origin DATE NOT NULL, horizon INTEGER NOT NULL, model_version TEXT NOT NULL,
+            target_date DATE NOT NULL, direction TEXT NOT NULL, batch_id TEXT NOT NULL,
+            last_close DOUBLE PRECISION NOT NULL, predicted_price DOUBLE PRECISION NOT NULL,
+            change_pct DOUBLE PRECISION NOT NULL, lower_80 DOUBLE PRECISION, upper_80 DOUBLE PRECISION,
+            lower_95 DOUBLE PRECISION, upper_95 DOUBLE PRECISION, p_up DOUBLE PRECISION, p_down DOUBLE PRECISION,
+            confidence DOUBLE PRECISION, requested_by TEXT, recorded_at TIMESTAMP WITH TIME ZONE NOT NULL,
+            actual_price DOUBLE PRECISION, settled_at TIMESTAMP WITH TIME ZONE,
+            PRIMARY KEY (symbol, origin, horizon, model_version))""",
+        "CREATE INDEX forecasts_by_time ON forecasts (recorded_at)",
+    ),
+    (
+        """CREATE TABLE requests (
+            requested_by TEXT NOT NULL, symbol TEXT NOT NULL, origin DATE NOT NULL, horizon INTEGER NOT NULL,
+            model_version TEXT NOT NULL, PRIMARY KEY (requested_by, symbol, origin, horizon, model_version))""",
+        """INSERT INTO requests SELECT requested_by, symbol, origin, horizon, model_version
+            FROM forecasts WHERE requested_by IS NOT NULL""",
+    ),
+    ("ALTER TABLE forecasts ADD COLUMN direction_threshold DOUBLE PRECISION",),
+    ("ALTER TABLE forecasts ADD COLUMN known_until DATE",),
+)
+FIRST_COLUMNS = [
+    *("symbol", "origin", "horizon", "target_date", "last_close", "predicted_price", "change_pct", "direction"),
+    *("lower_80", "upper_80", "lower_95", "upper_95", "p_up", "p_down", "confidence", "model_version", "batch_id"),
+    *("requested_by", "recorded_at", "actual_price", "settled_at"),
+]
 
-FIRST_COLUMNS = [*COLUMNS, "requested_by", "recorded_at", "actual_price", "settled_at"]
 
-
-def write_first_schema(url, prices, version=1):
-    """Write a ledger as an earlier version left it, with three rows in it, one of them settled."""
+def write_first_edition(url, prices, version):
+    """Write a ledger as a version of the first edition left it, with three rows, one of them settled."""
     execute(url, "CREATE TABLE ledger_schema (version INTEGER PRIMARY KEY)")
-    for number in range(version):
-        execute(url, *MIGRATIONS[number], f"INSERT INTO ledger_schema VALUES ({number + 1})")
     forecasts = forecasts_of(prices, [60, 61]).head(3)
     forecasts["requested_by"] = ["ann", None, "bob"]
     forecasts["recorded_at"] = (
@@ -471,27 +507,30 @@ def write_first_schema(url, prices, version=1):
     dated = forecasts.assign(**{name: forecasts[name].dt.strftime("%Y-%m-%d") for name in ("origin", "target_date")})
     rows = [{k: None if pd.isna(v) else v for k, v in row.items()} for row in dated.to_dict("records")]
     statement = f"INSERT INTO forecasts ({', '.join(FIRST_COLUMNS)}) VALUES (:{', :'.join(FIRST_COLUMNS)})"
-    with sa.create_engine(parse_url(url), poolclass=sa.NullPool).begin() as connection:
-        connection.execute(sa.text(statement), rows)
+    for number in range(version):
+        execute(url, *FIRST_EDITION[number], f"INSERT INTO ledger_schema VALUES ({number + 1})")
+        if number == 0:  # later versions of the first edition have migrated these rows
+            with sa.create_engine(parse_url(url), poolclass=sa.NullPool).begin() as connection:
+                connection.execute(sa.text(statement), rows)
     return forecasts
 
 
-def test_a_ledger_of_the_first_version_moves_on_with_its_data_in_place(url, prices):
-    written = write_first_schema(url, prices)
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
+def test_a_ledger_of_the_first_edition_is_migrated_with_its_data(url, prices, version):
+    written = write_first_edition(url, prices, version)
     with Ledger(url) as ledger:
         found = ledger.history().sort_values(["origin", "horizon"], ignore_index=True)
-        pd.testing.assert_frame_equal(found[list(COLUMNS)], written[list(COLUMNS)].reset_index(drop=True))
+        pd.testing.assert_frame_equal(
+            found[list(FIRST_COLUMNS[:-4])], written[list(FIRST_COLUMNS[:-4])].reset_index(drop=True)
+        )
         assert found["actual_price"].tolist()[0] == 123.25
         assert found["actual_price"].isna().tolist() == found["settled_at"].isna().tolist() == [False, True, True]
         assert (found["recorded_at"] == pd.Timestamp("2026-01-02 03:04:05.678901", tz="UTC")).all()
-        assert found["direction_threshold"].isna().all()
-        assert found["known_until"].isna().all()
-        assert ledger.count(hindsight=False) == 3  # what does not say is taken to be made in time
+        assert found[["direction_threshold", "known_until", "model", "consistency"]].isna().all(axis=None)
+        assert ledger.count(hindsight=False) == 3  # without known_until, a forecast does not count as hindsight
         assert [ledger.count(requested_by=name) for name in ("ann", "bob")] == [1, 1]
         assert ledger.record(forecasts_of(prices, [60, 61]), "ann") == 1
         assert ledger.settle(prices) == 3
-    versions = [row.version for row in query(url, "SELECT version FROM ledger_schema ORDER BY version")]
-    assert versions == list(range(1, len(MIGRATIONS) + 1))
 
 
 def query(url, statement):
@@ -511,34 +550,82 @@ def schema_of(url):
     }
 
 
-def test_from_every_version_the_same_schema_is_reached(url, prices):
+def test_every_version_is_migrated_to_the_schema_of_a_new_ledger(url, prices):
     Ledger(url).close()
     expected = schema_of(url)
-    assert [name for name, *_ in expected["forecasts"][0]][-1] == "known_until"
-    for version in range(1, len(MIGRATIONS)):
+    assert [name for name, *_ in expected["forecasts"][0]][-2:] == ["model", "consistency"]
+    assert query(url, "SELECT version_num FROM ledger_version") == [(VERSIONS[-1],)]
+    for version in range(1, 5):
         execute(url, *(f"DROP TABLE {table}" for table in TABLES))
-        write_first_schema(url, prices, version)
+        write_first_edition(url, prices, version)
         Ledger(url).close()
         assert schema_of(url) == expected
 
 
-def test_a_migration_that_fails_leaves_the_version_before_whole(url, prices, monkeypatch):
-    write_first_schema(url, prices)
-    before = rows_in(url)
-    broken = (MIGRATIONS[0], (MIGRATIONS[1][0], "INSERT INTO nowhere VALUES (1)"))
-    monkeypatch.setattr("forecastlib.ledger.schema.MIGRATIONS", broken)
-    with pytest.raises(LedgerError, match="nowhere"):
+def test_the_versions_are_the_revisions_of_alembic():
+    config = Config()
+    config.set_main_option("script_location", "forecastlib.ledger:migrations")  # as files of the installed package
+    revisions = ScriptDirectory.from_config(config).walk_revisions()
+    assert tuple(revision.revision for revision in revisions)[::-1] == VERSIONS
+
+
+def test_a_migration_that_fails_changes_nothing(url, prices):
+    write_first_edition(url, prices, 1)
+    execute(url, "CREATE TABLE requests (symbol TEXT, origin TEXT, horizon TEXT, model_version TEXT)")
+    before = rows_in(url), schema_names(url)
+    with pytest.raises(LedgerError, match=r"requests.* already exists"):
         Ledger(url)
-    assert rows_in(url) == before
-    assert [row.version for row in query(url, "SELECT version FROM ledger_schema")] == [1]
-    assert not sa.inspect(sa.create_engine(parse_url(url), poolclass=sa.NullPool)).has_table("requests")
+    assert (rows_in(url), schema_names(url)) == before
+    assert query(url, "SELECT version FROM ledger_schema") == [(1,)]
+    execute(url, "DROP TABLE requests")
+    with Ledger(url) as ledger:
+        assert ledger.count(requested_by="ann") == 1
+
+
+def schema_names(url):
+    inspector = sa.inspect(sa.create_engine(parse_url(url), poolclass=sa.NullPool))
+    return {table: [column["name"] for column in inspector.get_columns(table)] for table in inspector.get_table_names()}
 
 
 def test_a_ledger_of_a_later_version_is_refused(url):
     Ledger(url).close()
-    execute(url, "INSERT INTO ledger_schema VALUES (99)")
-    with pytest.raises(LedgerError, match=r"this one is of version 99, written by a later forecastlib; update"):
+    execute(url, "UPDATE ledger_version SET version_num = '99'")
+    with pytest.raises(LedgerError, match=r"version 2 or earlier; this one is of version 99, written by a later"):
         Ledger(url)
+
+
+def test_the_first_edition_sees_a_version_later_than_its_own(url, prices):
+    write_first_edition(url, prices, 4)
+    Ledger(url).close()
+    assert query(url, "SELECT max(version) FROM ledger_schema") == [(5,)]  # it refuses all above 4
+
+
+def test_alembic_is_loaded_only_to_migrate_and_writes_nothing(url):
+    program = (
+        "import sys, logging; from forecastlib import Ledger; Ledger(sys.argv[1]).close(); "
+        "print('alembic' in sys.modules, logging.getLogger().handlers)"
+    )
+    for loaded in (True, False):
+        done = subprocess.run([sys.executable, "-W", "error", "-c", program, url], capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"{loaded} []\n", "")
+
+
+def test_threads_may_create_different_ledgers_at_once(tmp_path):
+    together, failures = threading.Barrier(6), []
+
+    def work(number):
+        together.wait()
+        try:
+            Ledger(f"sqlite:///{tmp_path / f'{number}.db'}" if number % 2 else "sqlite://").close()
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
 
 
 # Several at once
@@ -596,6 +683,15 @@ def test_eight_processes_that_open_a_new_ledger_and_record_at_once_lose_nothing(
     with Ledger(url) as ledger:
         assert ledger.count() == 8 * 60 + 60
         assert [ledger.count(requested_by=f"user {number}") for number in range(8)] == [120] * 8
+
+
+@pytest.mark.slow
+def test_eight_processes_that_open_a_ledger_of_the_first_edition_at_once_migrate_it_once(url, prices, tmp_path):
+    write_first_edition(url, prices, 2)
+    prices.to_parquet(tmp_path / "prices.parquet")
+    assert sum(settled for (settled,) in at_once(url, tmp_path, "settle")) == 2
+    with Ledger(url) as ledger:
+        assert ledger.count() == ledger.count(settled=True) == 3
 
 
 @pytest.mark.slow
@@ -701,7 +797,7 @@ def test_who_waits_too_long_for_a_writer_is_told_and_nothing_is_written(url, led
     ledger.record(forecasts_of(prices, [60]))
     lock = "LOCK TABLE forecasts IN EXCLUSIVE MODE" if url.startswith("postgresql") else "DELETE FROM forecasts"
     other = sa.create_engine(parse_url(url), poolclass=sa.NullPool)
-    with Ledger(url, patience=0.2) as hurried, other.connect() as writer:
+    with Ledger(url, timeout=0.2) as hurried, other.connect() as writer:
         writer.exec_driver_sql(lock)
         for work in (lambda: hurried.record(forecasts_of(prices, [61])), lambda: hurried.settle(prices)):
             with pytest.raises(LedgerError, match="lock"):

@@ -132,14 +132,16 @@ def test_promoting_moves_the_champion_and_ends_the_challenge(tmp_path, store):
 
 
 def test_a_version_whose_files_are_gone_says_so(store):
-    source = Path(mlflow.MlflowClient().get_model_version_download_uri("IXIC_lstm", "2"))
-    aside = source.with_name("aside")
-    source.rename(aside)
+    source = Path(mlflow.artifacts.download_artifacts("models:/IXIC_lstm/2"))
+    hidden = source.with_name("hidden")
+    source.rename(hidden)
     try:
-        with pytest.raises(ModelNotFoundError, match="version 2, in the store; they are gone; restore"):
+        with pytest.raises(
+            ModelNotFoundError, match=r"version 2, in .*; they are missing; restore"
+        ):
             registry.load(SYMBOL, "2")
     finally:
-        aside.rename(source)
+        hidden.rename(source)
 
 
 # The model as MLflow loads it
@@ -201,8 +203,8 @@ def test_the_model_says_what_it_takes_and_gives_and_shows_an_example(served):
 
 ELSEWHERE = """
 import sys
-source = sys.argv[1]
-sys.path[:] = [path for path in sys.path if path != source]
+from pathlib import Path
+sys.path[:] = [path for path in sys.path if not Path(path, "forecastlib", "py.typed").exists()]
 sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
 try:
     import forecastlib
@@ -211,7 +213,6 @@ except ModuleNotFoundError:
 else:
     raise SystemExit("the library can be imported without the model")
 import mlflow, pandas as pd
-mlflow.set_tracking_uri("sqlite:///mlruns/mlflow.db")
 model = mlflow.pyfunc.load_model("models:/IXIC_lstm@champion")
 forecast = model.predict(pd.read_csv("prices.csv", parse_dates=["date"], index_col="date"))
 import forecastlib
@@ -220,32 +221,67 @@ print(forecast.drop(columns="batch_id").to_json(date_format="iso", double_precis
 """
 
 
-def lines_from_elsewhere(folder):
-    tiny.prices().to_csv(folder / "prices.csv")
-    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    for name in ("PYTHONPATH", "FORECASTLIB_HOME", "MLFLOW_TRACKING_URI"):
-        environment.pop(name, None)
-    command = [sys.executable, "-P", "-c", ELSEWHERE, str(registry.SOURCE_TREE.parent)]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout.strip().splitlines()[-2:]
-
-
 @pytest.mark.slow
-def test_a_moved_store_serves_the_same_where_the_source_tree_is_not(store, tmp_path):
-    moved = Path(shutil.copytree(store, tmp_path / "moved"))
-    hidden = store.with_name("hidden")
-    store.rename(hidden)  # nothing may still be read from there
-    try:
-        home, forecast = lines_from_elsewhere(moved)
-        with tiny.home(moved):
-            assert registry.load(SYMBOL).metadata.version == "v1.0.0_20190102_030405"
-    finally:
-        hidden.rename(store)
-        os.chdir(store)
-    assert Path(home).is_relative_to(moved / "mlruns")
-    assert home.endswith("code/forecastlib/__init__.py")
+def test_mlflow_loads_the_champion_from_any_directory_without_the_source_tree(store, tmp_path):
+    tiny.prices().to_csv(tmp_path / "prices.csv")
+    environment = os.environ | {
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{store}/mlruns/mlflow.db",
+    }
+    for name in ("PYTHONPATH", "FORECASTLIB_HOME"):
+        environment.pop(name, None)
+    command = [sys.executable, "-P", "-c", ELSEWHERE]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    code, forecast = done.stdout.strip().splitlines()[-2:]
+    assert Path(code).is_relative_to(store / "mlruns")
+    assert code.endswith("code/forecastlib/__init__.py")
     assert forecast == expected().to_json(date_format="iso", double_precision=15)
+
+
+def test_the_registry_loads_the_champion_from_any_directory(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pd.testing.assert_frame_equal(
+        tiny.numbers(registry.load(SYMBOL).predict(tiny.prices())), expected(), check_exact=True
+    )
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}/mlruns/mlflow.db")
+    monkeypatch.delenv("FORECASTLIB_HOME")
+    assert registry.load(SYMBOL).metadata.version == "v1.0.0_20190102_030405"
+    assert registry.config_of(SYMBOL) == tiny.config()
+    assert not any(tmp_path.iterdir())
+
+
+@contextlib.contextmanager
+def moved(store, folder):
+    """Move the project, and back at the end."""
+    os.chdir(folder.parent)
+    store.rename(folder)
+    try:
+        with tiny.home(folder):
+            yield
+    finally:
+        folder.rename(store)
+        os.chdir(store)
+
+
+def test_the_registry_finds_the_models_of_a_moved_project(store, tmp_path, monkeypatch):
+    with moved(store, tmp_path / "moved"):
+        monkeypatch.chdir(tmp_path)
+        assert registry.load(SYMBOL).metadata.version == "v1.0.0_20190102_030405"
+        second = registered("v1.0.0_20190103_030406")
+        assert registry.load(SYMBOL, str(second.number)).metadata.version == "v1.0.0_20190103_030406"
+        assert not store.exists()
+        runs.connect().delete_model_version(second.name, str(second.number))
+
+
+def test_the_registry_finds_the_models_of_the_first_edition(store, tmp_path, monkeypatch):
+    copy = shutil.copytree(store, tmp_path / "first edition")
+    with tiny.home(copy):
+        tiny.make_locations_relative(copy / "mlruns" / "mlflow.db", store / "mlruns" / "artifacts")
+        assert Path(mlflow.artifacts.download_artifacts("models:/IXIC_lstm@champion")).is_dir()  # from the root only
+        monkeypatch.chdir(tmp_path)
+        assert registry.load(SYMBOL).metadata.version == "v1.0.0_20190102_030405"
+        assert registry.config_of(SYMBOL) == tiny.config()
 
 
 @contextlib.contextmanager
@@ -255,14 +291,14 @@ def model_server(folder, uri):
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", uri, "--env-manager", "local"]
     environment = os.environ | {
-        "MLFLOW_TRACKING_URI": "sqlite:///mlruns/mlflow.db",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlruns/mlflow.db",
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
     with (folder / "server.log").open("w") as log:
         server = subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--port", str(port)],
-            cwd=folder,
+            cwd=folder.parent,
             env=environment,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -356,7 +392,7 @@ class TestChampions:
         for number in (2, 1):
             assert registry.roll_back(symbol, "it was wrong").number == number
             assert registry.find(symbol).number == number
-        with pytest.raises(ModelNotFoundError, match=r"expected an earlier champion of .* to go back to; "):
+        with pytest.raises(ModelNotFoundError, match=r"expected an earlier champion of .* to roll back to; "):
             registry.roll_back(symbol, "once more")
         assert registry.history(symbol)["number"].tolist() == [1, 2, 3, 2, 1]
         assert registry.history(symbol)["change"].tolist() == ["promoted"] * 3 + ["rolled back"] * 2
@@ -374,7 +410,7 @@ class TestChampions:
         registry.promote(versions[0], "the first version")
         registry.promote(versions[1], "better")
         for to in ("3", "2", "9", "v1.0.0_20190103_000000"):
-            with pytest.raises(ModelNotFoundError, match=rf"to go back to, {to}; earlier champions: 1 \(v1\.0\.0"):
+            with pytest.raises(ModelNotFoundError, match=rf"to roll back to, {to}; earlier champions: 1 \(v1\.0\.0"):
                 registry.roll_back(symbol, "why not", to=to)
         assert registry.find(symbol).number == 2
         with pytest.raises(ModelNotFoundError, match="earlier champions: none"):
@@ -394,7 +430,7 @@ class TestChampions:
             if number == 2:
                 inside.wait()
                 arrived.set()
-            with registry.turn(symbol):
+            with registry.contest_lock(symbol):
                 inside.set()
                 arrived.wait()
                 champion = registry.find(symbol)

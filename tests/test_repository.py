@@ -26,7 +26,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 LAYERS = [
     "config errors",
-    "database locks paths priority processes progress",
+    "database paths priority processes progress",
     "data",
     "features",
     "samples",
@@ -34,7 +34,7 @@ LAYERS = [
     "forecasts",
     "bundle forecaster",
     "evaluation auditing tracking ledger pipeline forecasting replaying",
-    "bench cli doctor serving runner report showcase plots",
+    "cli doctor serving runner report showcase plots",
 ]
 LAYER_OF = {part: layer for layer, parts in enumerate(LAYERS) for part in parts.split()}
 

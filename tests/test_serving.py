@@ -23,7 +23,7 @@ from forecastlib.data.calendars import calendars
 from forecastlib.errors import ConfigError
 from forecastlib.forecaster import Forecaster
 from forecastlib.ledger import Ledger
-from forecastlib.locks import alone
+from forecastlib.paths import file_lock
 from forecastlib.serving import create_app, predictions
 from forecastlib.serving.cache import LoadingCache
 from forecastlib.serving.keys import KeyFile
@@ -468,7 +468,7 @@ class TestEveryAnswer:
         assert Ledger().count(since="2016-04-04", until="2016-04-04") == len(PARAMETERS["horizons"])
 
     def test_a_training_that_stands_still_while_it_opens_the_registry_holds_nobody_up(self, served):
-        with alone(Path("mlruns") / "mlflow.lock"):
+        with file_lock(Path("mlruns") / "mlflow.lock"):
             served.app.state.service.predictions.forget()
             predict(served, date="2016-05-02").raise_for_status()
             assert served.get("/models").status_code == 200

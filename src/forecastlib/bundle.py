@@ -162,7 +162,7 @@ def write(path: Path, parts: Parts) -> Path:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as workspace:
         fresh = Path(workspace) / "new"
         (fresh / MODEL).mkdir(parents=True)
-        _write_model(fresh / MODEL, parts.model)
+        _write_model(fresh / MODEL, parts)
         _write_json(fresh / SCALERS, parts.scaling.to_dict())
         _write_json(fresh / CONFIG, parts.config.model_dump(mode="json"))
         checksums = {name: _checksum(fresh / name) for name in _files(fresh)}
@@ -172,20 +172,21 @@ def write(path: Path, parts: Parts) -> Path:
     return path
 
 
-def _write_model(folder: Path, model: Model) -> None:
-    """Store a model by its own ``save`` method, or by skops."""
-    save = getattr(model, "save", None)
+def _write_model(folder: Path, parts: Parts) -> None:
+    """Store a model by its own ``save`` method, or by skops, and check that it can be restored."""
+    save = getattr(parts.model, "save", None)
     if save is not None:
         save(folder)
         return
     import skops.io
 
     try:
-        skops.io.dump(model, folder / STATE)
-    except (TypeError, AttributeError, skops.io.exceptions.UnsupportedTypeException) as error:
+        skops.io.dump(parts.model, folder / STATE)
+        _read_model(folder, parts.metadata.model["class"], parts.config)
+    except (TypeError, AttributeError, IncompatibleModelError, skops.io.exceptions.UnsupportedTypeException) as error:
         raise ConfigError(
-            f"cannot store the model {model.name}: {error}; give {type(model).__name__} a save(folder) method and a "
-            "class method load(folder, config)"
+            f"cannot store the model {parts.model.name}: {error}; give {type(parts.model).__name__} a save(folder) "
+            "method and a class method load(folder, config)"
         ) from error
 
 
@@ -206,8 +207,7 @@ def _read_model(folder: Path, kind: str, config: RunConfig) -> Model:
     foreign = [name for name in unknown if name.partition(".")[0] not in packages]
     if foreign:
         raise IncompatibleModelError(
-            f"the model at {folder} contains types of other packages than its own ({', '.join(foreign)}); give its "
-            "class a save(folder) method and a class method load(folder, config)"
+            f"the model at {folder} contains types of other packages than its own: {', '.join(foreign)}"
         )
     try:
         loaded: Model = skops.io.load(folder / STATE, trusted=unknown)
@@ -249,8 +249,8 @@ def read(path: Path) -> Parts:
     saved = _read_json(path / METADATA)
     if saved.get("format") != FORMAT:
         raise IncompatibleModelError(
-            f"expected a bundle of format {FORMAT}; {path} has format {saved.get('format')}, written by another version "
-            "of forecastlib; train the model again with this version: make train SYMBOL=..."
+            f"expected a bundle of format {FORMAT}; {path} has format {saved.get('format')}, written by another "
+            "version of forecastlib; train the model again with this version: make train SYMBOL=..."
         )
     if saved.pop("checksum", None) != _digest(saved):
         raise IncompatibleModelError(_damaged(METADATA, path))

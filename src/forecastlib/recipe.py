@@ -1,7 +1,7 @@
 """The recipe: the steps from prices to a forecast.
 
-:class:`~forecastlib.Forecaster` executes these steps, and the leakage audit replaces them one at a time: what is audited
-is what runs. To try a suspicious step, give a recipe with that step replaced to either of them.
+:class:`~forecastlib.Forecaster` executes these steps, and the leakage audit replaces them one at a time: what runs is
+what is audited. To try a suspicious step, give a recipe with that step replaced to either of them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from forecastlib.features import compute_features as feature_frame
 from forecastlib.models import Distribution, Model, create
 from forecastlib.samples.scaling import Scaling, fit_scaling
 from forecastlib.samples.splits import Split, holdout
-from forecastlib.samples.windows import Windows, make_windows, pool_windows
+from forecastlib.samples.windows import Windows, build_windows, pool_windows
 
 Index = npt.NDArray[np.int64]
 
@@ -112,7 +112,7 @@ class Recipe:
 
     features: Callable[[pd.DataFrame, FeatureConfig], pd.DataFrame] = field(default=feature_frame)
     served_features: Callable[[pd.DataFrame, FeatureConfig], pd.DataFrame] = field(default=feature_frame)
-    windows: Callable[[pd.DataFrame, pd.DataFrame, WindowConfig], Windows] = field(default=make_windows)
+    windows: Callable[[pd.DataFrame, pd.DataFrame, WindowConfig], Windows] = field(default=build_windows)
     split: Callable[[Windows, SplitConfig], Split] = field(default=holdout)
     scaling: Callable[[Windows, Split, ModelConfig], Scaling] = field(default=fit_scaling)
     calibration: Callable[[Windows, Split], Index] = field(default=validation_samples)

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from forecastlib.config import WindowConfig
+from forecastlib.data.prices import require_prices
 from forecastlib.errors import ConfigError, DataQualityError, NotEnoughDataError
 from forecastlib.samples.variance import ewma_volatility, horizon_volatility
 
@@ -236,7 +237,7 @@ class Windows:
             values = values * horizon_volatility(self.volatility, self.config.horizons)
         return values
 
-    def prices(self, targets: npt.ArrayLike) -> Floats:
+    def to_prices(self, targets: npt.ArrayLike) -> Floats:
         """Turn targets of these rows, shape (n, horizons), into prices, of which they are an exact inverse."""
         values: Floats = np.exp(self.log_returns(targets)) * self.last_close[:, None]
         return values
@@ -248,7 +249,7 @@ def make_windows(prices: pd.DataFrame, features: pd.DataFrame, config: WindowCon
     Parameters
     ----------
     prices
-        Prices, n sessions, as :func:`forecastlib.data.prices.require_prices` accepts them.
+        Prices, n sessions.
     features
         Features on the same index; rows at the beginning may be NaN (warm-up), later ones may not.
     config
@@ -281,7 +282,12 @@ def make_windows(prices: pd.DataFrame, features: pd.DataFrame, config: WindowCon
     9      rows 7, 8, 9 unknown                 unknown (NaT)
     ====== ============ ======================= =================
     """
-    config = config or WindowConfig()
+    require_prices(prices)
+    return build_windows(prices, features, config or WindowConfig())
+
+
+def build_windows(prices: pd.DataFrame, features: pd.DataFrame, config: WindowConfig) -> Windows:
+    """Make the windows and labels of one symbol, as :func:`make_windows` does, from prices that are validated."""
     if not features.index.equals(prices.index):
         raise DataQualityError(
             f"expected features on the index of the prices; got {len(features)} rows for {len(prices)} sessions, "

@@ -6,7 +6,7 @@ import datetime as dt
 import re
 from typing import Any
 
-from forecastlib.tracking.runs import connect, experiment_id
+from forecastlib.tracking.runs import connect, experiment_ids
 
 _SHOWN = re.compile(r"(skill|mae|coverage_80|coverage_95)_\d+d")
 _MOST_VERSIONS = 50
@@ -54,7 +54,7 @@ def _moment(milliseconds: int) -> str:
 def _scores_of_runs(run_ids: list[str]) -> dict[str, dict[str, float]]:
     client = connect()
     named = ", ".join(f"'{run_id}'" for run_id in run_ids)
-    runs = client.search_runs([experiment_id(client)], f"attributes.run_id IN ({named})", max_results=len(run_ids))
+    runs = client.search_runs(experiment_ids(client), f"attributes.run_id IN ({named})", max_results=len(run_ids))
     return {
         run.info.run_id: {name: value for name, value in run.data.metrics.items() if _SHOWN.fullmatch(name)}
         for run in runs

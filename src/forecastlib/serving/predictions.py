@@ -232,7 +232,7 @@ def _forecasts(
     wanted = [date or newest for date in dates]
     different = list(dict.fromkeys(wanted))
     try:
-        rows = forecaster.predict(prices, different, renew=True)
+        rows = forecaster.predict(prices, different)
     except ForecastError as error:
         if len(different) == 1:
             return [error] * len(wanted)

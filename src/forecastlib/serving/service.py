@@ -38,7 +38,7 @@ class Service:
         self.log = log
         self.keys = KeyFile(settings.keys_file)
         self.rate = RateLimit(per_second=settings.requests_per_second, burst=settings.request_burst)
-        self.ledger = Ledger(settings.ledger_url, patience=settings.database_seconds)
+        self.ledger = Ledger(settings.ledger_url, timeout=settings.database_seconds)
         self.store = JobStore(settings.database, settings.database_seconds)
         self.predictions = Predictions(settings, self.ledger)
         self.jobs = Jobs(settings, self.store, log, on_change=self.predictions.forget)

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from forecastlib.database import file_of, open_engine, parse_url, writing
-from forecastlib.locks import alone
+from forecastlib.database import open_engine, parse_url, sqlite_file, write_transaction
+from forecastlib.paths import file_lock
 
 Status = Literal["queued", "started", "completed", "skipped", "failed"]
 DONE: tuple[Status, ...] = ("completed", "skipped", "failed")
@@ -87,14 +87,14 @@ class JobStore:
 
     def __init__(self, url: str, patience: float = 5.0) -> None:
         parsed = parse_url(url)
-        self._engine = open_engine(parsed, keep_connections=True, patience=patience)
-        file = file_of(parsed)
-        with alone(Path(file).with_suffix(".lock")) if file else nullcontext():
+        self._engine = open_engine(parsed, pooled=True, timeout=patience)
+        file = sqlite_file(parsed)
+        with file_lock(Path(file).with_suffix(".lock")) if file else nullcontext():
             _metadata.create_all(self._engine)
 
     def add(self, job: Job, *, most_queued: int | None = None) -> Job | None:
         """Keep a new job, unless so many are waiting already: None then."""
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             if most_queued is not None and _count(connection, "queued") >= most_queued:
                 return None
             values = vars(job) | {"request": json.dumps(job.request), "result": _json(job.result)}
@@ -125,7 +125,7 @@ class JobStore:
     def claim(self, job_id: str, *, most_started: int) -> bool:
         """Turn a queued job into a started one, unless so many are started already or another has done it."""
         change = sa.update(JOBS).where(JOBS.c.id == job_id, JOBS.c.status == "queued")
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             if _count(connection, "started") >= most_started:
                 return False
             claimed = connection.execute(change.values(status="started", started_at=now()))
@@ -133,7 +133,7 @@ class JobStore:
 
     def note_process(self, job_id: str, pid: int) -> None:
         """Keep which process works on a job."""
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             connection.execute(sa.update(JOBS).where(JOBS.c.id == job_id).values(pid=pid))
 
     def finish(
@@ -142,7 +142,7 @@ class JobStore:
         """End a started job; False if it has ended already."""
         change = sa.update(JOBS).where(JOBS.c.id == job_id, JOBS.c.status == "started")
         values = {"status": status, "error": error, "result": _json(result), "finished_at": now()}
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             return bool(connection.execute(change.values(values)).rowcount)
 
     def close(self) -> None:

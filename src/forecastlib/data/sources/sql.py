@@ -16,7 +16,7 @@ from forecastlib.data.prices import COLUMNS, require_prices
 from forecastlib.data.sources.base import Day, served
 from forecastlib.data.sources.dates import parse_dates
 from forecastlib.data.sources.table import Column
-from forecastlib.database import file_of, masked, open_engine, parse_url, reason_of, writing
+from forecastlib.database import driver_message, masked, open_engine, parse_url, sqlite_file, write_transaction
 from forecastlib.errors import SourceError
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def connected(url: URL, *, write: bool = False) -> Iterator[Connection]:
     """
     import sqlalchemy as sa
 
-    name, file = masked(url), file_of(url)
+    name, file = masked(url), sqlite_file(url)
     if not write and file and not _exists(file):
         raise SourceError(f"sql:{name}: there is no such file; {_WRITE_IT}")
     try:
@@ -141,12 +141,12 @@ def connected(url: URL, *, write: bool = False) -> Iterator[Connection]:
     except ModuleNotFoundError as error:
         raise SourceError(f"sql:{name}: {error}") from None
     try:
-        with writing(engine) if write else engine.begin() as connection:
+        with write_transaction(engine) if write else engine.begin() as connection:
             if write and url.get_backend_name() == "postgresql":
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
             yield connection
     except sa.exc.SQLAlchemyError as error:
-        reason = reason_of(error, url)
+        reason = driver_message(error, url)
         hint = f"; {_WRITE_IT}" if _no_table(reason) else ""
         raise SourceError(f"sql:{name}: {reason}{hint}") from None
     finally:
