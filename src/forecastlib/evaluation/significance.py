@@ -1,7 +1,7 @@
-"""Whether a difference in accuracy is more than luck: the Diebold-Mariano test, a bootstrap, a verdict in words.
+"""Whether a difference in accuracy is more than chance: the Diebold-Mariano test, a block bootstrap, and verdicts.
 
-Losses are one number a forecast, in the order of the origins, one origin a session: absolute or squared errors
-(of log returns rather than of prices, so that times of high prices do not count more), or CRPS. Labels of
+Losses are one number per forecast, in the order of the origins, one origin per session: absolute or squared errors
+(of log returns rather than of prices, so that periods of high prices do not count more), or CRPS. Labels of
 neighbouring origins overlap, so their losses are correlated far beyond what an ordinary t-test allows for; with
 a horizon of 30, a thousand daily forecasts are worth some thirty independent ones.
 """
@@ -22,8 +22,8 @@ from forecastlib.errors import ConfigError, NotEnoughDataError
 Floats = npt.NDArray[np.float64]
 Outcome = Literal["better than", "no different from", "worse than"]
 
-SMALLEST_COUNT = 10
-"""Losses needed at the very least; with a longer horizon, twice the horizon."""
+MIN_LOSSES = 10
+"""Losses needed for a test; with a longer horizon, twice the horizon."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class DieboldMariano:
     mean_difference : float
         Mean loss of a minus that of b, in units of the loss.
     standard_error : float
-        Of the mean difference, the correction included.
+        Standard error of the mean difference, including the small-sample correction.
     horizon : int
         Sessions ahead.
     lags : int
-        Autocovariances that the variance takes in.
+        Autocovariances that the variance includes.
     count : int
         Forecasts compared.
     """
@@ -57,7 +57,7 @@ class DieboldMariano:
     count: int
 
     def outcome(self, level: float = 0.05) -> Outcome:
-        """Say in two words how a compares with b, a difference being one that is significant at ``level``."""
+        """Return how a compares with b, where only a difference that is significant at ``level`` counts."""
         if self.p_value >= level:
             return "no different from"
         return "better than" if self.mean_difference < 0 else "worse than"
@@ -71,9 +71,9 @@ def diebold_mariano(loss_a: npt.ArrayLike, loss_b: npt.ArrayLike, horizon: int) 
     "Testing the Equality of Prediction Mean Squared Errors", International Journal of Forecasting 13 (1997):
     :math:`\sqrt{(n + 1 - 2h + h(h-1)/n) / n}`.
 
-    The variance is Newey and West's (Bartlett kernel), never negative, with a bandwidth of ``max(2 h, 3
-    sqrt(n))``: it takes in all lags up to ``h - 1`` that overlapping labels correlate, and as much again, as
-    volatility and the forecasts themselves are persistent. So wide a window makes the variance itself
+    The variance is that of Newey and West (Bartlett kernel), which is never negative, with a bandwidth of ``max(2 h,
+    3 sqrt(n))``: it includes all lags up to ``h - 1`` that overlapping labels correlate, and as many again, because
+    volatility and the forecasts themselves are persistent. With such a wide window the variance itself is
     uncertain; the p-value allows for that by the fixed-b distribution (Kiefer and Vogelsang, "A New Asymptotic
     Theory for Heteroskedasticity-Autocorrelation Robust Tests", Econometric Theory 21 (2005); for this test
     Coroneo and Iacone, "Comparing Predictive Accuracy in Small Samples Using Fixed-Smoothing Asymptotics",
@@ -82,7 +82,7 @@ def diebold_mariano(loss_a: npt.ArrayLike, loss_b: npt.ArrayLike, horizon: int) 
     Parameters
     ----------
     loss_a, loss_b
-        Losses of both forecasts at the same origins, shape (n,), oldest first, one origin a session.
+        Losses of both forecasts at the same origins, shape (n,), oldest first, one origin per session.
     horizon
         Sessions ahead; labels overlap by ``horizon - 1`` sessions.
 
@@ -101,7 +101,7 @@ def diebold_mariano(loss_a: npt.ArrayLike, loss_b: npt.ArrayLike, horizon: int) 
     -----
     Simulated with forecasts of equal accuracy, heavy tails, GARCH variance, overlapping labels (7, 14, 30) and
     forecasts of various persistence, it rejects at 5 % in 2.5 to 9 % of cases for n from 250 to 2,000, and in
-    5.2 % on average. The original, with a rectangular window of h - 1 lags, rejects in up to 18 %.
+    5.2 % on average. The original test, with a rectangular window of h - 1 lags, rejects in up to 18 %.
     """
     a, b = np.asarray(loss_a, dtype=np.float64), np.asarray(loss_b, dtype=np.float64)
     if a.ndim != 1 or a.shape != b.shape or not np.isfinite(a - b).all():
@@ -109,9 +109,9 @@ def diebold_mariano(loss_a: npt.ArrayLike, loss_b: npt.ArrayLike, horizon: int) 
     if horizon < 1:
         raise ConfigError(f"expected a horizon of at least 1; got {horizon}")
     n = len(a)
-    if n < max(2 * horizon, SMALLEST_COUNT):
+    if n < max(2 * horizon, MIN_LOSSES):
         raise NotEnoughDataError(
-            f"expected at least {max(2 * horizon, SMALLEST_COUNT)} forecasts to compare at horizon {horizon}; got {n}"
+            f"expected at least {max(2 * horizon, MIN_LOSSES)} forecasts to compare at horizon {horizon}; got {n}"
         )
     difference = a - b
     bandwidth = min(n, max(2 * horizon, math.ceil(3.0 * math.sqrt(n))))
@@ -135,11 +135,10 @@ def long_run_variance(series: npt.ArrayLike, bandwidth: int) -> float:
     and West, "A Simple, Positive Semi-Definite, Heteroskedasticity and Autocorrelation Consistent Covariance
     Matrix", Econometrica 55 (1987).
     """
-    x = np.asarray(series, dtype=np.float64)
-    x = x - x.mean()
-    n = len(x)
-    lags = range(1, min(bandwidth, n))
-    return float((x @ x + 2.0 * sum((1.0 - k / bandwidth) * (x[k:] @ x[:-k]) for k in lags)) / n)
+    from arch.covariance.kernel import Bartlett  # here: it takes a second to import, and scores do not need it
+
+    # arch counts the lags: its weights are 1 - k / (bandwidth + 1).
+    return float(Bartlett(np.asarray(series, dtype=np.float64), bandwidth=bandwidth - 1).cov.long_run.item())
 
 
 def fixed_b_p_value(statistic: float, share: float) -> float:
@@ -174,7 +173,7 @@ def _bartlett_eigenvalues(share: float) -> Floats:
 
 
 def verdict(result: DieboldMariano, *, rival: str = "the random walk", level: float = 0.05) -> str:
-    """Say in a sentence what a test found.
+    """Return the result of a test as a sentence.
 
     Examples
     --------
@@ -200,21 +199,21 @@ def block_bootstrap(
 ) -> tuple[Floats, Floats]:
     """Return a confidence interval for means of correlated rows, or for a function of them.
 
-    Blocks of consecutive rows are drawn with replacement and put together to the original length, so that what
-    is correlated stays together (Künsch, "The Jackknife and the Bootstrap for General Stationary Observations",
-    Annals of Statistics 17 (1989)); a block that reaches the end goes on at the beginning, so that every row is
+    Blocks of consecutive rows are drawn with replacement and joined to the original length, so that correlated rows
+    stay together (Künsch, "The Jackknife and the Bootstrap for General Stationary Observations",
+    Annals of Statistics 17 (1989)); a block that reaches the end continues at the beginning, so that every row is
     drawn equally often (Politis and Romano, "A Circular Block-Resampling Procedure for Stationary Data", 1992).
 
     Parameters
     ----------
     values
-        Shape (n, k): what is averaged, one row an origin, for instance absolute errors of model and random walk.
+        Shape (n, k): the losses, one row per origin, for instance absolute errors of model and random walk.
     block
-        Rows in a block: the longest horizon at least, better twice that.
+        Rows in a block: at least the longest horizon, better twice that.
     statistic
         Takes means, shape (..., k), and returns the statistic, shape (...) or (..., j); None: the means themselves.
     coverage
-        Probability that the interval is to have.
+        Nominal coverage of the interval.
     samples
         Resampled series.
     seed
@@ -223,8 +222,9 @@ def block_bootstrap(
     Returns
     -------
     lower, upper
-        Percentiles of the statistic over the resampled series. With few blocks they are too narrow: about 87 %
-        instead of 95 % for 1,000 rows in blocks of 30. Use them to see a size; :func:`diebold_mariano` decides.
+        Percentiles of the statistic over the resampled series. With few blocks the interval is too narrow: its
+        coverage is about 87 % instead of 95 % for 1,000 rows in blocks of 30. It shows the size of an effect;
+        :func:`diebold_mariano` decides whether there is one.
 
     Raises
     ------
@@ -232,6 +232,11 @@ def block_bootstrap(
         If the values are not a finite (n, k) array.
     NotEnoughDataError
         If there are fewer than two blocks.
+
+    Notes
+    -----
+    ``arch.bootstrap.CircularBlockBootstrap`` draws the same blocks and returns the same interval, but makes every
+    resampled series: for 5,000 rows and 2,000 samples it takes 1.4 s, and running sums of blocks 0.05 s.
 
     Examples
     --------
@@ -246,12 +251,12 @@ def block_bootstrap(
     n = len(rows)
     if block < 1 or n < 2 * block:
         raise NotEnoughDataError(
-            f"expected at least two blocks of {block} rows, a block having one or more; got {n} rows"
+            f"expected at least two blocks of {block} rows, with one row or more in a block; got {n} rows"
         )
     starts = np.random.default_rng(seed).integers(0, n, (samples, math.ceil(n / block)))
     lengths = np.full(starts.shape[1], block)
     lengths[-1] -= lengths.sum() - n
-    # Sums of blocks are differences of running sums: the resampled rows themselves are never made.
+    # Sums of blocks are differences of running sums, so that the resampled rows are never made.
     running = np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(np.concatenate([rows, rows[:block]]), axis=0)])
     means = (running[starts + lengths] - running[starts]).sum(axis=1) / n
     drawn = means if statistic is None else statistic(means)
