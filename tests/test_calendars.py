@@ -51,17 +51,17 @@ def iso(dates) -> list[str]:
         ("", "inferred"),
     ],
 )
-def test_the_calendar_of_a_symbol_is_the_one_of_its_exchange(symbol, calendar):
+def test_the_calendar_of_a_symbol_is_that_of_its_exchange(symbol, calendar):
     assert resolve_calendar(symbol) == calendar
 
 
-def test_an_explicit_calendar_overrules_the_symbol():
+def test_an_explicit_calendar_takes_precedence_over_the_symbol():
     assert resolve_calendar("^GSPC", "24/7") == "24/7"
     assert resolve_calendar("^GSPC", "KRX") == "XKRX"
     assert resolve_calendar("^GSPC", "CME_Equity") == "CME_Equity"
 
 
-def test_an_unknown_calendar_is_an_error_that_names_the_nearest_and_the_possible():
+def test_an_unknown_calendar_is_an_error_that_names_the_nearest_one():
     with pytest.raises(ConfigError, match=r"unknown calendar 'nyse'; did you mean 'NYSE'\?.*XKRX"):
         resolve_calendar("^GSPC", "nyse")
     with pytest.raises(ConfigError, match="unknown calendar 'moon'"):
@@ -95,7 +95,7 @@ def test_sessions_are_naive_midnights_in_microseconds():
         ("LSE", ["2012-06-05", "2022-09-19", "2035-08-27"]),
     ],
 )
-def test_known_holidays_are_no_sessions(calendar, closed):
+def test_known_holidays_are_not_sessions(calendar, closed):
     for day in closed:
         assert pd.Timestamp(day).weekday() < 5
         assert sessions_between(calendar, day, day).empty
@@ -140,7 +140,7 @@ def test_the_worked_example_across_new_year(known):
     assert iso(targets[0]) == ["2019-01-02", "2019-01-03", "2019-01-22"]
 
 
-def test_the_data_overrules_the_calendar_where_it_reaches(known):
+def test_the_data_takes_precedence_over_the_calendar(known):
     holed = known.delete(1001)
     assert target_dates(known[1000:1001], (1,), holed, "NYSE")[0, 0] == known[1002].to_datetime64()
 
@@ -177,7 +177,7 @@ def test_an_inferred_calendar_repeats_the_weekdays_of_the_data(known):
     assert len(sessions_between("inferred", "2024-06-03", "2024-06-16", sunday_to_thursday)) == 10
 
 
-def test_an_inferred_calendar_forgets_the_saturdays_of_old():
+def test_an_inferred_calendar_ignores_the_saturdays_of_the_past():
     old = pd.date_range("1990-01-01", "1997-12-31")
     new = pd.date_range("1998-01-01", "2000-12-31", freq="B")
     sessions = old[old.day_of_week < 6].append(new)
@@ -191,7 +191,7 @@ def test_weekly_data_has_weekly_inferred_sessions():
     )
 
 
-def test_too_few_or_irregular_sessions_are_not_inferred_from():
+def test_too_few_or_irregular_sessions_are_an_error():
     with pytest.raises(NotEnoughDataError, match=r"at least 10 sessions.*got 0"):
         next_sessions("inferred", "2020-01-01", 3)
     with pytest.raises(NotEnoughDataError, match="got 4"):
@@ -200,7 +200,7 @@ def test_too_few_or_irregular_sessions_are_not_inferred_from():
         next_sessions("inferred", "2022-01-01", 3, pd.date_range("2020-01-01", periods=24, freq="MS"))
 
 
-def test_a_calendar_is_not_asked_beyond_what_it_knows():
+def test_days_outside_the_known_range_are_an_error():
     assert iso(known_range("NYSE")) == ["1970-01-01", "2050-12-31"]
     assert iso(known_range("BSE"))[1] < "2035"  # announced one year at a time
     for ask in (
@@ -213,7 +213,7 @@ def test_a_calendar_is_not_asked_beyond_what_it_knows():
             ask()
 
 
-def test_wrong_arguments_of_target_dates_are_errors_that_say_so(known):
+def test_wrong_arguments_of_target_dates_are_errors(known):
     with pytest.raises(ConfigError, match="horizons of at least one"):
         target_dates(known[-1:], (0, 7), known, "NYSE")
     with pytest.raises(NotEnoughDataError, match=r"1999-01-04 to 2018-12-31.*got 1998-12-31"):
@@ -229,14 +229,14 @@ def test_wrong_arguments_of_target_dates_are_errors_that_say_so(known):
     assert target_dates(known[:0], HORIZONS, known, "NYSE").shape == (0, 3)
 
 
-def test_a_schedule_is_computed_once_and_cannot_be_changed_by_a_caller():
+def test_sessions_are_shared_and_read_only():
     first = sessions_between("NYSE", "2020-01-01", "2020-02-01").to_numpy()
     with pytest.raises(ValueError, match="read-only"):
         first[0] = np.datetime64("1999-01-01")
 
 
 @pytest.mark.slow
-def test_importing_sessions_is_light_and_every_usual_calendar_loads_without_a_warning():
+def test_importing_calendars_is_light_and_every_known_calendar_loads_without_a_warning():
     code = (
         "import sys; from forecastlib.data import calendars; assert 'pandas_market_calendars' not in sys.modules\n"
         "from forecastlib.data.calendars import CALENDAR_BY_SUFFIX, CALENDAR_BY_SYMBOL\n"

@@ -46,7 +46,7 @@ def test_a_finding_has_all_its_dates_and_an_unknown_check_is_an_error(prices):
         report.finding("outlier")
 
 
-def test_errors_are_raised_with_count_dates_and_remedy(prices, broken):
+def test_raising_names_each_error_with_its_figures_and_remedy(prices, broken):
     check_quality(prices).raise_for_errors()
     with pytest.raises(DataQualityError) as caught:
         check_quality(broken).raise_for_errors()
@@ -91,7 +91,7 @@ def test_the_figure_marks_every_affected_date_on_the_line_of_its_check(prices):
     assert picture.getvalue().startswith(b"\x89PNG")
 
 
-def test_errors_and_warnings_differ_in_marker_too_and_not_in_colour_alone(broken):
+def test_errors_and_warnings_differ_in_marker_as_well_as_colour(broken):
     lines = check_quality(broken).plot().axes[1].get_lines()
     looks = {(line.get_color(), line.get_marker()) for line in lines}
     assert len({colour for colour, _ in looks}) == len({marker for _, marker in looks}) == 2
@@ -102,7 +102,7 @@ def test_a_figure_without_findings_says_so(prices):
     assert [text.get_text() for text in figure.axes[1].texts] == ["no affected dates"]
 
 
-def test_the_gate_loads_neither_matplotlib_nor_a_calendar_until_they_are_needed():
+def test_importing_quality_loads_neither_matplotlib_nor_calendars():
     code = (
         "import sys; import forecastlib.data.quality; "
         "print([name for name in ('matplotlib', 'pandas_market_calendars', 'tensorflow') if name in sys.modules])"

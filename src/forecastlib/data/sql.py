@@ -142,7 +142,7 @@ def _transaction(url: URL, *, write: bool = False) -> Iterator[Connection]:
     try:
         with write_transaction(engine) if write else engine.begin() as connection:
             if write and url.get_backend_name() == "postgresql":
-                connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _IMPORT_LOCK})
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_IMPORT_LOCK)))
             yield connection
     except sa.exc.SQLAlchemyError as error:
         reason = driver_message(error, url)

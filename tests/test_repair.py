@@ -76,7 +76,7 @@ def test_high_and_low_are_moved_to_include_open_and_close(clean):
     pd.testing.assert_frame_equal(repair(swapped).prices, clean)
 
 
-def test_a_price_far_outside_the_range_is_another_fault_and_stays(clean):
+def test_a_price_far_outside_the_range_is_left_alone(clean):
     wrong = put(clean, 30, close=clean["close"].iloc[30] * 10)
     repaired, changes = repair(wrong)
     pd.testing.assert_frame_equal(repaired, wrong)
@@ -84,14 +84,14 @@ def test_a_price_far_outside_the_range_is_another_fault_and_stays(clean):
     assert "outside_range" in set(check_quality(repaired).checks.query("status == 'failed'")["check"])
 
 
-def test_whole_numbers_become_float64_and_the_record_says_from_what(clean):
+def test_integers_become_float64_and_the_record_names_the_old_type(clean):
     repaired, changes = repair(clean.astype({"volume": np.int64}))
     pd.testing.assert_frame_equal(repaired, clean)
     assert changes[["column", "why"]].to_numpy().tolist() == [["volume", "int64 became float64"]]
 
 
 @pytest.mark.parametrize("ratio", [2.0, 7.0, 0.1])
-def test_splits_are_adjusted_only_when_asked_for(clean, ratio):
+def test_splits_are_adjusted_only_on_request(clean, ratio):
     unadjusted = clean.copy()
     unadjusted.iloc[:600, :4] *= ratio
     unadjusted.iloc[:600, 4] /= ratio
@@ -127,14 +127,14 @@ def test_everything_at_once_ends_in_sound_prices(clean):
     assert {"position", "row", "high", "low"} == set(changes["column"])
 
 
-def test_a_step_left_out_is_not_taken(clean):
+def test_only_the_requested_steps_are_done(clean):
     broken = put(clean.iloc[::-1], 7, **dict.fromkeys(PRICES, np.nan))
     repaired, changes = repair(broken, steps=("empty_rows",))
     pd.testing.assert_frame_equal(repaired, broken.drop(broken.index[7]))
     assert len(changes) == 1
 
 
-def test_what_cannot_be_repaired_is_an_error_that_says_so(clean):
+def test_frames_that_cannot_be_repaired_are_errors(clean):
     with pytest.raises(ConfigError, match=r"unknown step of repair 'split'; did you mean 'splits'\?"):
         repair(clean, steps=("split",))
     with pytest.raises(DataQualityError, match="volume is missing or repeated"):
