@@ -26,7 +26,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 LAYERS = [
     "config errors",
-    "database locks paths priority processes progress",
+    "database paths processes progress",
+    "checks",
     "data",
     "features",
     "samples",
@@ -34,7 +35,7 @@ LAYERS = [
     "forecasts",
     "bundle forecaster",
     "evaluation auditing tracking ledger pipeline forecasting replaying",
-    "bench cli doctor serving runner report showcase plots",
+    "cli doctor serving runner report showcase plots",
 ]
 LAYER_OF = {part: layer for layer, parts in enumerate(LAYERS) for part in parts.split()}
 
@@ -159,7 +160,7 @@ def test_the_imports_are_found_in_whatever_way_they_are_written():
 import forecastlib.data.prices
 from forecastlib import evaluate, __version__
 from forecastlib.evaluation import metrics
-from forecastlib.data.quality import row_checks, check_quality
+from forecastlib.data import quality_checks, repair
 def later():
     from forecastlib.plots import anything
 if TYPE_CHECKING:
@@ -171,8 +172,8 @@ forecastlib.Forecaster
         "forecastlib.data.prices",
         "forecastlib.evaluation.metrics",
         "forecastlib.evaluation.evaluate",
-        "forecastlib.data.quality",
-        "forecastlib.data.quality.row_checks",
+        "forecastlib.data.quality_checks",
+        "forecastlib.data.repair",
         "forecastlib.plots",
         "forecastlib.samples.windows",
         "forecastlib.forecaster",

@@ -129,8 +129,11 @@ class SplitConfig(_Frozen):
 
 
 class ModelConfig(_Frozen):
-    """The network, the scalers in front of it, and how its forecasts are worded."""
+    """The model, the network and its scalers, and how forecasts are called."""
 
+    model: str = Field(
+        default="combination", min_length=1, description="Name of the model, or package.module:factory of your own."
+    )
     lstm_units: Annotated[tuple[Units, ...], Many] = Field(
         default=(50, 50), min_length=1, description="Units of each LSTM."
     )
