@@ -24,37 +24,13 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "forecastlib"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
+# fmt: off
 ORDER = [
-    "errors",
-    "config",
-    "database",
-    "paths",
-    "processes",
-    "progress",
-    "formatting",
-    "checks",
-    "data",
-    "features",
-    "samples",
-    "models",
-    "forecasts",
-    "recipe",
-    "bundle",
-    "forecaster",
-    "doctor",
-    "engine",
-    "evaluation",
-    "auditing",
-    "tracking",
-    "ledger",
-    "workflows",
-    "html_report",
-    "runner",
-    "plots",
-    "showcase",
-    "serving",
-    "cli",
+    "errors", "config", "database", "paths", "processes", "progress", "formatting", "checks", "data", "features",
+    "samples", "models", "forecasts", "recipe", "bundle", "forecaster", "doctor", "engine", "evaluation",
+    "auditing", "tracking", "ledger", "workflows", "html_report", "runner", "plots", "showcase", "serving", "cli",
 ]
+# fmt: on
 """The top-level modules and packages from the bottom up: each imports only those before it."""
 LAYER_OF = {part: layer for layer, part in enumerate(ORDER)}
 
