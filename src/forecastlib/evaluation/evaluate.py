@@ -17,7 +17,7 @@ import pandas as pd
 
 from forecastlib.data.prices import require_prices
 from forecastlib.errors import DataQualityError, NotEnoughDataError
-from forecastlib.evaluation.score_table import RANDOM_WALK, SCORES, score_table, with_outcomes
+from forecastlib.evaluation.score_table import RANDOM_WALK, SCORES, flat_scores, score_table, with_outcomes
 from forecastlib.evaluation.significance import MIN_LOSSES, diebold_mariano, verdict
 from forecastlib.forecasts import Forecast, require_forecasts
 
@@ -53,13 +53,7 @@ class Evaluation:
 
     def flat(self, model: str) -> dict[str, float]:
         """Return the scores of a model by name and horizon, for instance ``mae_7d``, as metrics of a run."""
-        rows = self.scores.loc[model]
-        return {
-            f"{score}_{horizon}d": float(value)
-            for horizon, row in rows.iterrows()
-            for score, value in row.items()
-            if score != "n" and np.isfinite(value)
-        }
+        return flat_scores(self.scores.xs(model, level="model"))
 
     def table(self) -> pd.DataFrame:
         """Return MAE, skill and, where it is known, CRPS of every model, one row per model."""

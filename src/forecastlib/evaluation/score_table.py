@@ -216,9 +216,20 @@ def score_table(
         key if isinstance(key, tuple) else (key,): _score({n: values[chosen] for n, values in columns.items()}, closes)
         for key, chosen in groups.items()
     }
-    index = pd.MultiIndex.from_tuples(list(scores), names=by) if scores else pd.MultiIndex.from_arrays([[]] * len(by), names=by)
+    empty = pd.MultiIndex.from_arrays([[]] * len(by), names=by)
+    index = pd.MultiIndex.from_tuples(list(scores), names=by) if scores else empty
     table = pd.DataFrame(list(scores.values()), index=index, columns=list(SCORES)).astype({"n": "int64"})
     return _sorted(table, known)
+
+
+def flat_scores(scores: pd.DataFrame) -> dict[str, float]:
+    """Return the finite scores of one model by name and horizon, for instance ``mae_7d``; one row per horizon."""
+    return {
+        f"{name}_{horizon}d": float(value)
+        for horizon, row in scores.iterrows()
+        for name, value in row.items()
+        if name != "n" and np.isfinite(value)
+    }
 
 
 _NUMERIC = {
