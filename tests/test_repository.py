@@ -26,7 +26,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 LAYERS = [
     "config errors",
-    "database paths priority processes progress",
+    "database paths processes progress",
+    "checks",
     "data",
     "features",
     "samples",
@@ -73,6 +74,7 @@ PUBLIC = [
     "holdout",
     "make_windows",
     "open_source",
+    "register_feature",
     "repair",
     "replay",
     "train",
@@ -158,7 +160,7 @@ def test_the_imports_are_found_in_whatever_way_they_are_written():
 import forecastlib.data.prices
 from forecastlib import evaluate, __version__
 from forecastlib.evaluation import metrics
-from forecastlib.data.quality import row_checks, check_quality
+from forecastlib.data import quality_checks, repair
 def later():
     from forecastlib.plots import anything
 if TYPE_CHECKING:
@@ -170,8 +172,8 @@ forecastlib.Forecaster
         "forecastlib.data.prices",
         "forecastlib.evaluation.metrics",
         "forecastlib.evaluation.evaluate",
-        "forecastlib.data.quality",
-        "forecastlib.data.quality.row_checks",
+        "forecastlib.data.quality_checks",
+        "forecastlib.data.repair",
         "forecastlib.plots",
         "forecastlib.samples.windows",
         "forecastlib.forecaster",
