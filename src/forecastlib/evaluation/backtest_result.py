@@ -298,7 +298,8 @@ def _by_period(forecasts: pd.DataFrame, distances: Mapping[Any, float]) -> pd.Da
     by = ["period", "model", "horizon"]
     table = score_table(rows, by)
     described = {
-        key: describe_intervals(group, distances[key[1]], int(key[2])) for key, group in rows.groupby(by, sort=False)
+        key: describe_intervals(group, distances[key[1]], int(str(key[2])))
+        for key, group in rows.groupby(by, sort=False)
     }
     columns = ["independent", *(f"{n}_{c}" for c in COVERAGES for n in ("miss", "factor")), "lean"]
     return table.join(pd.DataFrame([described[key] for key in table.index], index=table.index, columns=columns))
@@ -322,7 +323,7 @@ def _losses(forecasts: pd.DataFrame, model: str, horizon: int) -> pd.DataFrame:
     return losses
 
 
-def _bootstrap_intervals(index: pd.MultiIndex, forecasts: pd.DataFrame, distances: Mapping[Any, float]) -> pd.DataFrame:
+def _bootstrap_intervals(index: pd.Index[Any], forecasts: pd.DataFrame, distances: Mapping[Any, float]) -> pd.DataFrame:
     """Return the ends of 95 % block-bootstrap intervals of :data:`WITH_INTERVALS`.
 
     Blocks are two horizons long; where there are fewer than two blocks, or no score, the ends are NaN.

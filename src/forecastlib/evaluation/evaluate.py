@@ -53,7 +53,7 @@ class Evaluation:
 
     def flat(self, model: str) -> dict[str, float]:
         """Return the scores of a model by name and horizon, for instance ``mae_7d``, as metrics of a run."""
-        return flat_scores(self.scores.xs(model, level="model"))
+        return flat_scores(self.scores, model)
 
     def table(self) -> pd.DataFrame:
         """Return MAE, skill and, where it is known, CRPS of every model, one row per model."""
@@ -154,7 +154,7 @@ def scored_rows(forecasts: Forecast | pd.DataFrame, prices: pd.DataFrame) -> pd.
     if "direction_threshold" not in rows:
         rows["direction_threshold"] = frame.attrs.get("direction_threshold", math.nan)
     if isinstance(forecasts, Forecast):
-        returns = np.log(rows["actual_price"] / rows["last_close"]).to_numpy().reshape(len(forecasts), -1)
+        returns = np.log((rows["actual_price"] / rows["last_close"]).to_numpy()).reshape(len(forecasts), -1)
         rows["crps"] = 100.0 * forecasts.distribution.crps(returns).ravel()
     elif "crps" not in rows:
         rows["crps"] = math.nan
@@ -230,11 +230,11 @@ def _compare(rows: pd.DataFrame, prices: pd.DataFrame, horizon: int) -> dict[str
     if len(rows) < max(MIN_LOSSES, 2 * overlap):
         sentence = f"{horizon} sessions ahead: {len(rows)} forecasts are too few to compare with the random walk"
         return {"statistic": math.nan, "p_value": math.nan, "outcome": "undecided", "verdict": sentence}
-    losses = [
-        np.abs((rows[name] - rows["actual_price"]) / rows["last_close"]).to_numpy(dtype=np.float64)
+    own, walk = (
+        ((rows[name] - rows["actual_price"]) / rows["last_close"]).abs().to_numpy(dtype=np.float64)
         for name in ("predicted_price", "last_close")
-    ]
-    result = replace(diebold_mariano(*losses, overlap), horizon=horizon)
+    )
+    result = replace(diebold_mariano(own, walk, overlap), horizon=horizon)
     return {
         "statistic": result.statistic,
         "p_value": result.p_value,

@@ -65,12 +65,12 @@ def _log_tasks(result: BacktestResult, parent: str, config: RunConfig) -> list[s
     """Log the tasks that have no run yet, and return the runs of all."""
     client = runs.connect()
     known = _known_runs(client, result)
-    by_fold = score_table(result.forecasts, ("fold", "model", "horizon"))
+    by_fold = {fold: score_table(rows) for fold, rows in result.forecasts.groupby("fold")}
     tasks: list[dict[Any, Any]] = result.tasks.reset_index().to_dict("records")
     for task in tasks:
         if task["key"] not in known:
             row = task["model"] if task["seed"] < 0 else f"{task['model']}_{task['seed']}"
-            scores = flat_scores(by_fold.xs((task["fold"], row), level=("fold", "model")))
+            scores = flat_scores(by_fold[task["fold"]], row)
             weights = {name: value for name, value in task.items() if name.startswith("weight_")}
             known[task["key"]] = _log_task(client, result, parent, config, task, scores | weights)
     return [known[task["key"]] for task in tasks]
@@ -119,7 +119,7 @@ def _log_result(result: BacktestResult) -> None:
 
     Names begin with ``backtest``: the run may be that of notebooks, in which a training was logged too.
     """
-    scores = flat_scores(result.scores.xs(result.main_model, level="model"))
+    scores = flat_scores(result.scores, result.main_model)
     mlflow.log_metrics({f"backtest/{name}": value for name, value in scores.items()})
     for name in TABLES:
         mlflow.log_text(getattr(result, name).to_csv(), f"backtest/{name}.csv")
