@@ -184,7 +184,7 @@ def test_if_another_machine_was_faster_the_new_model_competes_with_its_champion(
     monkeypatch.setattr(registry, "register", register_while_another_promotes)
     monkeypatch.setattr(pipeline, "_contest", contest)
     try:
-        with pipeline.tracking.run("faster", {}):
+        with runs.run("faster", {}):
             assert pipeline._register(fitted, tiny.prices(), SYMBOL)[1:] == (False, "decided by the test")
         assert seen == [champion.number, 2]
         assert aliases() == {"champion": 2, "challenger": max(versions())}
