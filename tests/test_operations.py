@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
+from forecastlib.samples.dataset import prepare
 
 from forecastlib.config import ModelConfig, RunConfig, WindowConfig
 from forecastlib.features import compute_features
-from forecastlib.models.lstm import TrainingData, build_network, compile_network
-from forecastlib.models.lstm.recurrent import FastLSTM
-from forecastlib.samples.dataset import prepare
+from forecastlib.models.lstm import FastLSTM, TrainingData, build_network, compile_network
 from forecastlib.samples.scaling import Scaling
 
 PRODUCTS = {"MatMul", "BatchMatMulV2", "BatchMatMulV3"}
