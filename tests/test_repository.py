@@ -26,7 +26,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 LAYERS = [
     "config errors",
-    "database paths priority processes progress",
+    "database paths processes progress",
     "checks",
     "data",
     "features",
@@ -74,6 +74,7 @@ PUBLIC = [
     "holdout",
     "make_windows",
     "open_source",
+    "register_feature",
     "repair",
     "replay",
     "train",
