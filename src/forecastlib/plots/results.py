@@ -13,6 +13,7 @@ from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
+from forecastlib.evaluation.backtest_result import PERIODS
 from forecastlib.evaluation.score_table import RANDOM_WALK
 from forecastlib.forecasts import COVERAGES, require_forecasts
 from forecastlib.plots.style import (
@@ -239,7 +240,7 @@ def plot_backtest_scores(result: BacktestResult, names: Mapping[str, str] | None
     result
         Of :func:`forecastlib.backtest`.
     names
-        Labels of models, for instance ``{"lstm": "LSTM"}``.
+        Labels of models, for instance ``{"lstm": "network alone"}``.
     """
     labels = names or {}
     models = [model for model in result.models if model != RANDOM_WALK]
@@ -406,8 +407,6 @@ def _skill_axis(axes: Axes, title: str) -> None:
 
 def _shade_periods(axes: Axes, *, with_names: bool) -> None:
     """Shade the named periods that are in view, without widening it."""
-    from forecastlib.evaluation.backtest_result import PERIODS
-
     first, last = axes.get_xlim()
     for number, (name, ends) in enumerate(PERIODS.items()):
         start, end = (float(date2num(pd.Timestamp(day))) for day in ends)
