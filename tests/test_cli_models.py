@@ -145,7 +145,15 @@ def test_a_forecast_starts_without_what_it_does_not_need(trained):
     assert not modules & {"arch", "papermill", "psycopg", "seaborn", "statsmodels", "uvicorn", "yfinance"}
     assert not modules & {"mlflow.pyfunc", "mlflow.server", "sklearn.ensemble", "sklearn.linear_model"}
     ours = {name.removeprefix("forecastlib.") for name in modules if name.startswith("forecastlib.")}
-    assert not ours & {"auditing", "evaluation.walkforward", "models.baselines", "pipeline", "plots", "runner", "serving"}
+    assert not ours & {
+        "auditing",
+        "evaluation.walkforward",
+        "models.baselines",
+        "pipeline",
+        "plots",
+        "runner",
+        "serving",
+    }
 
 
 @pytest.mark.slow
@@ -235,7 +243,7 @@ def test_the_champion_can_be_rolled_back_with_a_reason(trained):
     assert history[-1]["until"] is None
     assert registry.find(SYMBOL).number == 1
     code, _, errors = run("champion", SYMBOL, "--to", "7", "--reason", "why not")
-    assert (code, errors.startswith("Error: expected an earlier champion of '^IXIC' to go back to, 7;")) == (1, True)
+    assert (code, errors.startswith("Error: expected an earlier champion of '^IXIC' to roll back to, 7;")) == (1, True)
 
 
 # Errors and empty projects

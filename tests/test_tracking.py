@@ -197,7 +197,7 @@ def test_a_tracking_uri_of_the_environment_is_respected(tmp_path, monkeypatch, h
 
 
 def test_mlflow_sends_no_telemetry():
-    code = "import forecastlib.pipeline, mlflow.telemetry as t; print(t.get_telemetry_client())"
+    code = "import forecastlib.workflows, mlflow.telemetry as t; print(t.get_telemetry_client())"
     environment = {
         k: v for k, v in os.environ.items() if k not in ("MLFLOW_DISABLE_TELEMETRY", "CI", "PYTEST_CURRENT_TEST")
     }

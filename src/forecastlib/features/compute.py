@@ -9,8 +9,8 @@ from forecastlib.config import FeatureConfig, unknown_name
 from forecastlib.data.prices import require_prices
 from forecastlib.errors import ConfigError, NotEnoughDataError
 from forecastlib.features.base import Feature, History
-from forecastlib.features.rolling import Array
 from forecastlib.features.registry import CATALOGUE, GROUPS, own_features
+from forecastlib.features.rolling import Array
 
 
 def choose_features(config: FeatureConfig | None = None) -> tuple[Feature, ...]:
