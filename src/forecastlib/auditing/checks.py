@@ -275,7 +275,7 @@ def labels_match_prices(run: AuditedRun) -> Outcome:
     """Compare every label with the close that many sessions later, and its date with that session."""
     windows, rows = run.samples.windows, run.positions
     close = run.prices["close"].to_numpy()
-    labels = np.exp(windows.log_returns(windows.y)) * windows.last_close[:, None]
+    labels = windows.to_prices(windows.y)
     affected, wrong = [], 0
     for i, horizon in enumerate(run.config.window.horizons):
         known = (rows >= 0) & (rows + horizon < len(close))
@@ -621,4 +621,4 @@ def _outcome(
 
 
 def _span(origins: pd.DatetimeIndex) -> str:
-    return f"{len(origins)} origins, {origins.min():%Y-%m-%d} to {origins.max():%Y-%m-%d}"
+    return f"{len(origins)} origin{'s' if len(origins) > 1 else ''}, {origins.min():%Y-%m-%d} to {origins.max():%Y-%m-%d}"

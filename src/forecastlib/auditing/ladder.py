@@ -109,8 +109,7 @@ def _test_forecasts(prices: pd.DataFrame, config: RunConfig, step: Step, *, prog
     assert forecaster.samples is not None, "it was fitted here"
     test = forecaster.samples.test
     (forecast,) = forecaster.forecast_test_set()
-    actual = np.exp(test.labels()) * test.last_close[:, None]
-    return forecast.frame().assign(actual_price=actual.ravel())
+    return forecast.frame().assign(actual_price=test.to_prices(test.y).ravel())
 
 
 def _scores(rows: pd.DataFrame) -> pd.DataFrame:

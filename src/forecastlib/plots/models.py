@@ -192,7 +192,7 @@ def plot_ladder(table: pd.DataFrame) -> Figure:
     Parameters
     ----------
     table
-        Of :func:`forecastlib.auditing.ladder.climb`.
+        Of :func:`forecastlib.auditing.ladder.leakage_ladder`.
     """
     steps = list(table.index.unique("step"))[::-1]
     horizons = list(table.index.unique("horizon"))
