@@ -1,4 +1,4 @@
-"""A headless Chromium, driven over its DevTools protocol: just enough for the page of the service."""
+"""A headless Chromium controlled by its DevTools protocol, for the tests of the web page."""
 
 import base64
 import json
@@ -18,7 +18,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 
 
 class Page:
-    """A tab; everything that went wrong in it is in ``problems``, every address it asked for in ``requested``."""
+    """A tab. ``problems`` holds all errors in it, ``requested`` all addresses it has requested."""
 
     def __init__(self, address: str) -> None:
         self._socket = websocket.create_connection(address, timeout=60, suppress_origin=True)
@@ -41,21 +41,21 @@ class Page:
 
     def _note(self, message: dict[str, Any]) -> None:
         match message.get("method"), message.get("params", {}):
-            case "Runtime.exceptionThrown", what:
-                self.problems.append(json.dumps(what["exceptionDetails"]))
-            case "Log.entryAdded", what if what["entry"]["level"] == "error":
-                self.problems.append(f"{what['entry']['text']} {what['entry'].get('url', '')}")
-            case "Network.requestWillBeSent", what:
-                self.requested.append(what["request"]["url"])
+            case "Runtime.exceptionThrown", event:
+                self.problems.append(json.dumps(event["exceptionDetails"]))
+            case "Log.entryAdded", event if event["entry"]["level"] == "error":
+                self.problems.append(f"{event['entry']['text']} {event['entry'].get('url', '')}")
+            case "Network.requestWillBeSent", event:
+                self.requested.append(event["request"]["url"])
 
     def size(self, width: int, height: int = 900) -> None:
-        """Give the page a screen."""
+        """Set the size of the screen."""
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
 
     def open(self, url: str) -> None:
-        """Go to an address."""
+        """Open an address."""
         self.call("Page.navigate", url=url)
 
     def read(self, expression: str) -> Any:
@@ -72,7 +72,7 @@ class Page:
             threading.Event().wait(0.05)
 
     def press(self, key: str) -> None:
-        """Press a key, as a keyboard does."""
+        """Press and release a key."""
         code = {"Tab": 9, "Enter": 13}[key]
         text = {"text": "\r"} if key == "Enter" else {}
         for kind in ("keyDown", "keyUp"):
@@ -80,17 +80,17 @@ class Page:
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **more)
 
     def close(self) -> None:
-        """Let go of the tab."""
+        """Disconnect from the tab."""
         self._socket.close()
 
     def screenshot(self, file: Path) -> None:
-        """Keep what is to be seen."""
+        """Save a picture of the page."""
         file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"]))
 
 
 @contextmanager
 def chromium(profile: Path) -> Iterator[Page]:
-    """Run Chromium with a profile of its own, that cannot reach beyond this machine, and yield a tab."""
+    """Run Chromium with a new profile and without access to other machines, and yield a tab."""
     assert CHROMIUM is not None
     command = [
         *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
@@ -99,13 +99,13 @@ def chromium(profile: Path) -> Iterator[Page]:
     ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
-    reading = threading.Thread(target=process.stderr.read, daemon=True)  # what it goes on to say is not waited for
+    reading = threading.Thread(target=process.stderr.read, daemon=True)  # drain the pipe
     try:
         line = next(line for line in process.stderr if line.startswith("DevTools listening on "))
         reading.start()
         port = line.rsplit(":", 1)[1].split("/")[0]
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list") as answer:
-            tab = next(one for one in json.load(answer) if one["type"] == "page")
+            tab = next(target for target in json.load(answer) if target["type"] == "page")
         page = Page(tab["webSocketDebuggerUrl"])
         yield page
         page.close()

@@ -1,4 +1,4 @@
-"""A project with a small champion of ^IXIC, as the tests of the service need it."""
+"""A project with a small champion of ^IXIC, for the tests of the service."""
 
 import atexit
 import os
@@ -14,16 +14,16 @@ import tiny
 from fastapi.testclient import TestClient
 
 from forecastlib.serving import Settings, create_app
-from forecastlib.serving.jobs import Jobs
+from forecastlib.serving.trainings import TrainingQueue
 from forecastlib.tracking import registry, runs
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 PARAMETERS = {name: value for name, value in tiny.PARAMETERS.items() if name != "start"}
-"""What the operator of the small service decides about trainings."""
+"""Parameters of all trainings of the small service."""
 
 
-def register(version: str = "v1.0.0_20190102_030405") -> registry.Registered:
-    """Register the small forecaster in the present project, and make it champion."""
+def register() -> registry.Registered:
+    """Register the small forecaster in the current project, and make it champion."""
     forecaster = tiny.forecaster()
     with runs.run("register", {"symbol": "^IXIC"}):
         registered = registry.register(forecaster, tiny.prices(), symbol="^IXIC")
@@ -32,7 +32,7 @@ def register(version: str = "v1.0.0_20190102_030405") -> registry.Registered:
 
 
 @cache
-def _made() -> Path:
+def _template() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="forecastlib-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     with tiny.home(folder):
@@ -42,32 +42,31 @@ def _made() -> Path:
 
 @contextmanager
 def project(folder: Path) -> Iterator[Path]:
-    """Work in a project of its own, with the notebooks and a champion of ^IXIC: a store can be copied as a whole."""
-    shutil.copytree(_made(), folder, dirs_exist_ok=True)
+    """Work in a new project with the notebooks and a champion of ^IXIC, copied from a template."""
+    shutil.copytree(_template(), folder, dirs_exist_ok=True)
     with tiny.home(folder) as home:
         shutil.copytree(NOTEBOOKS, home / "notebooks")
         yield home
 
 
 def settings(**changes: object) -> Settings:
-    """Return settings that stay out of the way of tests."""
+    """Return settings whose limits tests do not reach."""
     loose = {"requests_per_second": 10_000.0, "request_burst": 10_000, "shutdown_seconds": 0.0, "database_seconds": 0.5}
     return Settings(**(loose | {"parameters": PARAMETERS} | changes))
 
 
 @contextmanager
 def client(given: Settings | None = None, *, program: str = "pass", **options: object) -> Iterator[TestClient]:
-    """Serve in this process, with a small program in the place of the notebook run."""
-    log = (Path(os.environ["FORECASTLIB_HOME"]) / "service.log").open("a")
-    app = create_app(given or settings(), log_to=log)
-    service = app.state.service
-    service.jobs = Jobs(
-        service.settings,
-        service.store,
-        service.log,
-        on_change=service.predictions.forget,
-        command=lambda parameters, **_: [sys.executable, "-c", program],
-    )
-    with TestClient(app, raise_server_exceptions=False, **options) as opened:
-        yield opened
-    log.close()
+    """Serve in this process, with a small program instead of the notebook run."""
+    with (Path(os.environ["FORECASTLIB_HOME"]) / "service.log").open("a") as log:
+        app = create_app(given or settings(), log_to=log)
+        service = app.state.service
+        service.trainings = TrainingQueue(
+            service.settings,
+            service.jobs,
+            service.log,
+            on_change=service.predictor.clear_versions,
+            command=lambda parameters, **_: [sys.executable, "-c", program],
+        )
+        with TestClient(app, raise_server_exceptions=False, **options) as opened:
+            yield opened

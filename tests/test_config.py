@@ -33,6 +33,7 @@ DEFAULTS = {
     "form": "relative",
     "groups": [],
     "names": [],
+    "custom": [],
     "lookback": 60,
     "horizons": [7, 14, 30],
     "target": "log_return",
@@ -76,6 +77,7 @@ UNUSUAL = {
     "form": "level",
     "groups": ["bar", "trend"],
     "names": ["close"],
+    "custom": ["mine", "package.module:function"],
     "lookback": 90,
     "horizons": [1, 5],
     "target": "vol_scaled",
@@ -170,6 +172,7 @@ def test_text_values_of_a_command_line_are_read():
         lstm_units="5",
         groups="bar, trend",
         names="",
+        custom="mine, package.module:function",
         dense_units="",
         loss_weights="0.5, 0.25,0.25",
         lookback="90",
@@ -182,6 +185,7 @@ def test_text_values_of_a_command_line_are_read():
     assert config.model.dense_units == ()
     assert config.features.groups == ("bar", "trend")
     assert config.features.names == ()
+    assert config.features.custom == ("mine", "package.module:function")
     assert config.train.loss_weights == (0.5, 0.25, 0.25)
     assert (config.window.lookback, config.model.dropout) == (90, 0.3)
     assert (config.data.start, config.data.end) == (dt.date(2001, 2, 3), dt.date(2018, 12, 31))

@@ -393,6 +393,11 @@ def test_a_component_is_forecast_without_fitting_it_again(fitted):
     assert (network.model, dropout.model) == ("lstm", "mc_dropout")
 
 
-def test_a_loaded_forecaster_has_no_test_set(copy):
+def test_a_loaded_forecaster_has_no_samples(copy):
     with pytest.raises(NotFittedError, match="a loaded forecaster has no test set"):
         copy.forecast_test_set()
+
+
+def test_the_samples_of_a_loaded_forecaster_are_prepared_again_with_its_own_scalers(fitted, copy, prices):
+    (again,), (first,) = copy.prepare_again(prices).forecast_test_set(), fitted.forecast_test_set()
+    assert_same(again.frame(), first.frame(), check_exact=True)

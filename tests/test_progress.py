@@ -1,19 +1,18 @@
-"""Telling another process how far a run has come."""
+"""Progress of a run for another process."""
 
 import json
 
 from forecastlib import progress
 
 
-def test_nothing_is_written_unless_somebody_asks(tmp_path, monkeypatch):
+def test_nothing_is_written_without_the_environment_variable(tmp_path, monkeypatch):
     monkeypatch.delenv(progress.VARIABLE, raising=False)
     monkeypatch.chdir(tmp_path)
     progress.report("epoch", epoch=1)
-    assert not progress.wanted()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_events_are_read_in_the_order_they_were_reported(tmp_path, monkeypatch):
+def test_events_are_read_in_the_order_in_which_they_were_reported(tmp_path, monkeypatch):
     file = tmp_path / "progress.jsonl"
     monkeypatch.setenv(progress.VARIABLE, str(file))
     assert progress.read_events(file) == []
@@ -25,7 +24,7 @@ def test_events_are_read_in_the_order_they_were_reported(tmp_path, monkeypatch):
     ]
 
 
-def test_a_line_that_is_still_being_written_is_left_out(tmp_path):
+def test_an_incomplete_last_line_is_ignored(tmp_path):
     file = tmp_path / "progress.jsonl"
     file.write_text(json.dumps({"event": "run"}) + '\n{"event": "ep', encoding="utf-8")
     assert progress.read_events(file) == [{"event": "run"}]

@@ -24,13 +24,12 @@ from forecastlib.errors import ConfigError
 from forecastlib.forecaster import Forecaster
 from forecastlib.ledger import Ledger
 from forecastlib.paths import file_lock
-from forecastlib.serving import create_app, predictions
-from forecastlib.serving.cache import LoadingCache
+from forecastlib.serving import create_app, predictions, serve
 from forecastlib.serving.keys import KeyFile
-from forecastlib.serving.predictions import Question
+from forecastlib.serving.predictions import Predictor, Query
 from forecastlib.serving.problems import without_paths
-from forecastlib.serving.server import serve
-from forecastlib.serving.settings import Settings, is_loopback
+from forecastlib.serving.service import is_loopback
+from forecastlib.serving.settings import Settings
 from forecastlib.tracking import registry, runs
 
 SYMBOL = "^IXIC"
@@ -82,7 +81,7 @@ class TestPredict:
     def test_many_at_once_load_the_model_once_and_get_the_same_answer(self, served, monkeypatch):
         loads = []
         service = served.app.state.service
-        service.predictions.models.clear()
+        service.predictor.load_model.cache_clear()
         real = registry.load
         monkeypatch.setattr(registry, "load", lambda *key: loads.append(key) or real(*key))
         with ThreadPoolExecutor(16) as threads:
@@ -94,15 +93,15 @@ class TestPredict:
     def test_forecasts_of_several_origins_in_one_pass_are_those_of_each_alone(self, served):
         dates = ["2018-05-02", "2014-03-05", "2018-05-02", "1990-01-01", None]
         service = served.app.state.service
-        alone = [predict(served, date=date) for date in dates]
-        together = service.predictions._answer(
-            (SYMBOL, "champion"), [Question(date, 0, name) for date, name in zip(dates, "ababa", strict=True)]
+        single = [predict(served, date=date) for date in dates]
+        batch = service.predictor.predict_batch(
+            (SYMBOL, "champion"), [Query(date, 0, name) for date, name in zip(dates, "ababa", strict=True)]
         )
-        for one, answer in zip(together, alone, strict=True):
+        for prediction, answer in zip(batch, single, strict=True):
             if answer.status_code == 400:
-                assert str(one) == answer.json()["message"]
+                assert str(prediction) == answer.json()["message"]
                 continue
-            got, expected = pd.DataFrame(one.rows), pd.DataFrame(answer.json()["forecasts"])
+            got, expected = pd.DataFrame(prediction.rows), pd.DataFrame(answer.json()["forecasts"])
             for name in ("predicted_price", "lower_95", "p_up", "confidence"):
                 assert got[name].tolist() == pytest.approx(expected[name].tolist(), rel=1e-5)
         for name in "ab":
@@ -171,7 +170,7 @@ class TestPredict:
         (bundle,) = Path("mlruns").rglob("bundle/model.keras")
         whole = bundle.read_bytes()
         bundle.write_bytes(whole[:-100])
-        served.app.state.service.predictions.models.clear()
+        served.app.state.service.predictor.load_model.cache_clear()
         try:
             message = problem(predict(served), 409, "model_unusable")
         finally:
@@ -185,9 +184,9 @@ class TestPredict:
         def fail(_):
             raise SourceError("yahoo: no route to host 10.0.0.1")
 
-        predictions = served.app.state.service.predictions
-        monkeypatch.setattr(predictions._prices, "_load", fail)
-        predictions._prices.clear()
+        predictor = served.app.state.service.predictor
+        monkeypatch.setattr(predictions, "fetch_prices", fail)
+        predictor.prices_of.cache_clear()
         answer = predict(served)
         assert "10.0.0.1" not in problem(answer, 503, "prices_unavailable")
         assert int(answer.headers["Retry-After"]) > 0
@@ -314,39 +313,39 @@ class TestModels:
         assert version["version"] == tiny.forecaster().metadata.version
 
     def test_a_new_champion_is_seen_when_the_cache_is_told(self, served):
-        predictions = served.app.state.service.predictions
+        predictor = served.app.state.service.predictor
         assert predict(served).status_code == 200
         client = runs.connect()
         client.delete_registered_model_alias("IXIC_lstm", "champion")
         try:
             assert predict(served).status_code == 200  # for champion_fresh_for seconds
-            predictions.forget()
+            predictor.clear_versions()
             problem(predict(served), 404, "model_not_found")
         finally:
             client.set_registered_model_alias("IXIC_lstm", "champion", "1")
-            predictions.forget()
+            predictor.clear_versions()
 
 
 @pytest.mark.slow
-def test_fifty_models_in_turn_stay_within_the_bound_and_those_that_gave_way_are_gone(served):
+def test_models_beyond_the_bound_are_released_with_their_memory(served, monkeypatch):
     (folder,) = (bundle.parent for bundle in Path("mlruns").rglob("bundle/model.keras"))
     loaded = []
 
-    def load(_):
+    def load(*_):
         forecaster = Forecaster.load(folder)
         loaded.append(weakref.ref(forecaster))
         return forecaster
 
-    cache = LoadingCache(load, capacity=4)
+    monkeypatch.setattr(registry, "load", load)
+    predictor = Predictor(settings(cached_models=4), Ledger())
     resident, objects = [], []
     for number in range(50):
-        cache.get(number).predict(tiny.prices())
+        predictor.load_model(SYMBOL, number).predict(tiny.prices())
         if number in (9, 49):
             gc.collect()
             resident.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
             objects.append(len(gc.get_objects()))
-    assert len(cache) == 4
-    assert [number for number, one in enumerate(loaded) if one() is not None] == [46, 47, 48, 49]
+    assert [number for number, model in enumerate(loaded) if model() is not None] == [46, 47, 48, 49]
     # Forty models that TensorFlow keeps the gradients of leave 6,000 objects and 5 MB each.
     assert objects[1] - objects[0] < 40 * 500, objects
     assert resident[1] - resident[0] < 100, resident
@@ -469,7 +468,7 @@ class TestEveryAnswer:
 
     def test_a_training_that_stands_still_while_it_opens_the_registry_holds_nobody_up(self, served):
         with file_lock(Path("mlruns") / "mlflow.lock"):
-            served.app.state.service.predictions.forget()
+            served.app.state.service.predictor.clear_versions()
             predict(served, date="2016-05-02").raise_for_status()
             assert served.get("/models").status_code == 200
 
@@ -483,7 +482,7 @@ class TestLimits:
             answers = [limited.get("/models") for _ in range(3)]
         assert [answer.status_code for answer in answers] == [200, 200, 429]
         problem(answers[2], 429, "too_many_requests")
-        assert answers[2].headers["Retry-After"] == "2"
+        assert 1 <= int(answers[2].headers["Retry-After"]) <= 5
 
     def test_a_full_queue_of_trainings_says_so(self, served):
         waiting = "import time; time.sleep(600)"
@@ -576,7 +575,7 @@ class TestAccess:
         assert served.get("/models", headers=headers).status_code == 200
 
     def test_listening_beyond_this_machine_needs_keys(self, served, tmp_path):
-        with pytest.raises(ConfigError, match=r"expected keys before listening at 0\.0\.0\.0"):
+        with pytest.raises(ConfigError, match=r"expected keys before listening on 0\.0\.0\.0"):
             serve(Settings(host="0.0.0.0", keys=None))
         with pytest.raises(ConfigError, match="expected a file of keys"):
             serve(Settings(keys=tmp_path / "nowhere.json"))

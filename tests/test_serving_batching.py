@@ -1,91 +1,104 @@
-"""Answering in one go what many have asked."""
+"""Queries that arrive at the same time are answered by one computation."""
 
+import asyncio
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from forecastlib.serving.batching import Batching
+from forecastlib.serving.predictions import Batches
 
 
-@pytest.fixture
-def open_batching():
-    made = []
+def ask_all(batches, queries):
+    """Ask all queries at once; return their answers, exceptions included."""
 
-    def make(compute, **options):
-        made.append(Batching(compute, **{"threads": 2} | options))
-        return made[-1]
+    async def gather():
+        return await asyncio.gather(*(batches.ask(key, query) for key, query in queries), return_exceptions=True)
 
-    yield make
-    for batching in made:
-        batching.close()
+    return asyncio.run(gather())
 
 
-def test_a_question_that_comes_alone_is_answered_at_once(open_batching):
-    assert open_batching(lambda key, numbers: [f"{key}{n}" for n in numbers]).ask("a", 1).result(10) == "a1"
+def test_a_single_query_is_answered_at_once():
+    assert ask_all(Batches(lambda key, numbers: [f"{key}{n}" for n in numbers], threads=1), [("a", 1)]) == ["a1"]
 
 
-def test_what_is_asked_while_one_is_computed_is_answered_in_one_go(open_batching):
-    batches, begun, go_on = [], threading.Event(), threading.Event()
+def test_queries_that_arrive_during_a_computation_are_answered_by_the_next_one():
+    sizes, began, finish = [], threading.Event(), threading.Event()
 
     def compute(_, numbers):
-        begun.set()
-        assert go_on.wait(10)
-        batches.append(list(numbers))
+        began.set()
+        assert finish.wait(10)
+        sizes.append(list(numbers))
         return [-n for n in numbers]
 
-    batching = open_batching(compute)
-    first = batching.ask("a", 0)
-    assert begun.wait(10)
-    others = [batching.ask("a", n) for n in range(1, 6)]
-    go_on.set()
-    assert [future.result(10) for future in [first, *others]] == [0, -1, -2, -3, -4, -5]
-    assert batches == [[0], [1, 2, 3, 4, 5]]
+    batches = Batches(compute, threads=2)
+
+    async def ask():
+        first = asyncio.create_task(batches.ask("a", 0))
+        await asyncio.to_thread(began.wait, 10)
+        others = [asyncio.create_task(batches.ask("a", n)) for n in range(1, 6)]
+        await asyncio.sleep(0)  # the tasks run up to their first wait
+        finish.set()
+        return await asyncio.gather(first, *others)
+
+    assert asyncio.run(ask()) == [0, -1, -2, -3, -4, -5]
+    assert sizes == [[0], [1, 2, 3, 4, 5]]
 
 
-def test_no_batch_is_larger_than_it_may_be_and_all_are_answered_in_order(open_batching):
+def test_no_computation_answers_more_queries_than_allowed():
     sizes = []
 
     def compute(_, numbers):
         sizes.append(len(numbers))
         return list(numbers)
 
-    batching = open_batching(compute, largest=3)
-    with ThreadPoolExecutor(8) as threads:
-        futures = list(threads.map(lambda n: batching.ask("a", n), range(100)))
-    assert [future.result(10) for future in futures] == list(range(100))
-    assert max(sizes) <= 3
+    assert ask_all(Batches(compute, threads=2, max_size=3), [("a", n) for n in range(100)]) == list(range(100))
+    assert max(sizes) == 3
 
 
-def test_one_key_does_not_wait_for_another(open_batching):
-    go_on = threading.Event()
-    batching = open_batching(lambda key, numbers: [go_on.wait(10) if key == "slow" else key for _ in numbers])
-    slow = batching.ask("slow", 1)
-    assert batching.ask("fast", 1).result(10) == "fast"
-    go_on.set()
-    assert slow.result(10) is True
+def test_a_key_does_not_wait_for_another_key():
+    finish = threading.Event()
+    batches = Batches(lambda key, numbers: [finish.wait(10) if key == "slow" else key for _ in numbers], threads=2)
+
+    async def ask():
+        slow = asyncio.create_task(batches.ask("slow", 1))
+        assert await batches.ask("fast", 1) == "fast"
+        finish.set()
+        return await slow
+
+    assert asyncio.run(ask()) is True
 
 
-def test_an_exception_goes_to_whoever_asked_for_it_and_that_of_a_whole_batch_to_all(open_batching):
+def test_an_exception_is_raised_for_its_query_and_a_failed_computation_for_all_its_queries():
     def compute(key, numbers):
         if key == "bad":
             raise OSError("no such key")
         return [ValueError("odd") if n % 2 else n for n in numbers]
 
-    batching = open_batching(compute)
-    assert batching.ask("good", 2).result(10) == 2
-    with pytest.raises(ValueError, match="odd"):
-        batching.ask("good", 3).result(10)
-    with pytest.raises(OSError, match="no such key"):
-        batching.ask("bad", 2).result(10)
-    assert batching.ask("good", 4).result(10) == 4  # the threads go on
-    assert batching._waiting == {}
+    batches = Batches(compute, threads=1)
+    answers = ask_all(batches, [("good", 2), ("good", 3), ("bad", 2), ("bad", 3)])
+    assert [str(answer) for answer in answers] == ["2", "odd", "no such key", "no such key"]
+    assert ask_all(batches, [("good", 4)]) == [4]  # and the next computation works
 
 
-def test_closing_answers_what_has_been_asked():
-    batching = Batching(lambda _, numbers: list(numbers), threads=1)
-    futures = [batching.ask(n % 3, n) for n in range(30)]
-    batching.close()
-    assert [future.result(0) for future in futures] == list(range(30))
-    assert batching.ask(0, 31).result(10) == 31  # and it can be used again
-    batching.close()
+def test_a_cancelled_query_does_not_leave_others_without_an_answer():
+    began, finish = threading.Event(), threading.Event()
+
+    def compute(_, numbers):
+        began.set()
+        assert finish.wait(10)
+        return list(numbers)
+
+    batches = Batches(compute, threads=1)
+
+    async def ask():
+        first = asyncio.create_task(batches.ask("a", 1))
+        await asyncio.to_thread(began.wait, 10)
+        second = asyncio.create_task(batches.ask("a", 2))
+        await asyncio.sleep(0)
+        first.cancel()
+        finish.set()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        return await second
+
+    assert asyncio.run(ask()) == 2

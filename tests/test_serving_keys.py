@@ -1,4 +1,4 @@
-"""Keys of callers: how they are stored, checked and taken back."""
+"""API keys: how they are stored, checked and revoked."""
 
 import json
 import stat
@@ -23,13 +23,13 @@ def test_a_key_identifies_its_holder(keys):
 
 
 @pytest.mark.parametrize("token", ["", "fl_", "x" * 10_000, "fl_\N{SNOWMAN}"])
-def test_anything_else_identifies_nobody(keys, token):
+def test_any_other_token_identifies_nobody(keys, token):
     keys.add("ann")
     assert keys.identify(token) is None
-    assert keys.identify(keys.all()[0].sha256) is None  # who has read the file has no key
+    assert keys.identify(keys.all()[0].sha256) is None  # reading the file does not give access
 
 
-def test_only_the_hash_is_kept_and_only_the_owner_can_read_it(keys):
+def test_only_the_hash_is_stored_and_only_the_owner_can_read_the_file(keys):
     token = keys.add("ann")
     text = keys.path.read_text()
     assert token not in text
@@ -38,13 +38,13 @@ def test_only_the_hash_is_kept_and_only_the_owner_can_read_it(keys):
     assert [path.name for path in keys.path.parent.iterdir()] == ["keys.json"]
 
 
-def test_tokens_are_long_and_never_the_same(keys):
+def test_tokens_are_long_and_unique(keys):
     tokens = [keys.add(f"caller{n}") for n in range(20)]
     assert len(set(tokens)) == 20
     assert min(len(token) for token in tokens) >= 43  # 256 bits
 
 
-def test_a_revoked_key_is_refused_at_once_also_by_whoever_has_read_the_file_before(keys):
+def test_a_revoked_key_is_refused_at_once_by_a_running_service(keys):
     running = KeyFile(keys.path)
     ann, bob = keys.add("ann"), keys.add("bob")
     assert running.identify(ann) is not None
@@ -53,39 +53,39 @@ def test_a_revoked_key_is_refused_at_once_also_by_whoever_has_read_the_file_befo
     assert running.identify(bob).name == "bob"
 
 
-def test_a_revoked_name_is_not_given_again(keys):
+def test_a_revoked_name_cannot_be_reused(keys):
     keys.add("ann")
     keys.revoke("ann")
-    with pytest.raises(ConfigError, match="a key of 'ann' already"):
+    with pytest.raises(ConfigError, match="a key named 'ann' exists already"):
         keys.add("ann")
 
 
 @pytest.mark.parametrize("name", ["", "local", "../ann", "a b", "-x", "x" * 65])
-def test_names_that_could_be_taken_for_something_else_are_refused(keys, name):
+def test_invalid_names_are_refused(keys, name):
     with pytest.raises(ConfigError, match="expected a name"):
         keys.add(name)
     assert not keys.path.exists()
 
 
-def test_revoking_what_is_not_there_says_what_is(keys):
+def test_revoking_an_unknown_key_lists_the_valid_ones(keys):
     keys.add("ann")
-    with pytest.raises(ConfigError, match="got 'bob'; there are: ann"):
+    with pytest.raises(ConfigError, match="got 'bob'; valid keys: ann"):
         keys.revoke("bob")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"keys": [{}]}', '{"keys": [{"name": 1, "other": 2}]}'])
-def test_a_damaged_file_is_never_taken_for_one_without_keys(keys, text):
+def test_a_damaged_file_is_an_error_and_not_a_file_without_keys(keys, text):
     keys.add("ann")
     keys.path.write_text(text)
     with pytest.raises(ConfigError, match="it is damaged"):
         keys.all()
 
 
-def test_a_file_that_vanishes_is_never_taken_for_one_without_keys(keys):
+def test_a_vanished_file_is_an_error_and_not_a_file_without_keys(keys):
     token = keys.add("ann")
     assert keys.identify(token)
     keys.path.unlink()
-    with pytest.raises(ConfigError, match="it is gone"):
+    with pytest.raises(ConfigError, match="it has vanished"):
         keys.identify(token)
 
 

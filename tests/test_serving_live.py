@@ -14,7 +14,7 @@ import httpx
 import pytest
 import serving_project
 
-from forecastlib.serving.worker import ONE_THREAD
+from forecastlib.processes import child_environment
 
 pytestmark = pytest.mark.slow
 
@@ -33,10 +33,9 @@ def home(tmp_path_factory):
 def serving(home):
     """Run `forecastlib serve` with small trainings, and yield its process and its address."""
     command = [sys.executable, "-m", "forecastlib.cli", "serve", "--port", "0", *WORDS]
-    outside = os.environ | dict.fromkeys(ONE_THREAD, "1") | {"TF_CPP_MIN_LOG_LEVEL": "3"}
     with (
         (home / "server.log").open("a") as log,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=outside) as process,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=child_environment()) as process,
     ):
         line = process.stdout.readline()
         try:

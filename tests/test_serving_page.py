@@ -1,8 +1,9 @@
-"""The page of the service, in a headless Chromium that can reach nothing but it."""
+"""The web page of the service, in a headless Chromium that can reach nothing else."""
 
 import contextlib
 import socket
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import browser
@@ -12,8 +13,8 @@ import tiny
 import uvicorn
 
 from forecastlib.plots import INK, RED, SKY
+from forecastlib.serving.jobs import Job
 from forecastlib.serving.keys import KeyFile
-from forecastlib.serving.store import Job, new_id, now
 
 pytestmark = [
     pytest.mark.slow,
@@ -25,7 +26,7 @@ SOURCE = Path(serving_project.create_app.__code__.co_filename).parent / "page"
 
 @contextlib.contextmanager
 def listening(app):
-    """Let an application listen on a free port of this machine, and yield its address."""
+    """Serve an application on a free local port, and yield its address."""
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", access_log=False, lifespan="off")
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as opened:
@@ -40,10 +41,10 @@ def listening(app):
 
 @pytest.fixture(scope="module")
 def address(served):
-    store = served.app.state.service.store
+    jobs = served.app.state.service.jobs
     for symbol, status, error in (("^IXIC", "started", None), ("^GSPC", "failed", "<b>no</b> prices")):
         request = {"training_days": 500, "sessions": 500, "start": "2017-01-03", "force_retrain": True}
-        store.add(Job(new_id(), status, symbol, request, "ann", now(), error=error))
+        jobs.add(replace(Job.create(symbol, request, "ann"), status=status, error=error))
     with listening(served.app) as found:
         yield found
 
@@ -66,17 +67,17 @@ def page(tab, address):
 
 
 def cells(page, table):
-    """Return the texts of a table, row by row."""
+    """Return the texts of a table by row."""
     rows = f"[...document.querySelectorAll('#{table} tbody tr')]"
     return page.read(f"{rows}.map((row) => [...row.cells].map((cell) => cell.textContent))")
 
 
-def test_it_shows_the_symbol_its_champion_the_forecast_the_scorecard_and_the_trainings(page, served):
+def test_the_page_shows_the_symbol_its_champion_the_forecast_the_scorecard_and_the_trainings(page, served):
     version = tiny.forecaster().metadata.version
     assert page.read("document.querySelector('#symbols button').textContent").startswith(f"^IXICchampion {version}")
     answer = served.post("/predict", json={"symbol": "^IXIC"}).json()
     shown = cells(page, "horizons")
-    assert [row[:2] for row in shown] == [[str(one["horizon"]), one["target_date"]] for one in answer["forecasts"]]
+    assert [row[:2] for row in shown] == [[str(row["horizon"]), row["target_date"]] for row in answer["forecasts"]]
     assert shown[0][2] == f"{answer['forecasts'][0]['predicted_price']:,.1f}"
     page.until("document.querySelector('#scores tbody')")
     assert [row[:3] for row in cells(page, "scores")] == [["^IXIC", "7", version], ["^IXIC", "14", version]]
@@ -86,15 +87,15 @@ def test_it_shows_the_symbol_its_champion_the_forecast_the_scorecard_and_the_tra
     assert page.read("document.querySelectorAll('#jobs b').length") == 0
 
 
-def test_it_says_how_many_forecasts_of_days_gone_by_are_not_scored(page, served):
+def test_the_page_says_how_many_hindsight_forecasts_are_not_in_the_scorecard(page, served):
     served.post("/predict", json={"symbol": "^IXIC", "date": "2018-06-29"}).raise_for_status()
     count = served.get("/scorecard").json()["left_out"]
     assert count >= len(tiny.PARAMETERS["horizons"])
     page.open(page.read("location.href"))
-    page.until(f"document.querySelector('#notice')?.textContent === '{count} forecasts of days gone by are not scored'")
+    page.until(f"document.querySelector('#notice')?.textContent === '{count} hindsight forecasts are not included in the scorecard'")
 
 
-def test_the_fan_is_drawn_with_both_ranges_the_closes_and_the_forecast_in_the_colours_of_the_notebooks(page):
+def test_the_fan_chart_has_the_colours_of_the_notebooks(page):
     def colour(selector, kind):
         return page.read(f"getComputedStyle(document.querySelector('#fan {selector}')).{kind}")
 
@@ -110,12 +111,12 @@ def test_the_fan_is_drawn_with_both_ranges_the_closes_and_the_forecast_in_the_co
     assert label.startswith("^IXIC: forecast of 2018-12-31")
 
 
-def test_nothing_comes_from_elsewhere(page, address):
+def test_nothing_is_loaded_from_other_sites(page, address):
     assert {url for url in page.requested if not url.startswith((address, "data:"))} == set()
     assert {f"{address}/", f"{address}/page.js", f"{address}/page.css"} <= set(page.requested)
 
 
-def test_it_is_used_by_the_keyboard_alone(page):
+def test_the_page_can_be_used_by_keyboard_only(page):
     page.read("document.activeElement.blur()")
     reached = []
     for _ in range(12):
@@ -133,12 +134,12 @@ def test_it_is_used_by_the_keyboard_alone(page):
 
 
 @pytest.mark.parametrize("width", [320, 390, 768])
-def test_a_narrow_screen_needs_no_scrolling_sideways_but_within_tables(page, width):
+def test_on_narrow_screens_only_tables_scroll_sideways(page, width):
     page.size(width)
     page.until(f"window.innerWidth === {width}")
     page.until(f"document.querySelector('#fan svg').viewBox.baseVal.width <= {width}")
     assert page.read("document.documentElement.scrollWidth") <= width
-    # Text in the figure is as large as it is said to be.
+    # The figure is not scaled down, so its text has the stated size.
     scale = page.read(
         "(() => { const svg = document.querySelector('#fan svg');"
         " return svg.getBoundingClientRect().width / svg.viewBox.baseVal.width; })()"
@@ -146,7 +147,7 @@ def test_a_narrow_screen_needs_no_scrolling_sideways_but_within_tables(page, wid
     assert scale > 0.95
 
 
-def test_a_service_with_keys_asks_for_one(tab, served, tmp_path):
+def test_a_service_with_keys_asks_for_a_key(tab, served, tmp_path):
     keys = KeyFile(tmp_path / "keys.json")
     token = keys.add("ann")
     with (
@@ -155,25 +156,25 @@ def test_a_service_with_keys_asks_for_one(tab, served, tmp_path):
     ):
         tab.open(f"{address}/")
         tab.until("document.querySelector('#key')?.hidden === false")
-        assert tab.read("document.querySelector('#notice').textContent") == "This service wants a key."
+        assert tab.read("document.querySelector('#notice').textContent") == "This service requires an API key."
         tab.read(f"document.querySelector('#token').value = {token!r}; document.querySelector('#key').requestSubmit()")
         tab.until("document.querySelector('#fan svg')")
         tab.until("document.querySelector('#key').hidden")
         assert token not in tab.read("document.body.innerHTML + document.cookie + location.href")
 
 
-def test_without_a_model_it_says_how_to_get_one(tab, tmp_path):
+def test_without_a_model_the_page_says_how_to_train_one(tab, tmp_path):
     with (
         tiny.home(tmp_path),
         serving_project.client() as client,
         listening(client.app) as address,
     ):
         tab.open(f"{address}/")
-        tab.until("document.querySelector('#notice')?.textContent.startsWith('There is no model yet')")
-        tab.until("document.querySelector('#jobs').textContent === 'No training has been asked for yet.'")
+        tab.until("document.querySelector('#notice')?.textContent.startsWith('No model has been trained yet')")
+        tab.until("document.querySelector('#jobs').textContent === 'No training has been requested yet.'")
 
 
-def test_the_documentation_opens_and_loads_nothing_from_elsewhere(tab, address):
+def test_the_documentation_loads_nothing_from_other_sites(tab, address):
     tab.open("about:blank")
     tab.until("location.href === 'about:blank'")
     tab.requested.clear()
@@ -182,7 +183,7 @@ def test_the_documentation_opens_and_loads_nothing_from_elsewhere(tab, address):
     assert {url for url in tab.requested if not url.startswith((address, "data:"))} == set()
 
 
-def test_it_is_plain_html_and_one_script():
+def test_the_page_is_plain_html_with_one_script():
     html = (SOURCE / "page.html").read_text()
     assert html.count("<script") == 1
     assert "style=" not in html

@@ -23,7 +23,7 @@ from forecastlib.tracking import runs
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """A store for all tests that do not need one of their own: making one takes seconds."""
+    """Create one store for all tests that can share it: creating one takes seconds."""
     with tiny.home(tmp_path_factory.mktemp("project")) as folder:
         runs.connect()
         yield folder
@@ -59,10 +59,10 @@ def get(run_id):
     return mlflow.MlflowClient().get_run(run_id)
 
 
-# Where runs are kept
+# The store
 
 
-def test_the_store_is_made_below_a_root_that_does_not_exist_yet(tmp_path):
+def test_the_store_is_created_in_a_root_that_does_not_exist_yet(tmp_path):
     (tmp_path / "new").mkdir()
     with tiny.home(tmp_path / "new") as folder:
         os.chdir(tmp_path)
@@ -164,7 +164,7 @@ def test_an_experiment_that_the_user_created_stays_where_it_is(project, tmp_path
         assert len(list((tmp_path / "elsewhere").rglob("note.txt"))) == 1
 
 
-def test_connecting_again_gives_the_same_store_and_follows_the_root(store, tmp_path):
+def test_connecting_again_opens_the_same_store(store, tmp_path):
     first = runs.experiment_id(runs.connect())
     assert "MLFLOW_TRACKING_URI" not in os.environ
     assert runs.experiment_id(runs.connect()) == first
@@ -196,8 +196,8 @@ def test_a_tracking_uri_of_the_environment_is_respected(tmp_path, monkeypatch, h
     assert mlflow.artifacts.load_text(f"{get(run_id).info.artifact_uri}/note.txt") == "hello"
 
 
-def test_mlflow_does_not_call_home():
-    code = "import forecastlib.pipeline, mlflow.telemetry as t; print(t.get_telemetry_client())"
+def test_mlflow_sends_no_telemetry():
+    code = "import forecastlib.workflows, mlflow.telemetry as t; print(t.get_telemetry_client())"
     environment = {
         k: v for k, v in os.environ.items() if k not in ("MLFLOW_DISABLE_TELEMETRY", "CI", "PYTEST_CURRENT_TEST")
     }
@@ -212,7 +212,7 @@ def test_mlflow_does_not_call_home():
 
 
 @pytest.mark.slow
-def test_four_processes_may_make_a_new_store_at_once(tmp_path):
+def test_four_processes_may_create_a_store_at_once(tmp_path):
     code = (
         "import mlflow; from forecastlib.tracking import runs\n"
         "with runs.run('one', {'of': 'four'}): mlflow.log_metric('x', 1.0)"
@@ -247,14 +247,14 @@ def test_a_run_that_raises_is_left_failed(store):
     assert mlflow.active_run() is None
 
 
-def test_a_run_inside_a_run_is_its_child(store):
+def test_a_run_inside_another_is_nested(store):
     with runs.run("outer", {}) as outer, runs.run("inner", {}) as inner:
         pass
     assert get(inner).data.tags["mlflow.parentRunId"] == outer
     assert {get(outer).info.status, get(inner).info.status} == {"FINISHED"}
 
 
-def test_a_run_that_a_runner_opened_is_resumed_and_stays_known(store, monkeypatch):
+def test_a_run_opened_by_a_notebook_runner_is_resumed(store, monkeypatch):
     client = runs.connect()
     opened = client.create_run(runs.experiment_id(client), run_name="of_the_runner").info.run_id
     monkeypatch.setenv(runs.RUN_VARIABLE, opened)
@@ -268,13 +268,13 @@ def test_a_run_that_a_runner_opened_is_resumed_and_stays_known(store, monkeypatc
     assert [file.path for file in client.list_artifacts(opened, "figures")] == ["figures/line.png"]
 
 
-def test_without_a_runner_figures_are_only_shown(store):
+def test_without_a_notebook_runner_figures_are_not_logged(store):
     figure = plt.figure()
     runs.log_figures({"nothing": figure})
     plt.close(figure)
 
 
-def test_every_setting_is_logged_flat_and_the_configuration_whole(store):
+def test_every_setting_is_logged_as_a_parameter_and_the_configuration_as_an_artifact(store):
     config = RunConfig.from_parameters(symbol="^GSPC", horizons=[5, 10], start="2010-01-04")
     with runs.run("config", {}) as run_id:
         runs.log_config(config)
@@ -302,7 +302,7 @@ def test_losses_are_logged_by_epoch_in_few_calls(store, monkeypatch):
         assert [(metric.step, metric.value) for metric in logged] == list(expected.items())
 
 
-def test_the_prices_are_logged_as_a_data_set_with_their_fingerprint(store):
+def test_prices_are_logged_as_a_data_set_with_their_fingerprint(store):
     prices = tiny.prices()
     quality = pd.DataFrame({"check": ["gaps"], "count": [0]})
     with runs.run("data", {}) as run_id:

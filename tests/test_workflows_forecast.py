@@ -33,11 +33,11 @@ def ledger(store, tmp_path, monkeypatch):
 
 def test_a_forecast_is_that_of_the_champion_from_its_own_source(ledger):
     found = forecast(SYMBOL, as_of="2018-06-30")
-    expected = tiny.forecaster().predict(tiny.prices(), "2018-06-29", renew=True)
+    expected = tiny.forecaster().predict(tiny.prices(), "2018-06-29")
     pd.testing.assert_frame_equal(tiny.numbers(found), tiny.numbers(expected), check_exact=True)
 
 
-def test_a_forecast_lands_in_the_ledger_once_whoever_asks(ledger):
+def test_a_forecast_is_recorded_once_for_several_requesters(ledger):
     forecast(SYMBOL, as_of="2018-06-29")
     found = forecast(SYMBOL, as_of="2018-06-29", requested_by="ann")
     recorded = ledger.history().sort_values("horizon", ignore_index=True)

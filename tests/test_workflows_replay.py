@@ -1,4 +1,4 @@
-"""Replaying the last years, with models of that time."""
+"""Replaying the last years with models of that time."""
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ def ledger():
 
 @pytest.fixture
 def fits(monkeypatch):
-    """Let training be that of one tiny forecaster, and collect what prices it would have been trained on."""
+    """Replace training by one tiny forecaster, and collect the prices it would have been trained on."""
     seen, fitted = [], tiny.forecaster()
 
     def fit(self, prices, *, progress):
@@ -35,7 +35,7 @@ def replayed(ledger, prices=None, **options):
     return replay(prices, tiny.config(), ledger, **{"years": 1, "every": 5, "refits": 2, "progress": False} | options)
 
 
-def test_a_forecast_is_made_every_so_many_sessions_of_the_last_years(ledger, fits):
+def test_forecasts_are_made_at_the_given_interval_over_the_last_years(ledger, fits):
     prices = tiny.prices()
     rows = replayed(ledger, every=7, years=0.5)
     first = prices.index[prices.index > prices.index[-1] - pd.Timedelta(days=182.625)][0]
@@ -56,7 +56,7 @@ def test_each_model_is_trained_on_what_was_known_at_its_first_forecast(ledger, f
     assert (spans["min"].iloc[1:].to_numpy() > spans["max"].iloc[:-1].to_numpy()).all()
 
 
-def test_forecasts_are_settled_with_what_happened(ledger, fits):
+def test_forecasts_are_settled_with_their_outcomes(ledger, fits):
     prices = tiny.prices()
     rows = replayed(ledger)
     close, at = prices["close"].to_numpy(), prices.index.get_indexer(pd.DatetimeIndex(rows["origin"]))
@@ -79,11 +79,11 @@ def test_forecasts_are_those_of_the_model_of_that_time_and_know_nothing_of_later
     early = rows["origin"] <= cut
     pd.testing.assert_frame_equal(rows.loc[early, names], again.loc[early, names], check_exact=True)
     assert not np.allclose(rows.loc[~early, "predicted_price"], again.loc[~early, "predicted_price"])
-    expected = tiny.forecaster().predict(prices.loc[:cut], renew=True)
+    expected = tiny.forecaster().predict(prices.loc[:cut])
     np.testing.assert_allclose(rows.loc[rows["origin"] == cut, "predicted_price"], expected["predicted_price"])
 
 
-def test_only_what_was_replayed_now_comes_back(ledger, fits):
+def test_only_the_forecasts_of_this_replay_are_returned(ledger, fits):
     ledger.record(tiny.forecaster().predict(tiny.prices()), "somebody")
     rows = replayed(ledger)
     assert set(rows["requested_by"]) == {"replay"}
@@ -98,7 +98,7 @@ def test_parameters_out_of_range_are_refused(ledger, fits, wrong):
 
 
 def test_more_models_than_forecasts_are_refused(ledger, fits):
-    with pytest.raises(NotEnoughDataError, match="an origin for each of 9 models; got 1"):
+    with pytest.raises(NotEnoughDataError, match="one origin for each of 9 models; got 1"):
         replayed(ledger, refits=9, every=300)
 
 

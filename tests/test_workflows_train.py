@@ -1,20 +1,21 @@
 """Training and forecasting as users run them, with a real MLflow store."""
 
+import keras
 import mlflow
 import numpy as np
 import pytest
 import tiny
 
-from forecastlib import pipeline
+from forecastlib import forecaster, recipe, workflows
 from forecastlib.data.prices import fingerprint
 from forecastlib.errors import ConfigError, DataQualityError, ForecastError, ModelNotFoundError, SourceError
 from forecastlib.evaluation.evaluate import evaluate
-from forecastlib.models.baselines import all_baselines
+from forecastlib.models import BASELINES
 from forecastlib.tracking import registry, runs
 
 SYMBOL = "^IXIC"
-WORSE = {"seed": 3, "target": "price", "epochs": 1}
-"""Settings of a network that has learned prices for one epoch: it cannot beat the champion."""
+WORSE = {"seed": 3, "target": "price", "epochs": 1, "network_weight": 1.0}
+"""Settings of a network trained on prices for one epoch, which follows it wholly: it cannot beat the champion."""
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +28,12 @@ def store(tmp_path_factory):
 @pytest.fixture(scope="module")
 def first(store):
     """The result of the first training; every test below sees the store as the tests above have left it."""
-    return pipeline.train(tiny.config(), progress=False)
+    return workflows.train(tiny.config(), progress=False)
 
 
 @pytest.fixture(scope="module")
 def second(first):
-    return pipeline.train(tiny.config(**WORSE), progress=False)
+    return workflows.train(tiny.config(**WORSE), progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -86,25 +87,25 @@ def test_the_run_has_the_losses_of_every_epoch_and_output(first, run):
 
 
 def test_the_run_has_the_test_scores_of_the_model_and_of_every_baseline(first, run):
-    for name in ("mae_7d", "mae_14d", "skill_7d", "rmse_14d", "directional_accuracy_7d", "coverage_80_7d"):
+    for name in ("mae_7d", "mae_14d", "skill_7d", "rmse_14d", "hit_rate_7d", "coverage_80_7d"):
         assert run.data.metrics[name] == pytest.approx(first.metrics[name])
-        for baseline in all_baselines():
-            assert f"{baseline.name}/{name}" in run.data.metrics
+        for other in ("lstm", *BASELINES):
+            assert f"{other}/{name}" in run.data.metrics
     assert run.data.metrics["random_walk/skill_7d"] == 0.0
     for table in ("scores.csv", "verdicts.csv"):
-        assert first.version in mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{table}")
+        assert "combination" in mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{table}")
 
 
 def test_the_test_scores_are_those_of_the_test_set_alone(first):
-    forecaster = registry.load(SYMBOL)
+    loaded = registry.load(SYMBOL)
     prices = tiny.prices()
-    after = forecaster.metadata.sets["validation"]["last_label"]
+    after = loaded.metadata.sets["validation"]["last_label"]
     origins = prices.index[prices.index >= after][:-14]
-    scores = evaluate(forecaster.predict(prices, origins, renew=True), prices).flat(first.version)
+    scores = evaluate(loaded.forecast(prices, origins), prices).flat("combination")
     assert {name: first.metrics[name] for name in ("mae_7d", "rmse_14d")} == pytest.approx(
         {name: scores[name] for name in ("mae_7d", "rmse_14d")}
     )
-    assert forecaster.metadata.metrics == first.metrics
+    assert loaded.metadata.metrics == first.metrics
 
 
 def test_the_run_has_the_data_set_the_tags_and_the_costs(first, run):
@@ -115,7 +116,7 @@ def test_the_run_has_the_data_set_the_tags_and_the_costs(first, run):
     assert (tags["model_version"], tags["reason"]) == (first.version, "the first version")
     assert len(tags["git_commit"]) == 40 or tags["git_commit"] == "unknown"
     metrics = run.data.metrics
-    assert metrics["parameters"] == registry.load(SYMBOL).network.count_params()
+    assert metrics["parameters"] == registry.load(SYMBOL).model.lstm.network.count_params()
     assert 0 < metrics["forecast_ms"] < 10_000
     assert 1e8 < metrics["peak_memory_bytes"] < 1e11
     assert 1e4 < metrics["bundle_bytes"] < 1e6
@@ -128,7 +129,7 @@ def test_the_run_has_the_data_set_the_tags_and_the_costs(first, run):
 
 def test_the_same_training_again_is_skipped_and_says_why(first):
     before = len(all_runs())
-    again = pipeline.train(tiny.config(), progress=False)
+    again = workflows.train(tiny.config(), progress=False)
     assert (again.status, again.promoted) == ("skipped", False)
     assert again.reason == (
         "the champion comes from the same configuration and the same prices; force_retrain trains anyway"
@@ -151,17 +152,16 @@ def test_a_model_that_is_no_better_becomes_the_challenger(second):
 def test_a_model_that_is_better_on_the_same_newest_origins_becomes_champion(first, second):
     # With force_retrain the same configuration gives the same forecasts, so the bad one takes the place first.
     registry.promote(registry.find(SYMBOL, "2"), "for this test")
-    third = pipeline.train(tiny.config(), force_retrain=True, progress=False)
+    third = workflows.train(tiny.config(), force_retrain=True, progress=False)
     assert (third.status, third.promoted) == ("completed", True)
     assert aliases() == {"champion": 3}
     same = [name for name in third.metrics if third.metrics[name] == first.metrics[name]]
-    assert len(same) == len(first.metrics)  # the same seed, the same figures
+    assert len(same) == len(first.metrics)  # the same seed, the same scores
     both = registry.load(SYMBOL), registry.load(SYMBOL, "2")
     after = max(one.metadata.sets["validation"]["last_label"] for one in both)
     prices = tiny.prices()
     origins = prices.index[prices.index > after][:-14]
-    forecasts = {one.metadata.version: one.predict(prices, origins, renew=True) for one in both}
-    scores = [evaluate(frame, prices).scores.loc[version] for version, frame in forecasts.items()]
+    scores = [evaluate(one.forecast(prices, origins), prices).scores.loc["combination"] for one in both]
     ratios = [(1 - score["skill"]).mean() for score in scores]
     assert third.reason == (
         f"MAE / MAE of the random walk {ratios[0]:.4f}, champion {ratios[1]:.4f}, on the same newest origins"
@@ -182,10 +182,10 @@ def test_if_another_machine_was_faster_the_new_model_competes_with_its_champion(
 
     champion = registry.find(SYMBOL)
     monkeypatch.setattr(registry, "register", register_while_another_promotes)
-    monkeypatch.setattr(pipeline, "_contest", contest)
+    monkeypatch.setattr(workflows, "_contest", contest)
     try:
-        with pipeline.tracking.run("faster", {}):
-            assert pipeline._register(fitted, tiny.prices(), SYMBOL)[1:] == (False, "decided by the test")
+        with runs.run("faster", {}):
+            assert workflows._register(fitted, tiny.prices(), SYMBOL)[1:] == (False, "decided by the test")
         assert seen == [champion.number, 2]
         assert aliases() == {"champion": 2, "challenger": max(versions())}
     finally:
@@ -195,7 +195,7 @@ def test_if_another_machine_was_faster_the_new_model_competes_with_its_champion(
 # Failing
 
 
-class Fails(pipeline.keras.callbacks.Callback):
+class Fails(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         raise ForecastError("the power went off")
 
@@ -203,7 +203,7 @@ class Fails(pipeline.keras.callbacks.Callback):
 def test_a_training_that_fails_leaves_the_run_failed_and_the_registry_as_it_was(first):
     before = versions(), aliases()
     with pytest.raises(ForecastError, match="the power went off"):
-        pipeline.train(tiny.config(seed=9), callbacks=[Fails()], progress=False)
+        workflows.train(tiny.config(seed=9), callbacks=[Fails()], progress=False)
     assert (versions(), aliases()) == before
     assert all_runs()[0].info.status == "FAILED"
     assert mlflow.active_run() is None
@@ -214,11 +214,11 @@ def test_a_failure_after_training_leaves_the_registry_as_it_was_too(first, monke
         raise OSError("no space left on device")
 
     before = versions(), aliases()
-    monkeypatch.setattr(pipeline, "_costs", fail)
+    monkeypatch.setattr(workflows, "_costs", fail)
     fitted = tiny.forecaster()
-    monkeypatch.setattr(pipeline.Forecaster, "fit", lambda self, *_, **__: fitted)
+    monkeypatch.setattr(workflows.Forecaster, "fit", lambda self, *_, **__: fitted)
     with pytest.raises(OSError, match="no space left"):
-        pipeline.train(tiny.config(seed=9), progress=False)
+        workflows.train(tiny.config(seed=9), progress=False)
     assert (versions(), aliases()) == before
     assert all_runs()[0].info.status == "FAILED"
 
@@ -234,7 +234,7 @@ def test_a_failure_after_training_leaves_the_registry_as_it_was_too(first, monke
 def test_what_cannot_be_fetched_or_trusted_stops_before_a_run_begins(store, parameters, error, message):
     before = len(all_runs())
     with pytest.raises(error, match=message):
-        pipeline.train(tiny.config(**parameters), progress=False)
+        workflows.train(tiny.config(**parameters), progress=False)
     assert len(all_runs()) == before
 
 
@@ -243,7 +243,7 @@ def test_prices_with_errors_are_refused(store):
     prices.iloc[700, 1] = np.nan
     prices.to_csv(store / "damaged.csv")
     with pytest.raises(DataQualityError):
-        pipeline.train(tiny.config(source="csv:damaged.csv"), progress=False)  # a path from the project's root
+        workflows.train(tiny.config(source="csv:damaged.csv"), progress=False)  # a path from the project's root
 
 
 # The contest
@@ -254,31 +254,55 @@ def test_a_champion_that_cannot_be_loaded_gives_way_and_the_reason_says_so(first
         raise ModelNotFoundError("its files are gone")
 
     monkeypatch.setattr(registry, "load", gone)
-    won, reason = pipeline._contest(tiny.forecaster(), registry.find(SYMBOL), tiny.prices())
+    won, reason = workflows._contest(tiny.forecaster(), registry.find(SYMBOL), tiny.prices())
     assert won
     assert reason.endswith("cannot be used any more: its files are gone")
-    assert pipeline._if_adequate(registry.find(SYMBOL), tiny.config(), tiny.prices()) is None
+    assert workflows._reusable_champion(registry.find(SYMBOL), tiny.config(), tiny.prices()) is None
 
 
 def test_without_common_newest_origins_the_champion_stays(first):
     prices = tiny.prices()
-    last_learnt = tiny.forecaster().metadata.sets["validation"]["last_label"]
-    won, reason = pipeline._contest(tiny.forecaster(), registry.find(SYMBOL), prices.loc[:last_learnt])
+    known_until = tiny.forecaster().metadata.sets["validation"]["last_label"]
+    won, reason = workflows._contest(tiny.forecaster(), registry.find(SYMBOL), prices.loc[:known_until])
     assert not won
     assert "no origins" in reason
 
 
 def test_other_prices_are_a_reason_to_train_again(first):
     champion = registry.find(SYMBOL)
-    assert pipeline._if_adequate(champion, tiny.config(), tiny.prices()) is not None
-    assert pipeline._if_adequate(champion, tiny.config(), tiny.prices().iloc[:-1]) is None
-    assert pipeline._if_adequate(champion, tiny.config(seed=1), tiny.prices()) is None
-    assert pipeline._if_adequate(None, tiny.config(), tiny.prices()) is None
+    assert workflows._reusable_champion(champion, tiny.config(), tiny.prices()) is not None
+    assert workflows._reusable_champion(champion, tiny.config(), tiny.prices().iloc[:-1]) is None
+    assert workflows._reusable_champion(champion, tiny.config(seed=1), tiny.prices()) is None
+    assert workflows._reusable_champion(None, tiny.config(), tiny.prices()) is None
 
 
-def test_a_rival_is_scored_on_the_same_test_set(first):
-    evaluation = pipeline.evaluate_on_test_set(
-        tiny.forecaster(), tiny.prices(), rivals={"another": registry.load(SYMBOL)}
-    )
-    assert {"random_walk", tiny.forecaster().metadata.version, "another"} <= set(evaluation.models)
+def test_a_loaded_model_is_evaluated_on_the_same_test_set_as_when_it_was_trained(first):
+    evaluation = workflows.evaluate_test_set(registry.load(SYMBOL), tiny.prices(), ["har"])
+    assert {"random_walk", "combination", "lstm", "mc_dropout", "har"} <= set(evaluation.models)
+    assert evaluation.flat("combination")["mae_7d"] == pytest.approx(first.metrics["mae_7d"])
     assert evaluation.scores["n"].groupby("horizon").nunique().tolist() == [1, 1]
+
+
+# Once
+
+
+def test_a_training_computes_features_and_forecasts_its_test_set_once(store, monkeypatch):
+    computed, forecast = [], []
+    prices = tiny.prices()
+    features, predict = recipe.Recipe().features, recipe.predict_without_labels
+    counted = recipe.Recipe(
+        features=lambda frame, config: computed.append(len(frame)) or features(frame, config),
+        predict=lambda model, samples: forecast.append((model.name, len(samples))) or predict(model, samples),
+    )
+    monkeypatch.setattr(forecaster, "Recipe", lambda: counted)
+    workflows.train(tiny.config(), models=["har"], register=False, progress=False)
+    assert computed.count(len(prices)) == 1
+    tested = max(count for _, count in forecast)
+    assert sorted(name for name, count in forecast if count == tested) == ["combination", "har", "lstm", "mc_dropout"]
+
+
+def test_a_training_that_is_not_registered_leaves_the_registry_as_it_was(first):
+    before = versions(), aliases()
+    result = workflows.train(tiny.config(seed=5), models=[], register=False, progress=False)
+    assert (result.status, result.promoted, result.reason) == ("completed", False, "not registered, as asked")
+    assert (versions(), aliases()) == before

@@ -25,6 +25,7 @@ from forecastlib import __version__
 from forecastlib.config import RunConfig, load_config
 from forecastlib.data.prices import fingerprint
 from forecastlib.errors import ConfigError, IncompatibleModelError, ModelNotFoundError
+from forecastlib.features import unknown_features
 from forecastlib.models import Model
 from forecastlib.models.base import import_object
 from forecastlib.recipe import Samples
@@ -267,6 +268,12 @@ def read(path: Path) -> Parts:
         config = load_config(_read_json(path / CONFIG))
     except ConfigError as error:
         raise IncompatibleModelError(f"the configuration of the bundle at {path} does not fit: {error}") from error
+    unknown = unknown_features(config.features)
+    if unknown:
+        raise IncompatibleModelError(
+            f"the model at {path} was trained with features that this process does not know: {', '.join(unknown)}; "
+            "register them with register_feature, or name them as package.module:function before training"
+        )
     scaling = Scaling.from_dict(_read_json(path / SCALERS), config.model)
     if scaling.n_features != len(metadata.feature_names):
         raise IncompatibleModelError(

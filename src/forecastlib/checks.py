@@ -15,7 +15,7 @@ a text: passed, 1 of 1 checks with findings
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from html import escape
 from typing import ClassVar, Generic, Literal, TypeVar, get_args
@@ -72,7 +72,7 @@ class Outcome:
         Everything that was measured, where that is more than one figure.
     """
 
-    status: Literal["passed", "failed", "not run", "not applicable"]
+    status: Status
     measured: float = 0.0
     affected: tuple[str, ...] = ()
     dates: pd.DatetimeIndex = field(default_factory=lambda: NO_DATES, compare=False)
@@ -81,37 +81,28 @@ class Outcome:
     figures: pd.DataFrame | None = field(default=None, repr=False, compare=False)
 
 
-@dataclass(frozen=True)
-class Finding:
+@dataclass(frozen=True, kw_only=True)
+class Finding(Outcome):
     """The outcome of one check, with what it means and what to do about it.
 
     Attributes
     ----------
+    status : {"passed", "warning", "failed", "not run", "not applicable"}
+        ``warning`` or ``failed``, by severity, if something was found; otherwise as in :class:`Outcome`.
     check : str
         The name of the check.
     severity : {"error", "warning"}
         How serious it is if the check does not pass.
-    status : {"passed", "warning", "failed", "not run", "not applicable"}
-        ``warning`` or ``failed``, by severity, if something was found; otherwise as in :class:`Outcome`.
     meaning : str
         What passing shows.
     remedy : str
         What to do; empty unless something was found.
-    measured, affected, dates, detail, share, figures
-        As in :class:`Outcome`.
     """
 
     check: str
     severity: Severity
-    status: Status
-    measured: float
-    affected: tuple[str, ...]
-    dates: pd.DatetimeIndex = field(compare=False)
-    detail: str
     meaning: str
     remedy: str
-    share: float = 0.0
-    figures: pd.DataFrame | None = field(default=None, repr=False, compare=False)
 
     @property
     def found_something(self) -> bool:
@@ -175,19 +166,10 @@ class Check(Generic[Examined]):
     def finding(self, outcome: Outcome) -> Finding:
         """Return an outcome of this check as a finding."""
         failed = outcome.status == "failed"
-        return Finding(
-            check=self.name,
-            severity=self.severity,
-            status="warning" if failed and self.severity == "warning" else outcome.status,
-            measured=outcome.measured,
-            affected=outcome.affected,
-            dates=outcome.dates,
-            detail=outcome.detail,
-            meaning=self.meaning,
-            remedy=self.remedy if failed else "",
-            share=outcome.share,
-            figures=outcome.figures,
-        )
+        found = {item.name: getattr(outcome, item.name) for item in fields(outcome)}
+        found["status"] = "warning" if failed and self.severity == "warning" else outcome.status
+        remedy = self.remedy if failed else ""
+        return Finding(**found, check=self.name, severity=self.severity, meaning=self.meaning, remedy=remedy)
 
 
 def run_checks(

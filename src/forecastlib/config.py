@@ -84,8 +84,11 @@ class FeatureConfig(_Frozen):
     form: FeatureForm = Field(
         default="relative", description="relative: free of the price level; level: prices as they are."
     )
-    groups: Annotated[tuple[str, ...], Many] = Field(default=(), description="Groups to keep; empty: all.")
-    names: Annotated[tuple[str, ...], Many] = Field(default=(), description="Features to keep; empty: all.")
+    groups: Annotated[tuple[str, ...], Many] = Field(default=(), description="Groups of features; empty: all.")
+    names: Annotated[tuple[str, ...], Many] = Field(default=(), description="Names of features; empty: all.")
+    custom: Annotated[tuple[str, ...], Many] = Field(
+        default=(), description="Your own features: registered names or package.module:function."
+    )
 
 
 class WindowConfig(_Frozen):

@@ -215,8 +215,19 @@ class Forecaster:
         """
         return self.forecast(prices, as_of, recalibrate=recalibrate).frame()
 
+    def prepare_again(self, prices: pd.DataFrame | Sequence[pd.DataFrame]) -> Self:
+        """Compute the samples of the prices that a loaded forecaster was fitted on, with the scalers that it has."""
+        frames = [prices] if isinstance(prices, pd.DataFrame) else list(prices)
+        for frame in frames:
+            require_prices(frame)
+        windows = self.recipe.all_windows(frames, self.config)
+        split = self.recipe.split(windows, self.config.split)
+        calibration = self.recipe.calibration(windows, split)
+        self.samples = Samples(self.scaling.apply(windows), split, self.scaling, calibration)
+        return self
+
     def forecast_test_set(self, models: Sequence[str | Model] = ()) -> list[Forecast]:
-        """Forecast the test set that the forecaster was fitted beside, without computing features again.
+        """Forecast the test set of the samples that the forecaster was fitted on, without computing features again.
 
         Parameters
         ----------
@@ -227,11 +238,11 @@ class Forecaster:
         Raises
         ------
         NotFittedError
-            If the forecaster was loaded: the samples are not saved.
+            If the forecaster was loaded: samples are not saved.
         """
         samples = self.samples
         if samples is None:
-            raise NotFittedError("a loaded forecaster has no test set; call forecast(prices, as_of=origins)")
+            raise NotFittedError("a loaded forecaster has no test set; call prepare_again(prices) first")
         test = samples.test
         dates = self._target_dates(test, test.prices)
         found = [self.model]

@@ -1,8 +1,8 @@
-"""Telling another process how far a run has come: lines of JSON in a file that it names.
+"""Progress of a run for another process: events as lines of JSON in a file.
 
-Whoever starts a run in a process of its own names the file in the environment variable ``FORECASTLIB_PROGRESS``. The
-runner, and the training within it, append a line for each event: ``run`` (the MLflow run has been opened), ``epoch``,
-``result`` (what training led to) and ``finished`` (every notebook has run). Without the variable nothing is written.
+A process that starts a run names the file in the environment variable ``FORECASTLIB_PROGRESS``. The runner and the
+training append a line for each event: ``run`` (the MLflow run has started), ``epoch``, ``result`` (of the training) and
+``finished`` (all notebooks have been executed). Without the variable nothing is written.
 """
 
 from __future__ import annotations
@@ -15,30 +15,25 @@ from typing import Any
 VARIABLE = "FORECASTLIB_PROGRESS"
 
 
-def wanted() -> bool:
-    """Say whether anybody has asked for the progress of this process."""
-    return bool(os.environ.get(VARIABLE))
-
-
 def report(event: str, **details: Any) -> None:
-    """Append an event to the file that ``FORECASTLIB_PROGRESS`` names, if it names one.
+    """Append an event to the file that ``FORECASTLIB_PROGRESS`` names, if it is set.
 
     Parameters
     ----------
     event
-        Its name.
+        Name of the event.
     **details
-        Anything that JSON can hold.
+        Values that JSON can represent.
     """
-    if wanted():
-        with Path(os.environ[VARIABLE]).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"event": event} | details) + "\n")  # one write, so that a reader sees whole lines
+    if path := os.environ.get(VARIABLE):
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"event": event} | details) + "\n")  # one write, so readers see complete lines
 
 
 def read_events(file: Path) -> list[dict[str, Any]]:
-    """Return the events that have been reported so far, oldest first; none if there is no file yet.
+    """Return the events reported so far, oldest first; none if the file does not exist yet.
 
-    A last line without its end is left out: the process was stopped while it wrote, or is writing.
+    An incomplete last line is ignored: it is being written, or its process was killed.
     """
     if not file.is_file():
         return []

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from forecastlib.config import FeatureConfig, ModelConfig, RunConfig, SplitConfig, WindowConfig
-from forecastlib.features import compute_features as feature_frame
+from forecastlib.features import feature_frame
 from forecastlib.models import Distribution, Model, create
 from forecastlib.samples.scaling import Scaling, fit_scaling
 from forecastlib.samples.splits import Split, holdout

@@ -19,7 +19,6 @@ from forecastlib.config import unknown_name
 from forecastlib.errors import ConfigError, ForecastError
 from forecastlib.html_report import write_html
 from forecastlib.paths import project_root, slug
-from forecastlib.priority import keep_niceness
 from forecastlib.processes import QUIET
 from forecastlib.progress import report as report_progress
 from forecastlib.tracking.runs import RUN_VARIABLE, connect, experiment_id
@@ -179,7 +178,6 @@ def run_notebooks(
     symbol = str(
         parameters.get("symbol", next((n.defaults["symbol"] for n in notebooks if "symbol" in n.defaults), ""))
     )
-    keep_niceness()
     folder = reports or home / "reports" / slug(symbol)
     folder.mkdir(parents=True, exist_ok=True)
     with _open_run(notebooks, symbol) as (client, run_id):

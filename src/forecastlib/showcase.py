@@ -9,9 +9,9 @@ import pandas as pd
 
 from forecastlib.evaluation.evaluate import RANDOM_WALK, Evaluation
 from forecastlib.formatting import format_error
-from forecastlib.pipeline import evaluate_on_test_set, fetch
 from forecastlib.plots import plot_forecast, plot_scores
 from forecastlib.tracking import registry
+from forecastlib.workflows import evaluate_test_set, fetch
 
 BEGIN, END = "<!-- scores: written by make showcase -->", "<!-- /scores -->"
 
@@ -38,14 +38,14 @@ def write_showcase(symbols: Sequence[str], root: Path) -> list[Path]:
     for position, symbol in enumerate(symbols):
         model = registry.load(symbol)
         prices, _ = fetch(model.config.data)
-        evaluation = evaluate_on_test_set(model, prices)
-        rows += table_rows(evaluation, model.metadata.version)
+        evaluation = evaluate_test_set(model, prices)
+        rows += table_rows(evaluation, model.model.name)
         if position == 0:
             # An origin in the middle of the test set, so that the figure can show the outcome as well.
             origins = pd.DatetimeIndex(evaluation.forecasts["origin"].unique())
             figures = {
-                "forecast": plot_forecast(model.predict(prices, origins[len(origins) // 2], renew=True), prices),
-                "scores": plot_scores(evaluation, {model.metadata.version: "LSTM"}),
+                "forecast": plot_forecast(model.predict(prices, origins[len(origins) // 2]), prices),
+                "scores": plot_scores(evaluation),
             }
             for name, figure in figures.items():
                 figure.savefig(folder / f"{name}.png")
@@ -58,7 +58,7 @@ def write_showcase(symbols: Sequence[str], root: Path) -> list[Path]:
 
 
 _HEADER = (
-    "| index | sessions ahead | MAE, LSTM | MAE, random walk | skill | verdict (Diebold-Mariano) "
+    "| index | sessions ahead | MAE, combination | MAE, random walk | skill | verdict (Diebold-Mariano) "
     "| 80 % interval coverage | 95 % interval coverage |",
     "|---|---|---|---|---|---|---|---|",
 )

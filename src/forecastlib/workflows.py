@@ -125,7 +125,6 @@ def train(
         Of any kind; the run is then marked FAILED, and the registry is unchanged.
     """
     from forecastlib.auditing import SET_CHECKS, audit
-    from forecastlib.evaluation.evaluate import evaluate
 
     config = config or RunConfig()
     symbol = config.data.symbol
@@ -145,10 +144,9 @@ def train(
         epochs = [*callbacks, _epoch_report()] if _trains_in_epochs(forecaster) else callbacks
         forecaster.fit(prices, samples=samples, callbacks=epochs, progress=progress)
         runs.log_history(run_id, forecaster.history)
-        components = list(components_of(forecaster.model))
-        evaluation = evaluate(forecaster.forecast_test_set([*components, *models]), prices)
+        evaluation = evaluate_test_set(forecaster, prices, models)
         weights = {f"weight_{name}": weight for name, weight in forecaster.weights.items()}
-        metrics = _metrics(evaluation, forecaster.model.name, components) | weights
+        metrics = _metrics(evaluation, forecaster) | weights
         forecaster.metadata = forecaster.metadata.with_metrics(metrics)
         _log_evaluation(evaluation, forecaster.model.name)
         mlflow.log_metrics(weights | _costs(forecaster, prices))
@@ -170,6 +168,31 @@ def train(
             forecaster.history,
         )
     )
+
+
+def evaluate_test_set(
+    forecaster: Forecaster, prices: pd.DataFrame, models: Sequence[str | Model] = BASELINES, *others: Forecast
+) -> Evaluation:
+    """Evaluate a forecaster on the test set of the prices that it was fitted on, beside other models.
+
+    Parameters
+    ----------
+    forecaster
+        Fitted on these prices, or loaded.
+    prices
+        Prices of one symbol.
+    models
+        Further models, by name or object, that are fitted on the same samples. The components of the forecaster's model
+        are always scored, under their own names.
+    *others
+        Further forecasts of the same origins, by models that were not fitted on that test set.
+    """
+    from forecastlib.evaluation.evaluate import evaluate
+
+    if forecaster.samples is None:
+        forecaster.prepare_again(prices)
+    components = list(components_of(forecaster.model))
+    return evaluate([*forecaster.forecast_test_set([*components, *models]), *others], prices)
 
 
 def forecast(
@@ -385,10 +408,10 @@ def _git_commit() -> str:
     return git_commit() or "unknown"
 
 
-def _metrics(evaluation: Evaluation, name: str, components: Sequence[str]) -> dict[str, float]:
+def _metrics(evaluation: Evaluation, forecaster: Forecaster) -> dict[str, float]:
     """Return the scores of the served model under plain names, and those of its components under their own."""
-    scores = evaluation.flat(name)
-    for component in components:
+    scores = evaluation.flat(forecaster.model.name)
+    for component in components_of(forecaster.model):
         scores |= {f"{component}/{score}": value for score, value in evaluation.flat(component).items()}
     return scores
 

@@ -47,7 +47,7 @@ def training_peak(lookback: int, windows: str) -> Measured:
         data = TrainingData.of(dataset.windows.take(dataset.split.train), scaling, matrix)
         if windows == "gathered":
             batches = data.shuffled_batches(BATCH, seed=0)
-            network.fit(batches, steps_per_epoch=data.steps(BATCH), epochs=1, verbose=0)
+            network.fit(batches, steps_per_epoch=data.steps(BATCH), epochs=1, shuffle=False, verbose=0)
         else:
             first = int(data.rows[0]) - lookback + 1
             view = windows_of(matrix, lookback)[first : first + len(data.rows)]

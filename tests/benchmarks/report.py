@@ -73,8 +73,8 @@ def rows(name: str, measured: Sequence[Result]) -> list[str]:
         elif comparison.limit is None:
             table.append(_row(title, result.side.name, value))
         else:
-            goal = f"<= {comparison.limit:g} {unit}"
-            table.append(_row(title, result.side.name, value, "", goal, _yes(result.median <= comparison.limit)))
+            limit = f"<= {comparison.limit:g} {unit}"
+            table.append(_row(title, result.side.name, value, "", limit, _yes(result.median <= comparison.limit)))
     if name == "training":
         title = "the same, to the end of the first epoch, including tracing and compilation"
         for result in measured:

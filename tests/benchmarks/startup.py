@@ -12,7 +12,12 @@ from benchmarks.comparisons import Measured
 
 
 def _run(*arguments: str) -> Measured:
-    return lambda: subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+    def run() -> None:
+        done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(arguments)} failed with exit code {done.returncode}:\n{done.stderr[-2000:]}")
+
+    return run
 
 
 def import_forecastlib() -> Measured:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from forecastlib.auditing.planted import clipped_tail, scaling_of_all_rows, split_without_purge
 from forecastlib.config import RunConfig, SplitConfig
-from forecastlib.evaluation import metrics
+from forecastlib.evaluation.score_table import score_table
 from forecastlib.forecaster import Forecaster
 from forecastlib.recipe import Recipe
 from forecastlib.samples.splits import Split
@@ -32,6 +32,9 @@ NAIVE: dict[str, Any] = NETWORK | {
     "target_scaler": "minmax",
 }
 """The same, with the parameters of the naive recipe that do not leak, but are unwise."""
+
+SHOWN = ("n", "r2", "mape", "correlation", "hit_rate", "base_rate", "skill")
+"""The scores of each step: those that such notebooks show, and the skill against the random walk."""
 
 
 def split_at_random(windows: Windows, config: SplitConfig) -> Split:
@@ -94,13 +97,15 @@ def leakage_ladder(
     Returns
     -------
     DataFrame
-        One row per step and horizon (index ``step, horizon``): ``n``, ``r2``, ``mape`` and ``correlation`` of prices,
-        ``hit_rate`` of directions, and ``skill``, 1 - MAE / MAE of the random walk on the same origins. The scores of
-        a step are what its own evaluation shows, computed with its own labels.
+        One row per step and horizon (index ``step, horizon``); the columns are :data:`SHOWN`, by
+        :func:`~forecastlib.evaluation.score_table.score_table`. The scores of a step are what its own evaluation shows,
+        computed with its own labels.
     """
-    return pd.concat(
-        {step.name: _scores(_test_forecasts(prices, config, step, progress=progress)) for step in steps}, names=["step"]
-    )
+    tables = {
+        step.name: score_table(_test_forecasts(prices, config, step, progress=progress), by=("horizon",))[list(SHOWN)]
+        for step in steps
+    }
+    return pd.concat(tables, names=["step"])
 
 
 def _test_forecasts(prices: pd.DataFrame, config: RunConfig, step: Step, *, progress: bool) -> pd.DataFrame:
@@ -110,19 +115,3 @@ def _test_forecasts(prices: pd.DataFrame, config: RunConfig, step: Step, *, prog
     test = forecaster.samples.test
     (forecast,) = forecaster.forecast_test_set()
     return forecast.frame().assign(actual_price=test.to_prices(test.y).ravel())
-
-
-def _scores(rows: pd.DataFrame) -> pd.DataFrame:
-    """Score forecasts per horizon."""
-    scores = {}
-    for horizon, group in rows.groupby("horizon"):
-        actual, predicted, last = (group[name].to_numpy() for name in ("actual_price", "predicted_price", "last_close"))
-        scores[horizon] = {
-            "n": len(group),
-            "r2": metrics.r2(actual, predicted),
-            "mape": metrics.mape(actual, predicted),
-            "correlation": float(np.corrcoef(actual, predicted)[0, 1]),
-            "hit_rate": metrics.directional_accuracy(actual, predicted, last),
-            "skill": metrics.skill(actual, predicted, last),
-        }
-    return pd.DataFrame.from_dict(scores, orient="index").rename_axis("horizon")

@@ -56,15 +56,15 @@ def import_command(
     Without a SYMBOL, copies every symbol of the source. Sessions that already exist are updated. Everything is written
     in one transaction: if anything fails, the table is unchanged.
     """
+    from forecastlib.data.prices import list_symbols
     from forecastlib.data.sources import open_source
-    from forecastlib.data.sources.base import symbols_of
-    from forecastlib.data.sources.sql import import_prices
+    from forecastlib.data.sql import import_prices
     from forecastlib.database import masked, parse_url
 
     target = masked(parse_url(into))
     opened = open_source(source, **options)
     frames = []
-    for symbol in symbols or symbols_of(opened):
+    for symbol in symbols or list_symbols(opened):
         frames.append(opened.fetch(symbol, start, end))
         click.echo(_description(frames[-1]))
     written = import_prices(frames, into)
@@ -79,7 +79,7 @@ def _description(prices: pd.DataFrame) -> str:
     return "\n  ".join([f"{title}, from {prices.attrs['source']}", *failed, *prices.attrs.get("notes", [])])
 
 
-_STYLES = {"good": "green", "note": "cyan", "warning": "yellow", "error": "red"}
+_STYLES = {"warning": "yellow", "failed": "red"}
 
 
 @click.command(
@@ -105,12 +105,14 @@ def doctor_command(source: str, symbol: str, start: str | None, end: str | None,
     from forecastlib.data.sources import open_source
     from forecastlib.doctor import examine
 
-    findings = examine(open_source(source, **options).fetch(symbol, start, end))
-    rows = []
-    for finding in findings:
-        rows.append({"level": finding.level, "subject": finding.subject, "text": finding.text})
-        if finding.remedy:
-            rows.append({"level": "", "subject": "", "text": f"-> {finding.remedy}"})
-    print_table(rows, {"level": lambda level: Text(level, style=_STYLES.get(level, ""))}, header=False)
-    if any(finding.level == "error" for finding in findings):
+    diagnosis = examine(open_source(source, **options).fetch(symbol, start, end))
+    rows = [{"status": "", "about": name, "text": text} for name, text in diagnosis.facts.items()]
+    for finding in diagnosis.findings:
+        if finding.found_something:
+            text = "; ".join(filter(None, [finding.dates_text, finding.detail]))
+            rows.append({"status": finding.status, "about": finding.check, "text": text})
+            rows.append({"status": "", "about": "", "text": f"-> {finding.remedy}"})
+    print_table(rows, {"status": lambda status: Text(status, style=_STYLES.get(status, ""))}, header=False)
+    click.echo(diagnosis.headline)
+    if not diagnosis.passed:
         raise click.exceptions.Exit(1)

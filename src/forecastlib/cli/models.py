@@ -49,7 +49,7 @@ def train_command(arguments: Sequence[str], force_retrain: bool, no_progress: bo
     """
     configs = run_configs(arguments)
     load_tensorflow()
-    from forecastlib.pipeline import train
+    from forecastlib.workflows import train
 
     results = []
     for config in configs:
@@ -91,9 +91,9 @@ def forecast_command(
     The forecast is recorded in the ledger. Earlier forecasts whose target date has passed are settled first.
     """
     load_tensorflow()
-    from forecastlib.forecasting import forecast
+    from forecastlib.forecasts import consistency
     from forecastlib.ledger import Ledger
-    from forecastlib.models.uncertainty import consistency
+    from forecastlib.workflows import forecast
 
     rows = forecast(symbol, as_of=as_of, version=version, requested_by=requested_by)
     first = rows.iloc[0]

@@ -107,8 +107,8 @@ def backtest_command(
     configs = run_configs(arguments)
     load_tensorflow()
     from forecastlib.evaluation.walkforward import backtest
-    from forecastlib.pipeline import fetch
     from forecastlib.tracking.runs import connect
+    from forecastlib.workflows import fetch
 
     connect()  # first: it enters the project's folder, which relative paths of sources refer to
     results = []

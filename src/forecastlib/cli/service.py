@@ -1,4 +1,4 @@
-"""The commands around the service: start it, and keep its keys."""
+"""The commands of the HTTP service: start it, and manage its API keys."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from forecastlib.serving.keys import KeyFile
 
 KEYS_OPTION = click.option(
-    "--keys", type=click.Path(path_type=Path), help="File of keys.  [default: mlruns/keys.json of the project]"
+    "--keys", type=click.Path(path_type=Path), help="File of API keys.  [default: mlruns/keys.json of the project]"
 )
 
 
@@ -27,18 +27,17 @@ Examples:
 """,
 )
 @click.argument("words", nargs=-1, metavar="[NAME=VALUE]...")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
-@click.option("--port", default=8000, show_default=True, help="Port to listen at; 0: any that is free.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, help="Port to listen on; 0: any free one.")
 @KEYS_OPTION
 def serve_command(words: Sequence[str], host: str, port: int, keys: Path | None) -> None:
-    """Serve training, forecasts, their history and scores over HTTP, with a page to look at them.
+    """Serve trainings, forecasts, their history and their scores over HTTP, with a web page.
 
-    NAME=VALUE gives a parameter of every training, SOURCE among them, which callers cannot change. Without keys only
-    this machine is served; see forecastlib keys.
+    NAME=VALUE sets a parameter of every training, for instance SOURCE; callers cannot change it. A service without API
+    keys serves this machine only; see forecastlib keys.
     """
     from forecastlib.runner import find_notebooks, read_parameters
-    from forecastlib.serving.server import serve
-    from forecastlib.serving.settings import Settings
+    from forecastlib.serving import Settings, serve
 
     given = dict(word.partition("=")[::2] for word in words)
     parameters = read_parameters(given, find_notebooks(["train"]))
@@ -57,22 +56,22 @@ Examples:
 """,
 )
 def keys_group() -> None:
-    """Make, list and revoke the keys that callers of the service identify themselves with."""
+    """Create, list and revoke the API keys of the service."""
 
 
 def _key_file(keys: Path | None) -> KeyFile:
+    from forecastlib.serving import Settings
     from forecastlib.serving.keys import KeyFile
-    from forecastlib.serving.settings import Settings
 
     return KeyFile(Settings(keys=keys).keys_file)
 
 
 @keys_group.command("add")
 @click.argument("name")
-@click.option("--no-training", is_flag=True, help="It may not start trainings.")
+@click.option("--no-training", is_flag=True, help="The key may not start trainings.")
 @KEYS_OPTION
 def add_key_command(name: str, no_training: bool, keys: Path | None) -> None:
-    """Make a key and show it: this once, as only its hash is kept."""
+    """Create a key and print it. Only its hash is stored, so it cannot be shown again."""
     click.echo(_key_file(keys).add(name, may_train=not no_training))
 
 
@@ -82,13 +81,14 @@ def list_keys_command(keys: Path | None) -> None:
     """List the keys."""
     for key in _key_file(keys).all():
         state = f"revoked {key.revoked_at}" if key.revoked_at else "valid"
-        click.echo(f"{key.name:20} {'may train' if key.may_train else 'no training':12} made {key.created_at}  {state}")
+        training = "may train" if key.may_train else "no training"
+        click.echo(f"{key.name:20} {training:12} created {key.created_at}  {state}")
 
 
 @keys_group.command("revoke")
 @click.argument("name")
 @KEYS_OPTION
 def revoke_key_command(name: str, keys: Path | None) -> None:
-    """Refuse a key from now on; a running service knows at once."""
+    """Revoke a key. A running service refuses it at once."""
     _key_file(keys).revoke(name)
     click.echo(f"{name} is revoked")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
@@ -27,7 +27,7 @@ FORMAT_OPTION = click.option(
 )
 
 
-def split_settings(arguments: Iterable[str]) -> tuple[list[str], dict[str, str]]:
+def split_settings(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Separate positional arguments from settings.
 
     Returns
@@ -52,7 +52,7 @@ def split_list(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
 
 
-def symbols_and_settings(arguments: Iterable[str]) -> tuple[list[str], dict[str, str]]:
+def symbols_and_settings(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Separate symbols from settings; ``SYMBOL=A,B`` gives symbols as well.
 
     Examples
@@ -64,7 +64,7 @@ def symbols_and_settings(arguments: Iterable[str]) -> tuple[list[str], dict[str,
     return positional + split_list(settings.pop("symbol", "")), settings
 
 
-def run_configs(arguments: Iterable[str]) -> list[RunConfig]:
+def run_configs(arguments: Sequence[str]) -> list[RunConfig]:
     """Return one configuration for each symbol; without a symbol, one for the default symbol.
 
     Raises
@@ -80,7 +80,10 @@ def run_configs(arguments: Iterable[str]) -> list[RunConfig]:
 
 
 def load_tensorflow() -> None:
-    """Import TensorFlow without the messages that it writes while it is loaded."""
+    """Import TensorFlow without its messages about a missing GPU.
+
+    Every command that needs TensorFlow in its own process calls this before it imports the rest of the library.
+    """
     from forecastlib.processes import hidden_startup_messages
 
     with hidden_startup_messages():

@@ -6,10 +6,10 @@ import datetime as dt
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from forecastlib.errors import ConfigError
+from forecastlib.evaluation.score_table import with_outcomes
 from forecastlib.forecasts import COLUMNS as FORECAST_COLUMNS
 from forecastlib.ledger.tables import KEY, NUMBERS
 
@@ -23,9 +23,6 @@ COLUMNS = tuple(
     )
 )
 """The columns of :meth:`~forecastlib.ledger.Ledger.history`, in order."""
-
-SAME_PRICE = 1e-6
-"""Relative difference up to which prices of two sources count as equal."""
 
 
 def rows_from_forecasts(forecasts: pd.DataFrame, requested_by: str | None) -> Iterator[dict[str, Any]]:
@@ -53,14 +50,12 @@ def rows_from_forecasts(forecasts: pd.DataFrame, requested_by: str | None) -> It
 
 def outcomes(pending: pd.DataFrame, prices: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the keys and actual prices of the rows whose target session is in the prices."""
-    at = prices.index.get_indexer(pd.DatetimeIndex(pending["origin"]))
-    target = at + pending["horizon"].to_numpy(dtype=np.int64)
-    known = (at >= 0) & (target < len(prices))
-    rows, close = pending[known], prices["close"].to_numpy()
-    level = rows["last_close"].to_numpy(dtype=np.float64) / close[at[known]]
-    actual = close[target[known]] * np.where(np.abs(level - 1.0) <= SAME_PRICE, 1.0, level)
-    keys = rows[list(KEY)].rename(columns=lambda name: f"of_{name}").to_dict("records")
-    return [{**key, "actual": float(price)} for key, price in zip(keys, actual, strict=True)]
+    known = with_outcomes(pending, prices).dropna(subset=["actual_price"])
+    keys = known[list(KEY)].rename(columns=lambda name: f"of_{name}").to_dict("records")
+    return [
+        {**{str(name): value for name, value in key.items()}, "actual": float(price)}
+        for key, price in zip(keys, known["actual_price"], strict=True)
+    ]
 
 
 def parse_date(day: str | dt.date) -> dt.date:

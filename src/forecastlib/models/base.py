@@ -6,8 +6,10 @@ One function scores them, one backtest walks them forward, one audit examines th
 
 from __future__ import annotations
 
+import copy
 import importlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -94,6 +96,8 @@ _registered: dict[str, Factory] = {}
 BASELINES = ("random_walk", "drift", "ridge", "gradient_boosting", "ewma", "garch_t", "gjr_skewt", "har")
 """The built-in models that every trained model is compared with, in the order of the tables."""
 
+_STOCHASTIC = ("lstm", "combination")  # as their attribute says; here so that asking does not import TensorFlow
+
 
 def available() -> tuple[str, ...]:
     """Return the names that :func:`create` knows: the built-in models and those registered in this process."""
@@ -156,6 +160,33 @@ def create(model: str | Model, config: RunConfig | None = None) -> Model:
         hint = "; a model of your own is registered with register_model, or given as 'package.module:factory'"
         raise ConfigError(unknown_name("model", model, available()) + hint)
     return require_model(factory(config))
+
+
+def is_built_in(name: str) -> bool:
+    """Return whether a name is that of a model of this library."""
+    return name in _BUILT_IN
+
+
+def is_stochastic(model: str | Model, config: RunConfig | None = None) -> bool:
+    """Return whether the results of a model depend on the seed; a built-in model is not imported to answer that."""
+    if isinstance(model, str) and model in _BUILT_IN:
+        return model in _STOCHASTIC
+    return bool(getattr(create(model, config), "stochastic", False))
+
+
+def factory_of(model: str | Model) -> Factory:
+    """Return what makes new models from configurations.
+
+    It works in other processes too, where a model registered in this process has no name. A model that is given as an
+    object is copied.
+    """
+    if not isinstance(model, str):
+        return partial(_copy_of, require_model(model))
+    return _registered.get(model) or partial(create, model)
+
+
+def _copy_of(model: Model, config: RunConfig) -> Model:
+    return copy.deepcopy(model)
 
 
 def require_model(candidate: Any) -> Model:

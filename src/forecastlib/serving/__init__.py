@@ -1,12 +1,14 @@
-"""The service: training, forecasts and their history over HTTP, with a page to look at them.
+"""The HTTP service: train models, forecast, and look at past forecasts and their scores, with a web page.
 
-- :mod:`~forecastlib.serving.app` puts it together; :mod:`~forecastlib.serving.server` runs it.
-- :mod:`~forecastlib.serving.routes` and :mod:`~forecastlib.serving.schemas` are what callers see,
-  :mod:`~forecastlib.serving.access`, :mod:`~forecastlib.serving.keys` and :mod:`~forecastlib.serving.limits` who may
-  see it, :mod:`~forecastlib.serving.problems` what they are told if it fails.
-- :mod:`~forecastlib.serving.jobs` are trainings: each a :mod:`~forecastlib.serving.worker`, kept in a
-  :mod:`~forecastlib.serving.store`.
-- :mod:`~forecastlib.serving.predictions` forecasts, with models in a :mod:`~forecastlib.serving.cache`.
+- :mod:`~forecastlib.serving.app` builds the application and runs it, with the :mod:`~forecastlib.serving.settings`
+  of its operator.
+- :mod:`~forecastlib.serving.routes` and :mod:`~forecastlib.serving.schemas` define the API;
+  :mod:`~forecastlib.serving.pages` the web page and the documentation.
+- :mod:`~forecastlib.serving.access` and :mod:`~forecastlib.serving.keys` decide who may call it,
+  :mod:`~forecastlib.serving.middleware` limits slow and large requests and logs each one, and
+  :mod:`~forecastlib.serving.problems` turns errors into answers.
+- :mod:`~forecastlib.serving.service` holds the parts that routes use: :mod:`~forecastlib.serving.predictions`
+  forecasts with registered models, :mod:`~forecastlib.serving.trainings` runs trainings in processes of their own.
 
 >>> from forecastlib.serving import Settings, create_app
 >>> app = create_app(Settings(source="bundled"))                         # doctest: +SKIP
@@ -15,13 +17,13 @@
 from importlib import import_module
 from typing import Any
 
-_HOMES = {"Settings": "settings", "create_app": "app"}
+_MODULES = {"Settings": "settings", "create_app": "app", "serve": "app"}
 
-__all__ = ["Settings", "create_app"]
+__all__ = ["Settings", "create_app", "serve"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from its module when it is first asked for."""
-    if name not in _HOMES:
+    """Import a public name from its module on first use."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,43 +1,35 @@
-"""The application: parts, limits, routes and the page, put together by one function."""
+"""The application, and how it is served."""
 
 from __future__ import annotations
 
 import contextlib
-import gc
-from collections.abc import AsyncIterator
-from importlib.resources import files
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
 from typing import Any, TextIO
 
 import anyio
+import uvicorn
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import HTMLResponse, Response
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 import forecastlib
-from forecastlib.serving.docs import docs_page
-from forecastlib.serving.limits import BodyLimit
-from forecastlib.serving.logs import RequestLog, open_log
+from forecastlib.errors import ConfigError
+from forecastlib.serving.keys import KeyFile
+from forecastlib.serving.middleware import BodyLimit, ConnectionTimeouts, RequestLog, open_log
+from forecastlib.serving.pages import add_pages
 from forecastlib.serving.problems import HANDLERS
 from forecastlib.serving.routes import router
-from forecastlib.serving.service import Service
+from forecastlib.serving.service import Service, is_loopback
 from forecastlib.serving.settings import Settings
 
 _DESCRIPTION = (
-    "Forecasts of stock indices some trading sessions ahead, with calibrated ranges; training, history and scores. "
-    "Research, not advice."
+    "Forecasts of stock indices several trading sessions ahead, with calibrated prediction intervals; training, "
+    "history and scores. Research, not advice."
 )
-_PAGE = {
-    "/": ("page.html", "text/html; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
-    "/page.css": ("page.css", "text/css; charset=utf-8"),
-}
-_FROM_HERE_ALONE = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
-}
+_GRACE_SECONDS = 10
+"""Time that requests get to be answered when the service is stopped."""
 
 
 def create_app(settings: Settings | None = None, *, log_to: TextIO | None = None) -> FastAPI:
@@ -46,37 +38,33 @@ def create_app(settings: Settings | None = None, *, log_to: TextIO | None = None
     Parameters
     ----------
     settings
-        What the operator decides; by default that of a service for this machine alone.
+        By default those of a service for this machine only.
     log_to
-        Where its log goes, a JSON object a line; None: standard error.
+        Where the log goes, one JSON object per line; None: standard error.
 
     Returns
     -------
     FastAPI
-        Trainings are taken over and started while its lifespan runs, so a server has to run it (uvicorn does).
+        Its lifespan starts and stops the queue of trainings, so the server has to run the lifespan, as uvicorn does.
 
     Raises
     ------
     ConfigError
-        If a setting is wrong, or the file of keys is damaged.
+        If a setting is invalid, or the file of API keys is damaged.
     LedgerError
         If the ledger cannot be opened.
     """
     settings = settings or Settings()
     service = Service(settings, open_log(log_to))
-    service.keys.all()  # a damaged file is told before anything is served
+    service.keys.all()  # raises if the file is damaged
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await anyio.to_thread.run_sync(service.jobs.start)
+        await anyio.to_thread.run_sync(service.trainings.start)
         await anyio.to_thread.run_sync(service.warm_up)
-        # What the libraries have allocated stays for good: looked through again in each full collection, it would hold
-        # up the event loop for as long as whoever waits for an answer can feel.
-        gc.collect()
-        gc.freeze()
         service.log.info("serving", home=str(settings.home), keys=len(service.keys.all()))
         yield
-        await anyio.to_thread.run_sync(service.jobs.stop)
+        await anyio.to_thread.run_sync(service.trainings.stop)
         service.close()
         service.log.info("stopped")
 
@@ -84,52 +72,79 @@ def create_app(settings: Settings | None = None, *, log_to: TextIO | None = None
         title="forecastlib",
         version=forecastlib.__version__,
         description=_DESCRIPTION,
-        docs_url=None,  # the usual page loads its script from a network
+        docs_url=None,  # FastAPI's own pages load scripts from another site
         redoc_url=None,
         lifespan=lifespan,
         exception_handlers=HANDLERS,
     )
     app.state.service = service
     app.include_router(router)
-    _add_page(app)
-    _describe(app)
-    app.add_middleware(BodyLimit, most_bytes=settings.body_bytes, most_seconds=settings.body_seconds)
-    app.add_middleware(RequestLog, log=service.log)  # added last, so outermost: it sees every answer
+    add_pages(app)
+    _complete_openapi(app)
+    app.add_middleware(BodyLimit, max_bytes=settings.body_bytes, max_seconds=settings.body_seconds)
+    app.add_middleware(RequestLog, log=service.log)  # added last, so it is the outermost and sees every answer
     return app
 
 
-def _add_page(app: FastAPI) -> None:
-    """Serve the page and its parts, and the documentation."""
-    folder = files("forecastlib.serving") / "page"
+def serve(settings: Settings, announce: Callable[[str], None] = print) -> None:
+    """Serve until SIGTERM or SIGINT, then answer pending requests and let running trainings finish or end them.
 
-    def serve(path: str, name: str, media_type: str) -> None:
-        content = (folder / name).read_bytes()
+    Parameters
+    ----------
+    settings
+        Of the service.
+    announce
+        Called with a line that contains the address once connections are accepted.
 
-        @app.get(path, include_in_schema=False)
-        async def part() -> Response:
-            return Response(content, media_type=media_type, headers=_FROM_HERE_ALONE)
+    Raises
+    ------
+    ConfigError
+        If other machines could connect and there are no keys, or the given file of keys does not exist.
+    """
+    if settings.keys is not None and not settings.keys.is_file():
+        raise ConfigError(f"expected a file of keys at {settings.keys}; create it with: forecastlib keys add NAME")
+    if not is_loopback(settings.host) and not KeyFile(settings.keys_file).all():
+        raise ConfigError(
+            f"expected keys before listening on {settings.host}, which other machines can reach; create one with: "
+            "forecastlib keys add NAME"
+        )
+    # With its setting proxy_headers, uvicorn would hide the address of the connection from the timeouts.
+    app = create_app(settings)
+    app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1"))
+    timeouts = ConnectionTimeouts(app, settings.client_seconds)
+    config = uvicorn.Config(
+        timeouts,
+        http=timeouts.protocol(),
+        proxy_headers=False,
+        host=settings.host,
+        port=settings.port,
+        access_log=False,  # the service writes its own log
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    listening = config.bind_socket()
+    # asyncio sets this for sockets that it opens itself. Without it, each answer waits 40 ms for the client's ACK.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listening.listen(config.backlog)  # connections are queued from now on, not refused
+    host, port = listening.getsockname()[:2]
+    announce(f"forecastlib serves at http://{f'[{host}]' if ':' in host else host}:{port}")
+    uvicorn.Server(config).run(sockets=[listening])
 
-    for path, (name, media_type) in _PAGE.items():
-        serve(path, name, media_type)
 
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        return HTMLResponse(docs_page(app.openapi()), headers=_FROM_HERE_ALONE)
-
-
-def _describe(app: FastAPI) -> None:
-    """Complete the OpenAPI description: every answer carries its request's id, a training the place of its job."""
+def _complete_openapi(app: FastAPI) -> None:
+    """Add the header of the request id to every response in the OpenAPI description, and that of a new job's place."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-            header = {"description": "The request's id, as in the log.", "schema": {"type": "string"}}
+            request_id = {"description": "Id of the request, as in the log.", "schema": {"type": "string"}}
             for path in schema["paths"].values():
                 for operation in path.values():
-                    for answer in operation["responses"].values():
-                        answer.setdefault("headers", {})["X-Request-ID"] = header
-            place = {"description": "Where the job is.", "schema": {"type": "string"}}
-            schema["paths"]["/train"]["post"]["responses"]["201"]["headers"]["Location"] = place
+                    for response in operation["responses"].values():
+                        response.setdefault("headers", {})["X-Request-ID"] = request_id
+            location = {"description": "Path of the job.", "schema": {"type": "string"}}
+            schema["paths"]["/train"]["post"]["responses"]["201"]["headers"]["Location"] = location
             app.openapi_schema = schema
         return app.openapi_schema
 

@@ -1,237 +1,182 @@
-"""The queue of trainings: how many run at once, what comes next, and what became of each."""
+"""The table of jobs: every training that was requested through the service, and what became of it."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import threading
-import time
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any
+import datetime as dt
+import json
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
-from structlog.typing import FilteringBoundLogger
+import sqlalchemy as sa
 
-from forecastlib import progress
-from forecastlib.serving.problems import Problem, busy, without_paths
-from forecastlib.serving.settings import Settings
-from forecastlib.serving.store import DONE, Job, JobStore, Status, new_id, now
-from forecastlib.serving.worker import Workplace, outcome, run_of, training_command, worker_environment
-from forecastlib.tracking.runs import connect
+from forecastlib.database import open_engine, parse_url, sqlite_file, write_transaction
 
-_RETRY = 5.0
-"""Seconds between two tries to write down what became of a job."""
+Status = Literal["queued", "started", "completed", "skipped", "failed"]
 
-_LAST_WAIT = 10.0
-"""Seconds that a worker gets to end by itself once it was asked to."""
+
+class _JsonText(sa.TypeDecorator[dict[str, Any]]):
+    """A dictionary stored as text."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: dict[str, Any] | None, dialect: sa.Dialect) -> str | None:
+        return None if value is None else json.dumps(value)
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> dict[str, Any] | None:
+        return None if value is None else json.loads(value)
+
+
+_METADATA = sa.MetaData()
+_JOBS = sa.Table(
+    "jobs",
+    _METADATA,
+    sa.Column("number", sa.Integer, primary_key=True),  # the order of submission
+    sa.Column("id", sa.Text, unique=True, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("symbol", sa.Text, nullable=False),
+    sa.Column("request", _JsonText, nullable=False),
+    sa.Column("requested_by", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Text, nullable=False),
+    sa.Column("started_at", sa.Text),
+    sa.Column("finished_at", sa.Text),
+    sa.Column("pid", sa.Integer),
+    sa.Column("error", sa.Text),
+    sa.Column("result", _JsonText),
+)
+_BY_STATUS = sa.Index("jobs_by_status", _JOBS.c.status)
 
 
 @dataclass(frozen=True)
-class Training:
-    """A training as a caller asks for it; ``parameters`` are those of the notebook that it means."""
+class Job:
+    """A row of the table of jobs.
 
+    Attributes
+    ----------
+    id : str
+    status : {"queued", "started", "completed", "skipped", "failed"}
+    symbol : str
+    request : dict
+        ``training_days``, ``epochs`` and ``force_retrain`` as requested, the ``start`` and number of ``sessions`` that
+        they mean, and the ``parameters`` of the training notebook.
+    requested_by : str
+        Name of the caller.
+    created_at, started_at, finished_at : str or None
+        In UTC.
+    pid : int or None
+        Id of the training process.
+    error : str or None
+        Why it failed.
+    result : dict or None
+        Version, run, promotion and scores of the trained model.
+    """
+
+    id: str
+    status: Status
     symbol: str
     request: dict[str, Any]
-    parameters: dict[str, Any]
+    requested_by: str
+    created_at: str
+    started_at: str | None = None
+    finished_at: str | None = None
+    pid: int | None = None
+    error: str | None = None
+    result: dict[str, Any] | None = None
+
+    @classmethod
+    def create(cls, symbol: str, request: dict[str, Any], requested_by: str) -> Job:
+        """Return a queued job with a new id that cannot be guessed."""
+        return cls(uuid.uuid4().hex, "queued", symbol, request, requested_by, _now())
 
 
-class Jobs:
-    """Trainings in processes of their own, so many at once, the others in the order they came.
-
-    All that is known of a job stands in the store and in its folder, so that the service can end at any moment, in any
-    way: the next one takes over what is still running, ends what is not, and goes on with the queue.
+class JobTable:
+    """The table of jobs, in SQLite or PostgreSQL; safe to use from several threads and processes.
 
     Parameters
     ----------
-    settings
-        Of the service.
-    store
-        Where jobs are kept.
-    log
-        Of the service.
-    on_change
-        Called after each job that may have changed the registry.
-    command
-        What a worker executes.
+    url
+        ``sqlite:///FILE`` or a PostgreSQL URL.
+    timeout
+        Seconds to wait for a locked database.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        store: JobStore,
-        log: FilteringBoundLogger,
-        *,
-        on_change: Callable[[], None],
-        command: Callable[..., list[str]] = training_command,
-    ) -> None:
-        self._settings = settings
-        self._store = store
-        self._log = log
-        self._on_change = on_change
-        self._command = command
-        self._environment = worker_environment(settings.home, os.environ)
-        self._lock = threading.Lock()
-        self._watches: dict[str, threading.Thread] = {}
-        self._stopping = threading.Event()
+    def __init__(self, url: str, timeout: float = 5.0) -> None:
+        parsed = parse_url(url)
+        if file := sqlite_file(parsed):
+            Path(file).parent.mkdir(parents=True, exist_ok=True)
+        self._engine = open_engine(parsed, pooled=True, timeout=timeout)
+        with write_transaction(self._engine) as connection:
+            connection.execute(sa.schema.CreateTable(_JOBS, if_not_exists=True))
+            connection.execute(sa.schema.CreateIndex(_BY_STATUS, if_not_exists=True))
 
-    def start(self) -> None:
-        """Take over the jobs of an earlier service: those whose process lives, those that ended, those that wait."""
-        self._stopping.clear()
-        for job in self._store.find(status="started"):
-            with self._place(job.id).hold() as lock:
-                alive = lock is None
-            if alive:
-                self._log.info("job resumed", job=job.id, pid=job.pid)
-                self._watch(job.id, None)
-            else:
-                self._end(job.id, None)
-        self._fill()
+    def add(self, job: Job, *, max_queued: int | None = None) -> bool:
+        """Add a job; return False, and add nothing, if ``max_queued`` jobs are queued already."""
+        with write_transaction(self._engine) as connection:
+            if max_queued is not None and _count(connection, _JOBS.c.status == "queued") >= max_queued:
+                return False
+            connection.execute(sa.insert(_JOBS).values(vars(job)))
+        return True
 
-    def submit(self, training: Training, requested_by: str) -> Job:
-        """Start a training, or let it wait for its turn.
+    def get(self, job_id: str) -> Job | None:
+        """Return a job, None if it does not exist."""
+        return next(iter(self._select(sa.select(_JOBS).where(_JOBS.c.id == job_id))), None)
 
-        Raises
-        ------
-        Problem
-            409 if the same training, unforced, is under way: after it this one would be skipped; 429 if the queue is
-            full.
-        """
-        if not training.request["force_retrain"]:
-            self._refuse_twin(training)
-        with self._lock:
-            free = self._settings.concurrent_trainings - self._store.count(status="started")
-            most = self._settings.queued_trainings + max(0, free)
-            request = training.request | {"parameters": training.parameters}
-            job = Job(new_id(), "queued", training.symbol, request, requested_by, now())
-            if self._store.add(job, most_queued=most) is None:
-                message = f"{self._settings.queued_trainings} trainings are waiting already; try again later"
-                raise busy(429, "queue_full", message, seconds=60)
-        self._fill()
-        found = self._store.get(job.id) or job
-        # How it ended, if it has so soon, is for whoever looks at the job.
-        return replace(found, status="started", error=None, result=None) if found.status in DONE else found
+    def find(
+        self, *, status: Status | None = None, symbol: str | None = None, limit: int | None = None, offset: int = 0
+    ) -> list[Job]:
+        """Return jobs, newest first."""
+        query = sa.select(_JOBS).where(*_filters(status, symbol)).order_by(_JOBS.c.number.desc())
+        return self._select(query.limit(limit).offset(offset))
 
-    def skip(self, training: Training, requested_by: str, result: dict[str, Any]) -> Job:
-        """Keep that a training was asked for and is not needed."""
-        moment = now()
-        request = training.request | {"parameters": training.parameters}
-        job = Job(new_id(), "skipped", training.symbol, request, requested_by, moment)
-        self._store.add(replace(job, started_at=moment, finished_at=moment, result=result))
-        return self._store.get(job.id) or job
+    def count(self, *, status: Status | None = None, symbol: str | None = None) -> int:
+        """Count jobs."""
+        with self._engine.begin() as connection:
+            return _count(connection, *_filters(status, symbol))
 
-    def events(self, job_id: str) -> list[dict[str, Any]]:
-        """Return what the process of a job has reported so far."""
-        return progress.read_events(self._place(job_id).progress)
+    def next_queued(self) -> Job | None:
+        """Return the queued job that was submitted first, None if no job is queued."""
+        query = sa.select(_JOBS).where(_JOBS.c.status == "queued").order_by(_JOBS.c.number).limit(1)
+        return next(iter(self._select(query)), None)
 
-    def stop(self) -> None:
-        """Give what is running a while to finish, then end it and mark it failed; what waits stays queued."""
-        self._stopping.set()
-        with self._lock:
-            pass  # whatever is being started has been by now
-        self._join(self._settings.shutdown_seconds)
-        for number in (signal.SIGINT, signal.SIGKILL):
-            for job_id in list(self._watches):
-                self._signal(job_id, number)
-            self._join(_LAST_WAIT)
+    def claim(self, job_id: str, *, max_started: int) -> bool:
+        """Mark a queued job as started; return False if it is not queued or ``max_started`` jobs are started."""
+        change = sa.update(_JOBS).where(_JOBS.c.id == job_id, _JOBS.c.status == "queued")
+        with write_transaction(self._engine) as connection:
+            if _count(connection, _JOBS.c.status == "started") >= max_started:
+                return False
+            return bool(connection.execute(change.values(status="started", started_at=_now())).rowcount)
 
-    def _refuse_twin(self, training: Training) -> None:
-        for status in ("started", "queued"):
-            for job in self._store.find(status=status, symbol=training.symbol):
-                if job.request["parameters"] == training.parameters:
-                    raise Problem(
-                        409,
-                        "already_under_way",
-                        f"the same training is {status} as job {job.id}; wait for it, or use force_retrain",
-                        headers={"Location": f"/jobs/{job.id}"},
-                    )
+    def set_pid(self, job_id: str, pid: int) -> None:
+        """Record the process of a job."""
+        with write_transaction(self._engine) as connection:
+            connection.execute(sa.update(_JOBS).where(_JOBS.c.id == job_id).values(pid=pid))
 
-    def _place(self, job_id: str) -> Workplace:
-        return Workplace(self._settings.jobs_folder / job_id)
+    def finish(self, job_id: str, status: Status, *, error: str | None, result: dict[str, Any] | None) -> None:
+        """Record the outcome of a started job; a job that has finished already stays as it is."""
+        change = sa.update(_JOBS).where(_JOBS.c.id == job_id, _JOBS.c.status == "started")
+        with write_transaction(self._engine) as connection:
+            connection.execute(change.values(status=status, error=error, result=result, finished_at=_now()))
 
-    def _fill(self) -> None:
-        """Start what waits while there is room."""
-        with self._lock:
-            while not self._stopping.is_set() and (job := self._store.oldest_queued()) is not None:
-                place = self._place(job.id)
-                # The lock comes before the status: a job that is started always has somebody who holds it.
-                with place.hold() as lock:
-                    if lock is None or not self._store.claim(job.id, most_started=self._settings.concurrent_trainings):
-                        return
-                    process = self._spawn(job, place, lock)
-                if process is None:
-                    self._end(job.id, None)
-                else:
-                    self._watch(job.id, process)
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
 
-    def _spawn(self, job: Job, place: Workplace, lock: int) -> subprocess.Popen[bytes] | None:
-        command = self._command(
-            job.request["parameters"],
-            reports=self._settings.home / "reports" / "jobs" / job.id,
-            niceness=self._settings.training_niceness,
-        )
-        try:
-            process = place.start(command, self._environment, lock=lock, cwd=self._settings.home)
-        except OSError as error:
-            self._log.error("job not started", job=job.id, error=str(error))
-            return None
-        self._store.note_process(job.id, process.pid)
-        self._log.info("job started", job=job.id, pid=process.pid, symbol=job.symbol)
-        return process
+    def _select(self, query: sa.Select[Any]) -> list[Job]:
+        with self._engine.begin() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [Job(**{name: value for name, value in row.items() if name != "number"}) for row in rows]
 
-    def _watch(self, job_id: str, process: subprocess.Popen[bytes] | None) -> None:
-        def watch() -> None:
-            returncode = process.wait() if process is not None else None
-            self._place(job_id).wait()
-            self._insisting("job not ended", job_id, lambda: self._end(job_id, returncode))
-            self._watches.pop(job_id, None)
-            self._insisting("next job not started", job_id, self._fill)
 
-        thread = threading.Thread(target=watch, name=f"job-{job_id[:8]}", daemon=True)
-        self._watches[job_id] = thread
-        thread.start()
+def _filters(status: Status | None, symbol: str | None) -> list[sa.ColumnElement[bool]]:
+    wanted = {_JOBS.c.status: status, _JOBS.c.symbol: symbol}
+    return [column == value for column, value in wanted.items() if value is not None]
 
-    def _insisting(self, failure: str, job_id: str, work: Callable[[], None]) -> None:
-        """Do something until it succeeds: a database that is locked now will not be for ever.
 
-        When the service is stopped first, the next one does it.
-        """
-        while True:
-            try:
-                return work()
-            except Exception as error:
-                self._log.error(failure, job=job_id, exc_info=error)
-                if self._stopping.wait(_RETRY):
-                    return None
+def _count(connection: sa.Connection, *where: sa.ColumnElement[bool]) -> int:
+    return int(connection.execute(sa.select(sa.func.count()).select_from(_JOBS).where(*where)).scalar_one())
 
-    def _end(self, job_id: str, returncode: int | None) -> None:
-        """Write down what became of a job whose process is gone."""
-        events, place = self.events(job_id), self._place(job_id)
-        status, error, result = outcome(events, error=place.last_error(), returncode=returncode)
-        if status == "failed" and self._stopping.is_set():
-            error = f"the service was stopped; {error}"
-        ended: Status = "completed" if status == "completed" else "skipped" if status == "skipped" else "failed"
-        if result is not None:
-            result["reason"] = without_paths(result["reason"])
-        self._on_change()
-        self._store.finish(job_id, ended, error=error and without_paths(error), result=result)
-        self._log.info("job ended", job=job_id, status=ended, error=error)
-        run_id = run_of(events)
-        if status == "failed" and run_id is not None:
-            client = connect()
-            if client.get_run(run_id).info.status == "RUNNING":  # a process that was killed could not say so itself
-                client.set_terminated(run_id, "KILLED")
 
-    def _signal(self, job_id: str, number: signal.Signals) -> None:
-        job = self._store.get(job_id)
-        with self._place(job_id).hold() as lock:
-            # While the process holds its lock, its number means itself.
-            if lock is None and job is not None and job.pid is not None:
-                with suppress(ProcessLookupError):
-                    os.kill(job.pid, number)
-
-    def _join(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        for thread in list(self._watches.values()):
-            thread.join(max(0.0, end - time.monotonic()))
+def _now() -> str:
+    return f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -1,13 +1,18 @@
-"""Forecasts for callers: registered models kept in memory, prices kept for a short while, each forecast recorded."""
+"""Forecasts with registered models: models and prices are cached, concurrent requests are computed together."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Any
+import asyncio
+import datetime as dt
+import re
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from threading import Condition
+from typing import Any, Generic, TypeVar
 
+import anyio
 import pandas as pd
+from cachetools import LRUCache, TTLCache, cached
 
 from forecastlib.config import DataConfig
 from forecastlib.data.calendars import known_range, resolve_calendar
@@ -16,32 +21,36 @@ from forecastlib.data.sources import fetch_prices
 from forecastlib.errors import ForecastError, IncompatibleModelError, ModelNotFoundError, SourceError
 from forecastlib.forecaster import Forecaster
 from forecastlib.ledger import Ledger
-from forecastlib.serving.batching import Batching
-from forecastlib.serving.cache import LoadingCache
-from forecastlib.serving.catalogue import registered_models
-from forecastlib.serving.jobs import Training
+from forecastlib.serving.jobs import Job
 from forecastlib.serving.problems import Problem, busy, without_paths
 from forecastlib.serving.settings import Settings
 from forecastlib.tracking import registry
 from forecastlib.tracking.registry import Registered
-from forecastlib.tracking.runs import connect
+from forecastlib.tracking.runs import connect, experiment_id
 
-_ALIASES_KEPT = 1000
-_PRICES_KEPT = 32
+_CACHED_VERSIONS = 1000
+_CACHED_PRICES = 32
+_MAX_BATCH = 64
+_LISTED_METRICS = re.compile(r"(skill|mae|coverage_80|coverage_95)_\d+d")
+_MAX_LISTED_VERSIONS = 50
+
+K = TypeVar("K", bound=Hashable)
+Q = TypeVar("Q")
+A = TypeVar("A")
 
 
 @dataclass(frozen=True)
-class Question:
-    """What a caller wants to know of a version.
+class Query:
+    """A request for the forecast of one origin.
 
     Attributes
     ----------
     as_of : str or None
-        The origin is the last session on or before this date; None: the newest.
+        The origin is the last session on or before this date; None: the newest session.
     closes : int
-        How many closes up to the origin are wanted.
+        Number of closes up to the origin to return.
     requested_by : str
-        Who asks.
+        Name of the caller.
     """
 
     as_of: str | None
@@ -50,19 +59,19 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Forecast:
-    """A forecast and what belongs to it.
+class Prediction:
+    """The forecast of one origin.
 
     Attributes
     ----------
     rows : list of dict
-        A forecast frame of one origin, of :func:`records`.
+        The forecast frame, one row per horizon, see :func:`records`.
     closes : list of dict
         ``date`` and ``close`` up to the origin.
     number : int
-        MLflow's number of the version.
+        Number of the model version in MLflow.
     source : str
-        Which source served the prices.
+        The source that served the prices.
     """
 
     rows: list[dict[str, Any]]
@@ -71,8 +80,8 @@ class Forecast:
     source: str
 
 
-class Predictions:
-    """Forecasts with registered models; safe to use from several threads.
+class Predictor:
+    """Forecasts with registered models, from the sources that they were trained from.
 
     Parameters
     ----------
@@ -85,29 +94,37 @@ class Predictions:
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
         self._settings = settings
         self._ledger = ledger
-        self._found: LoadingCache[tuple[str, str], Registered | None] = LoadingCache(
-            _find, capacity=_ALIASES_KEPT, fresh_for=settings.champion_fresh_for
-        )
-        self.models: LoadingCache[tuple[str, int], Forecaster] = LoadingCache(
-            lambda key: registry.load(key[0], str(key[1])), capacity=settings.cached_models
-        )
-        self._prices: LoadingCache[DataConfig, pd.DataFrame] = LoadingCache(
-            fetch_prices, capacity=_PRICES_KEPT, fresh_for=settings.prices_fresh_for
-        )
-        self._batching: Batching[tuple[str, str], Question, Forecast] = Batching(
-            self._answer, threads=settings.prediction_threads
+
+        # With a condition, threads that ask for a value while it is loaded wait for it, and load it once.
+        @cached(TTLCache(_CACHED_VERSIONS, settings.champion_fresh_for), condition=Condition())
+        def version_of(symbol: str, version: str) -> Registered | None:
+            return _find_version(symbol, version)
+
+        @cached(LRUCache(settings.cached_models), condition=Condition())
+        def load_model(symbol: str, number: int) -> Forecaster:
+            return registry.load(symbol, str(number))
+
+        @cached(TTLCache(_CACHED_PRICES, settings.prices_fresh_for), condition=Condition())
+        def prices_of(config: DataConfig) -> pd.DataFrame:
+            return fetch_prices(config)
+
+        self.version_of = version_of
+        self.load_model = load_model
+        self.prices_of = prices_of
+        self._batches: Batches[tuple[str, str], Query, Prediction] = Batches(
+            self.predict_batch, threads=settings.prediction_threads
         )
 
     def warm_up(self) -> None:
-        """Do what the first forecasts would otherwise wait for: open the registry, and work its calendars out."""
+        """Open the registry and load the calendars of its symbols, which the first forecasts would wait for."""
         for model in registered_models():
             symbol = str(model["symbol"])
             known_range(resolve_calendar(symbol, self._settings.config(symbol).data.calendar))
 
-    def ask(self, symbol: str, version: str, question: Question) -> Future[Forecast]:
-        """Forecast with a registered version, from the source that it was trained from, and record the forecast.
+    async def predict(self, symbol: str, version: str, query: Query) -> Prediction:
+        """Forecast with a registered version, and record the forecast.
 
-        Questions about one version that come while it is busy are answered in one pass over the prices.
+        Queries for one version that arrive while it is busy are answered together, in one pass over the prices.
 
         Parameters
         ----------
@@ -115,141 +132,259 @@ class Predictions:
             Symbol.
         version
             An alias, a number, or a tag.
-        question
-            Origin, and who asks.
+        query
+            Origin and caller.
 
-        Returns
-        -------
-        Future of Forecast
-            Its exception is a :class:`ForecastError` if there is no such model, it cannot be used, or the prices do not
-            reach back far enough; a :class:`Problem` if no source has the prices at present.
+        Raises
+        ------
+        ForecastError
+            If there is no such model, it cannot be used, or there are too few prices before the origin.
+        Problem
+            503 if no source can be reached.
         """
-        return self._batching.ask((symbol, version), question)
+        return await self._batches.ask((symbol, version), query)
 
-    def _answer(self, key: tuple[str, str], questions: Sequence[Question]) -> list[Forecast | Exception]:
-        """Answer questions about one version."""
+    def predict_batch(self, key: tuple[str, str], queries: Sequence[Query]) -> list[Prediction | Exception]:
+        """Answer queries for one version, given as symbol and version, in the order of the queries."""
         symbol, version = key
-        found = self._found.get(key)
+        found = self.version_of(symbol, version)
         if found is None:
             raise ModelNotFoundError(
-                f"expected a model of {symbol!r} with version {version!r}; there is none; GET /models lists what there "
-                "is, POST /train trains one"
+                f"expected a registered model of {symbol!r} with version {version!r}; found none; GET /models lists "
+                "all models, POST /train trains one"
             )
         try:
-            forecaster = self.models.get((symbol, found.number))
+            forecaster = self.load_model(symbol, found.number)
         except IncompatibleModelError as error:
-            message = f"version {found.number} of {symbol} cannot be used any more: {without_paths(str(error))}"
+            message = f"version {found.number} of {symbol} can no longer be used: {without_paths(str(error))}"
             raise Problem(409, "model_unusable", message) from error
         try:
-            prices = self._prices.get(forecaster.config.data)
+            prices = self.prices_of(forecaster.config.data)
         except SourceError as error:
             raise busy(503, "prices_unavailable", f"the prices of {symbol} cannot be fetched at present") from error
-        rows = _forecasts(forecaster, prices, [question.as_of for question in questions])
-        for caller in {question.requested_by for question in questions}:
-            own = [one for one, by in zip(rows, questions, strict=True) if by.requested_by == caller]
-            frames = [frame for frame in own if not isinstance(frame, Exception)]
-            if frames:
-                self._ledger.record(_together(frames), caller)
+        frames = _forecast_dates(forecaster, prices, [query.as_of for query in queries])
+        for caller in {query.requested_by for query in queries}:
+            own = [
+                frame
+                for frame, query in zip(frames, queries, strict=True)
+                if query.requested_by == caller and not isinstance(frame, Exception)
+            ]
+            if own:
+                self._ledger.record(_concatenate(own), caller)
         source = str(prices.attrs["source"])
         return [
-            one
-            if isinstance(one, Exception)
-            else Forecast(records(one), _closes(prices, one, question.closes), found.number, source)
-            for one, question in zip(rows, questions, strict=True)
+            frame
+            if isinstance(frame, Exception)
+            else Prediction(records(frame), _closes(prices, frame, query.closes), found.number, source)
+            for frame, query in zip(frames, queries, strict=True)
         ]
 
-    def plan(self, symbol: str, training_days: int, epochs: int | None, *, force_retrain: bool) -> Training:
-        """Turn what a caller asks for into the parameters of the training notebook.
+    def plan_training(
+        self, symbol: str, training_days: int, epochs: int | None, *, force_retrain: bool, requested_by: str
+    ) -> Job:
+        """Return the job of a requested training, with the parameters of its notebook.
 
-        The newest ``training_days`` sessions are meant, or all there are if the source has fewer.
+        The training uses the newest ``training_days`` sessions, or all of them if the source has fewer.
 
         Raises
         ------
         SourceError
             If no source has the symbol.
         Problem
-            409 if another symbol's models already have the name that those of this one would get.
+            409 if its models would have the same name in the registry as those of another symbol.
         """
-        self._refuse_taken_name(symbol)
-        prices = self._prices.get(self._settings.config(symbol).data)
+        _refuse_taken_name(symbol)
+        prices = self.prices_of(self._settings.config(symbol).data)
         sessions = prices.index[-training_days:]
-        chosen = {"epochs": epochs} if epochs is not None else {}
-        start = {"start": f"{sessions[0]:%Y-%m-%d}"}
-        base = {"symbol": symbol, "source": self._settings.source}
+        start = f"{sessions[0]:%Y-%m-%d}"
+        parameters = {
+            **self._settings.parameters,
+            "symbol": symbol,
+            "source": self._settings.source,
+            "start": start,
+            "force_retrain": force_retrain,
+        }
+        if epochs is not None:
+            parameters["epochs"] = epochs
         request = {
             "training_days": training_days,
             "epochs": epochs,
             "force_retrain": force_retrain,
             "sessions": len(sessions),
-            **start,
+            "start": start,
+            "parameters": parameters,
         }
-        parameters = self._settings.parameters | base | start | chosen | {"force_retrain": force_retrain}
-        return Training(symbol, request, parameters)
+        return Job.create(symbol, request, requested_by)
 
-    def adequate_champion(self, training: Training) -> Registered | None:
-        """Return the champion if a training would be skipped because of it: same configuration, same prices, usable."""
-        given = {name: value for name, value in training.parameters.items() if name not in ("symbol", "force_retrain")}
-        config = self._settings.config(training.symbol, **given)
-        champion = _find((training.symbol, registry.CHAMPION))
+    def reusable_champion(self, job: Job) -> Registered | None:
+        """Return the champion if it was trained with the same configuration and prices, else None."""
+        given = job.request["parameters"]
+        config = self._settings.config(**{name: value for name, value in given.items() if name != "force_retrain"})
+        champion = _find_version(job.symbol, registry.CHAMPION)
         if champion is None or champion.tags.get("config") != registry.config_digest(config):
             return None
-        if champion.tags.get("data_fingerprint") != fingerprint(self._prices.get(config.data)):
+        if champion.tags.get("data_fingerprint") != fingerprint(self.prices_of(config.data)):
             return None
         return champion
 
     def settle(self, symbols: list[str]) -> list[str]:
-        """Fill in what happened for forecasts whose day has come; return why it could not be done for some."""
+        """Record the outcomes of forecasts that have come due; return a message for each symbol that failed."""
         failures = []
         for symbol in symbols:
             try:
-                self._ledger.settle(self._prices.get(self._settings.config(symbol).data))
+                self._ledger.settle(self.prices_of(self._settings.config(symbol).data))
             except SourceError:
                 failures.append(f"{symbol}: its prices cannot be fetched at present")
         return failures
 
-    def forget(self) -> None:
-        """Look versions up anew: the registry may have changed."""
-        self._found.clear()
-
-    def close(self) -> None:
-        """Answer what has been asked."""
-        self._batching.close()
-
-    def _refuse_taken_name(self, symbol: str) -> None:
-        client = connect()
-        name = registry.model_name(symbol)
-        others = {one.tags.get("symbol", symbol) for one in client.search_model_versions(f"name = '{name}'")} - {symbol}
-        if others:
-            message = f"models of {symbol} would be called {name}, as those of {', '.join(sorted(others))} are already"
-            raise Problem(409, "name_taken", message)
+    def clear_versions(self) -> None:
+        """Look up versions again from now on, as the registry may have changed."""
+        self.version_of.cache_clear()
 
 
-def _forecasts(
+@dataclass
+class _Pending(Generic[Q, A]):
+    """A query in a batch, and its answer once there is one."""
+
+    query: Q
+    answer: A | Exception | None = None
+
+
+@dataclass
+class _Batch(Generic[Q, A]):
+    """The unanswered queries of a key, and the lock of whoever computes their answers."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    pending: list[_Pending[Q, A]] = field(default_factory=list)
+
+
+class Batches(Generic[K, Q, A]):
+    """Answers concurrent queries with the same key together.
+
+    No query waits for others to arrive: a single one is answered at once. While a computation runs, further queries
+    collect, and the next computation answers all of them, so that throughput grows with the load.
+
+    Parameters
+    ----------
+    compute
+        Returns the answers to queries of one key, in their order; an answer may be an exception. Runs in a thread.
+    threads
+        Number of computations that run at once.
+    max_size
+        Maximum number of queries per computation.
+
+    Examples
+    --------
+    >>> squares = Batches(lambda key, numbers: [n * n for n in numbers], threads=1)
+    >>> asyncio.run(squares.ask("any key", 3))
+    9
+    """
+
+    def __init__(
+        self, compute: Callable[[K, Sequence[Q]], Sequence[A | Exception]], *, threads: int, max_size: int = _MAX_BATCH
+    ) -> None:
+        self._compute = compute
+        self._threads = anyio.CapacityLimiter(threads)
+        self._max_size = max_size
+        self._batches: dict[K, _Batch[Q, A]] = {}
+
+    async def ask(self, key: K, query: Q) -> A:
+        """Return the answer to a query, or raise the exception that is its answer."""
+        own: _Pending[Q, A] = _Pending(query)
+        batch = self._batches.setdefault(key, _Batch())
+        batch.pending.append(own)
+        async with batch.lock:
+            if own.answer is None:  # not yet answered together with an earlier query
+                await self._answer(key, batch)
+        if isinstance(own.answer, Exception):
+            raise own.answer
+        assert own.answer is not None
+        return own.answer
+
+    async def _answer(self, key: K, batch: _Batch[Q, A]) -> None:
+        part = batch.pending[: self._max_size]
+        queries = [pending.query for pending in part]
+        try:
+            answers = await anyio.to_thread.run_sync(self._compute, key, queries, limiter=self._threads)
+        except Exception as error:
+            answers = [error] * len(part)
+        del batch.pending[: len(part)]
+        for pending, answer in zip(part, answers, strict=True):
+            pending.answer = answer
+        if not batch.pending:
+            del self._batches[key]
+
+
+def registered_models() -> list[dict[str, Any]]:
+    """Return all registered models with their newest versions, aliases, and main scores on the test set."""
+    client = connect()
+    models = []
+    for model in sorted(client.search_registered_models(), key=lambda model: str(model.name)):
+        versions = client.search_model_versions(
+            f"name = '{model.name}'", max_results=_MAX_LISTED_VERSIONS, order_by=["version_number DESC"]
+        )
+        tagged = [version for version in versions if "symbol" in version.tags]
+        if not tagged:
+            continue  # being registered at this moment, or not by this library
+        metrics = _listed_metrics([str(version.run_id) for version in tagged])
+        aliases = {alias: str(number) for alias, number in model.aliases.items()}
+        models.append(
+            {
+                "symbol": tagged[0].tags["symbol"],
+                "name": model.name,
+                "versions": [
+                    {
+                        "number": int(version.version),
+                        "version": version.tags.get("version", ""),
+                        "aliases": sorted(alias for alias, number in aliases.items() if number == str(version.version)),
+                        "run_id": version.run_id,
+                        "created_at": _utc(version.creation_timestamp),
+                        "reason": version.tags.get("reason"),
+                        "metrics": metrics.get(str(version.run_id), {}),
+                    }
+                    for version in tagged
+                ],
+            }
+        )
+    return models
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a frame as dictionaries, with None for missing values."""
+    columns = [str(name) for name in frame.columns]
+    # For frames of a few rows this is faster than the conversions of pandas.
+    return [
+        {name: None if pd.isna(value) else value for name, value in zip(columns, row, strict=True)}
+        for row in frame.itertuples(index=False, name=None)
+    ]
+
+
+def _forecast_dates(
     forecaster: Forecaster, prices: pd.DataFrame, dates: Sequence[str | None]
 ) -> list[pd.DataFrame | Exception]:
-    """Return a forecast frame for each date: in one pass, or each by itself if one of them cannot be had."""
+    """Return a forecast frame per date: from one pass, or from one pass each if some dates cannot be forecast."""
     newest = f"{prices.index[-1]:%Y-%m-%d}"
-    wanted = [date or newest for date in dates]
-    different = list(dict.fromkeys(wanted))
+    origins = [date or newest for date in dates]
+    distinct = list(dict.fromkeys(origins))
     try:
-        rows = forecaster.predict(prices, different, renew=True)
+        rows = forecaster.predict(prices, distinct)
     except ForecastError as error:
-        if len(different) == 1:
-            return [error] * len(wanted)
-        alone = {date: _forecasts(forecaster, prices, [date])[0] for date in different}
-        return [alone[date] for date in wanted]
-    size = len(rows) // len(different)  # the horizons of an origin stand together, the origins in the order asked for
-    frames = {date: rows.iloc[at * size : (at + 1) * size] for at, date in enumerate(different)}
-    return [frames[date] for date in wanted]
+        if len(distinct) == 1:
+            return [error] * len(origins)
+        single = {date: _forecast_dates(forecaster, prices, [date])[0] for date in distinct}
+        return [single[date] for date in origins]
+    horizons = len(rows) // len(distinct)  # rows are ordered by origin as given, then by horizon
+    frames = {date: rows.iloc[n * horizons : (n + 1) * horizons] for n, date in enumerate(distinct)}
+    return [frames[date] for date in origins]
 
 
-def _together(frames: list[pd.DataFrame]) -> pd.DataFrame:
-    """Put frames into one, each origin once."""
+def _concatenate(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """Return one forecast frame, without duplicate origins."""
     if len(frames) == 1:
         return frames[0]
-    together = pd.concat(frames, ignore_index=True).drop_duplicates(["origin", "horizon"])
-    together.attrs = frames[0].attrs
-    return together
+    frame = pd.concat(frames, ignore_index=True).drop_duplicates(["origin", "horizon"])
+    frame.attrs = frames[0].attrs
+    return frame
 
 
 def _closes(prices: pd.DataFrame, rows: pd.DataFrame, count: int) -> list[dict[str, Any]]:
@@ -259,18 +394,31 @@ def _closes(prices: pd.DataFrame, rows: pd.DataFrame, count: int) -> list[dict[s
     return [{"date": date, "close": close} for date, close in closes.items()]
 
 
-def _find(key: tuple[str, str]) -> Registered | None:
-    """Find a registered version; one that belongs to another symbol of the same model name is none."""
-    symbol, version = key
+def _find_version(symbol: str, version: str) -> Registered | None:
+    """Find a registered version; None also if it belongs to another symbol whose models have the same name."""
     found = registry.find(symbol, version)
     return found if found is not None and found.tags.get("symbol") == symbol else None
 
 
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of a frame as plain values, None for what is missing."""
-    columns = [str(name) for name in frame.columns]
-    # Row by row: frames of a few rows are turned over faster than pandas can convert them.
-    return [
-        {name: None if pd.isna(value) else value for name, value in zip(columns, row, strict=True)}
-        for row in frame.itertuples(index=False, name=None)
-    ]
+def _refuse_taken_name(symbol: str) -> None:
+    client = connect()
+    name = registry.model_name(symbol)
+    versions = client.search_model_versions(f"name = '{name}'")
+    others = {version.tags.get("symbol", symbol) for version in versions} - {symbol}
+    if others:
+        message = f"models of {symbol} would be named {name}, which those of {', '.join(sorted(others))} are already"
+        raise Problem(409, "name_taken", message)
+
+
+def _utc(milliseconds: int) -> str:
+    return f"{dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _listed_metrics(run_ids: list[str]) -> dict[str, dict[str, float]]:
+    client = connect()
+    quoted = ", ".join(f"'{run_id}'" for run_id in run_ids)
+    runs = client.search_runs([experiment_id(client)], f"attributes.run_id IN ({quoted})", max_results=len(run_ids))
+    return {
+        run.info.run_id: {name: value for name, value in run.data.metrics.items() if _LISTED_METRICS.fullmatch(name)}
+        for run in runs
+    }

@@ -1,4 +1,4 @@
-"""What goes wrong, as callers see it: one shape of answer for every error, without internals."""
+"""Errors as callers see them: one schema for all answers that report an error, without internals."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from forecastlib.errors import (
 )
 
 RETRY_SECONDS = 5
-"""What Retry-After says when something is busy for an unknown time."""
+"""Value of Retry-After when it is not known how long something will be busy."""
 
 
 class Problem(Exception):
-    """An answer that is an error.
+    """An answer that reports an error.
 
     Parameters
     ----------
     status
-        Status code of HTTP.
+        HTTP status code.
     error
-        Its name for programs.
+        Name of the error, for programs.
     message
-        For people: what was expected, what came, what to do.
+        For people: what was expected, what was received, what to do.
     details
-        For each wrong part of a request, where it is and what is wrong with it.
+        ``where`` and ``message`` for each invalid part of the request.
     headers
-        Further headers.
+        Additional headers.
     """
 
     def __init__(
@@ -65,12 +65,12 @@ class Problem(Exception):
 
 
 def busy(status: int, error: str, message: str, seconds: int = RETRY_SECONDS) -> Problem:
-    """Return a problem that passes, with the seconds to wait."""
+    """Return a temporary problem, with the seconds to wait until the next attempt."""
     return Problem(status, error, message, headers={"Retry-After": str(seconds)})
 
 
 def problem_response(problem: Problem) -> JSONResponse:
-    """Turn a problem into an answer, with the id of the request that is being handled."""
+    """Return the answer that reports a problem, with the id of the current request."""
     content = {
         "error": problem.error,
         "message": problem.message,
@@ -82,7 +82,7 @@ def problem_response(problem: Problem) -> JSONResponse:
 
 _FOLDERS = re.compile(r"(?<![\w./])(?:/[^\s/:;,'\"]+)+/(?=[^\s/:;,'\"])")
 
-_OF_ERRORS: list[tuple[type[ForecastError], int, str]] = [
+_ERRORS: list[tuple[type[ForecastError], int, str]] = [
     (ModelNotFoundError, 404, "model_not_found"),
     (IncompatibleModelError, 409, "model_unusable"),
     (NotEnoughDataError, 400, "not_enough_data"),
@@ -90,22 +90,32 @@ _OF_ERRORS: list[tuple[type[ForecastError], int, str]] = [
     (SourceError, 400, "prices_not_found"),
     (ConfigError, 400, "bad_request"),
 ]
+_HTTP_ERRORS = {404: "not_found", 405: "method_not_allowed"}
 _BUSY = (LedgerError, SQLAlchemyError, sqlite3.Error, MlflowException, TimeoutError)
 
 
 def problem_of(error: Exception) -> Problem:
-    """Word an error of the library as a problem; one that nobody expected as 500, without its text."""
-    for kind, status, name in _OF_ERRORS:
+    """Return the problem that reports an error; one that is not expected is a 500 without its message."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, RequestValidationError):
+        details = [{"where": ".".join(map(str, part["loc"])), "message": str(part["msg"])} for part in error.errors()]
+        message = "the request does not match its schema, see /docs; details say where"
+        return Problem(422, "invalid", message, details=details)
+    if isinstance(error, HTTPException):  # an unknown path, a wrong method, or a body that is not text
+        name = _HTTP_ERRORS.get(error.status_code, "bad_request")
+        return Problem(error.status_code, name, str(error.detail), headers=error.headers)
+    for kind, status, name in _ERRORS:
         if isinstance(error, kind):
             return Problem(status, name, without_paths(str(error)))
     if isinstance(error, _BUSY):
-        # Their texts name files, tables and servers.
-        return busy(503, "store_unavailable", "a database of the service is busy or out of reach; try again")
-    return Problem(500, "internal", "something went wrong in the service; its log has more under this request_id")
+        # The messages of these errors name files, tables and servers.
+        return busy(503, "store_unavailable", "a database of the service is busy or cannot be reached; try again")
+    return Problem(500, "internal", "the service failed unexpectedly; its log has more under this request_id")
 
 
 def without_paths(text: str) -> str:
-    """Return the first line of a message, without the folders that it names.
+    """Return the first line of a message, with file names in place of paths.
 
     Examples
     --------
@@ -115,43 +125,15 @@ def without_paths(text: str) -> str:
     return _FOLDERS.sub("", text.partition("\n")[0])
 
 
-async def answer_problem(request: Request, error: Exception) -> JSONResponse:
-    """Answer a :class:`Problem`."""
-    assert isinstance(error, Problem)
-    return problem_response(error)
-
-
 async def answer_error(request: Request, error: Exception) -> JSONResponse:
-    """Answer an error that a library raised on purpose, and log what its answer leaves out."""
+    """Answer an expected error, and log its message if the answer omits it."""
     problem = problem_of(error)
-    if problem.status >= 500:
+    if problem.status >= 500 and problem is not error:
         request.app.state.service.log.warning("unavailable", error=type(error).__name__, text=str(error))
     return problem_response(problem)
 
 
-async def answer_invalid(request: Request, error: Exception) -> JSONResponse:
-    """Answer a request that does not fit the schema."""
-    assert isinstance(error, RequestValidationError)
-    details = [{"where": ".".join(map(str, one["loc"])), "message": str(one["msg"])} for one in error.errors()]
-    message = "the request does not fit its description, see /docs; details say where"
-    return problem_response(Problem(422, "invalid", message, details=details))
-
-
-async def answer_http(request: Request, error: Exception) -> JSONResponse:
-    """Answer what the framework refuses by itself: an unknown path, a wrong method."""
-    assert isinstance(error, HTTPException)
-    names = {404: "not_found", 405: "method_not_allowed"}
-    problem = Problem(
-        error.status_code, names.get(error.status_code, "bad_request"), str(error.detail), headers=error.headers
-    )
-    return problem_response(problem)
-
-
-HANDLERS: dict[Any, Any] = {
-    Problem: answer_problem,
-    RequestValidationError: answer_invalid,
-    HTTPException: answer_http,
-    ForecastError: answer_error,
-    **dict.fromkeys(_BUSY[1:], answer_error),
-}
-"""The handler of each kind of exception; any other one is caught by the middleware around the application."""
+HANDLERS: dict[Any, Any] = dict.fromkeys(
+    (Problem, RequestValidationError, HTTPException, ForecastError, *_BUSY), answer_error
+)
+"""Handlers by exception class; all other exceptions reach the middleware around the application."""

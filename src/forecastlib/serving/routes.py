@@ -1,4 +1,4 @@
-"""The routes of the service."""
+"""The routes of the API."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 
 import forecastlib
 from forecastlib.serving import schemas
-from forecastlib.serving.access import Caller, caller_of, service_of, trainer_of
-from forecastlib.serving.catalogue import registered_models
-from forecastlib.serving.predictions import Question, records
+from forecastlib.serving.jobs import Job, Status
+from forecastlib.serving.predictions import Query as ForecastQuery
+from forecastlib.serving.predictions import records, registered_models
 from forecastlib.serving.problems import Problem
 from forecastlib.serving.schemas import (
     SYMBOL_PATTERN,
@@ -26,146 +26,143 @@ from forecastlib.serving.schemas import (
     ScorecardAnswer,
     TrainRequest,
 )
-from forecastlib.serving.service import Service
-from forecastlib.serving.store import Job, Status
+from forecastlib.serving.service import Caller, Service, caller_of, service_of, trainer_of
 
-_WHY = {
-    400: "What was asked for cannot be had: no prices of the symbol, or too few of them.",
-    401: "No valid key.",
-    403: "The key may not do this, or only this machine is served.",
-    404: "There is no such thing.",
-    408: "The body arrived too slowly.",
-    409: "It contradicts what is there.",
-    413: "The body is too large.",
-    422: "The request does not fit its description.",
+_DESCRIPTIONS = {
+    400: "No source has prices of the symbol, or too few of them.",
+    401: "Missing or invalid API key.",
+    403: "The key does not allow this, or the service has no keys and serves its own machine only.",
+    404: "No such model, version or job.",
+    408: "The request body arrived too slowly.",
+    409: "Conflict with another training, another symbol's models, or the version of the model.",
+    413: "The request body is too large.",
+    422: "The request does not match its schema.",
     429: "Too many requests, or a full queue.",
-    500: "Something went wrong in the service.",
-    503: "A database or a source of prices is out of reach.",
+    500: "Unexpected error.",
+    503: "A database or a source of prices cannot be reached.",
 }
 _ALWAYS = (408, 413, 422, 429, 500, 503)
-_REQUEST_ID = {"X-Request-ID": {"description": "The request's id.", "schema": {"type": "string"}}}
+_REQUEST_ID = {"X-Request-ID": {"description": "Id of the request, as in the log.", "schema": {"type": "string"}}}
 _RETRY = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
 
 
-def _answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Describe the errors of a route."""
+def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the descriptions of the errors of a route."""
     return {
         status: {
             "model": schemas.ErrorAnswer,
-            "description": _WHY[status],
+            "description": _DESCRIPTIONS[status],
             "headers": _REQUEST_ID | (_RETRY if status in (429, 503) else {}),
         }
         for status in sorted({*statuses, *_ALWAYS})
     }
 
 
-Asking = Annotated[Caller, Depends(caller_of)]
-Training = Annotated[Caller, Depends(trainer_of)]
-Serving = Annotated[Service, Depends(service_of)]
-SymbolFilter = Annotated[str | None, Query(pattern=SYMBOL_PATTERN, description="Of this symbol alone.")]
-VersionFilter = Annotated[str | None, Query(pattern=TAG_PATTERN, description="Of this model version alone.")]
-Since = Annotated[Day | None, Query(description="Origins from this date on.")]
-Until = Annotated[Day | None, Query(description="Origins up to this date.")]
-Limit = Annotated[int, Query(ge=1, le=500, description="Most entries of this page.")]
-Offset = Annotated[int, Query(ge=0, le=10_000_000, description="Entries before this page.")]
+CallerOf = Annotated[Caller, Depends(caller_of)]
+Trainer = Annotated[Caller, Depends(trainer_of)]
+ServiceOf = Annotated[Service, Depends(service_of)]
+SymbolFilter = Annotated[str | None, Query(pattern=SYMBOL_PATTERN, description="Only this symbol.")]
+VersionFilter = Annotated[str | None, Query(pattern=TAG_PATTERN, description="Only this model version.")]
+Since = Annotated[Day | None, Query(description="Only origins on or after this date.")]
+Until = Annotated[Day | None, Query(description="Only origins on or before this date.")]
+Limit = Annotated[int, Query(ge=1, le=500, description="Maximum number of entries.")]
+Offset = Annotated[int, Query(ge=0, le=10_000_000, description="Number of entries to skip.")]
 
 router = APIRouter()
 
 
-@router.post("/train", status_code=201, tags=["training"], responses=_answers(400, 401, 403, 409))
-async def train(asked: TrainRequest, caller: Training, service: Serving, response: Response) -> JobAnswer:
-    """Train a model, in a process of its own, from the configured source of prices.
+@router.post("/train", status_code=201, tags=["training"], responses=_errors(400, 401, 403, 409))
+async def train(body: TrainRequest, caller: Trainer, service: ServiceOf, response: Response) -> JobAnswer:
+    """Train a model in a separate process, with prices from the configured source.
 
-    The job is `started`, or `queued` if as many trainings as may run at once are running, or `skipped` if the champion
-    comes from the same configuration and the same prices and `force_retrain` is not set.
+    The job is `started`, or `queued` if the maximum number of trainings is running, or `skipped` if the champion was
+    trained with the same configuration and the same prices and `force_retrain` is not set.
     """
 
     def submit() -> Job:
-        training = service.predictions.plan(
-            asked.symbol, asked.training_days, asked.epochs, force_retrain=asked.force_retrain
-        )
-        champion = None if asked.force_retrain else service.predictions.adequate_champion(training)
+        job = service.predictor.plan_training(**body.model_dump(), requested_by=caller.name)
+        champion = None if body.force_retrain else service.predictor.reusable_champion(job)
         if champion is None:
-            return service.jobs.submit(training, caller.name)
+            return service.trainings.submit(job)
         result = {
             "status": "skipped",
             "version": champion.tags["version"],
             "run_id": champion.run_id,
             "promoted": False,
-            "reason": "the champion comes from the same configuration and the same prices",
+            "reason": "the champion was trained with the same configuration and the same prices",
         }
-        return service.jobs.skip(training, caller.name, result)
+        return service.trainings.skip(job, result)
 
-    job = await service.aside(submit)
+    job = await service.run(submit)
     response.headers["Location"] = f"/jobs/{job.id}"
     return _job_answer(job, [])
 
 
-@router.get("/jobs", tags=["training"], responses=_answers(401, 403))
+@router.get("/jobs", tags=["training"], responses=_errors(401, 403))
 async def list_jobs(
-    caller: Asking,
-    service: Serving,
-    status: Annotated[Status | None, Query(description="In this state alone.")] = None,
+    caller: CallerOf,
+    service: ServiceOf,
+    status: Annotated[Status | None, Query(description="Only jobs with this status.")] = None,
     symbol: SymbolFilter = None,
     limit: Limit = 50,
     offset: Offset = 0,
 ) -> JobsAnswer:
-    """List trainings, the newest first, each with its newest epoch."""
+    """List trainings, newest first, each with its latest epoch."""
 
     def look() -> JobsAnswer:
-        jobs = service.store.find(status=status, symbol=symbol, limit=limit, offset=offset)
-        answers = [_job_answer(job, service.jobs.events(job.id), newest=True) for job in jobs]
-        return JobsAnswer(total=service.store.count(status=status, symbol=symbol), jobs=answers)
+        jobs = service.jobs.find(status=status, symbol=symbol, limit=limit, offset=offset)
+        answers = [_job_answer(job, service.trainings.events(job.id), latest=True) for job in jobs]
+        return JobsAnswer(total=service.jobs.count(status=status, symbol=symbol), jobs=answers)
 
-    return await service.aside(look)
+    return await service.run(look)
 
 
-@router.get("/jobs/{job_id}", tags=["training"], responses=_answers(401, 403, 404))
+@router.get("/jobs/{job_id}", tags=["training"], responses=_errors(401, 403, 404))
 async def get_job(
     job_id: Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="Id of the job.")],
-    caller: Asking,
-    service: Serving,
+    caller: CallerOf,
+    service: ServiceOf,
 ) -> JobAnswer:
-    """Show a training with all its epochs so far, and what came of it."""
+    """Return a training with its epochs so far, and its result."""
 
     def look() -> JobAnswer:
-        job = service.store.get(job_id)
+        job = service.jobs.get(job_id)
         if job is None:
             raise Problem(404, "job_not_found", f"there is no job {job_id}; GET /jobs lists them")
-        return _job_answer(job, service.jobs.events(job_id))
+        return _job_answer(job, service.trainings.events(job_id))
 
-    return await service.aside(look)
+    return await service.run(look)
 
 
-@router.post("/predict", tags=["forecasts"], responses=_answers(400, 401, 403, 404, 409))
-async def predict(asked: PredictRequest, caller: Asking, service: Serving) -> PredictAnswer:
-    """Forecast with a registered model, from the source of prices that it was trained from.
+@router.post("/predict", tags=["forecasts"], responses=_errors(400, 401, 403, 404, 409))
+async def predict(body: PredictRequest, caller: CallerOf, service: ServiceOf) -> PredictAnswer:
+    """Forecast with a registered model, with prices from the source that it was trained with.
 
-    The forecast is recorded under the caller's name. Prices are at most a minute old, by default, and a new champion
-    is used within five seconds.
+    The forecast is recorded under the caller's name. By default, prices are fetched again after a minute, and a new
+    champion is used within five seconds.
     """
-    question = Question(asked.date.isoformat() if asked.date else None, asked.closes, caller.name)
-    found = await service.forecast(asked.symbol, asked.version, question)
+    query = ForecastQuery(body.date.isoformat() if body.date else None, body.closes, caller.name)
+    found = await service.forecast(body.symbol, body.version, query)
     parts = {"model_number": found.number, "source": found.source, "forecasts": found.rows, "closes": found.closes}
     return PredictAnswer.model_validate(found.rows[0] | parts)
 
 
-@router.get("/predictions", tags=["forecasts"], responses=_answers(400, 401, 403))
+@router.get("/predictions", tags=["forecasts"], responses=_errors(400, 401, 403))
 async def list_predictions(
-    caller: Asking,
-    service: Serving,
+    caller: CallerOf,
+    service: ServiceOf,
     symbol: SymbolFilter = None,
     version: VersionFilter = None,
     since: Since = None,
     until: Until = None,
-    settled: Annotated[bool | None, Query(description="Whether the outcome is known.")] = None,
+    settled: Annotated[bool | None, Query(description="Only forecasts with, or only without, a known outcome.")] = None,
     limit: Limit = 50,
     offset: Offset = 0,
 ) -> PredictionsAnswer:
-    """List the forecasts that the caller has asked for, the newest first."""
+    """List the forecasts that the caller has requested, newest first."""
 
     def look() -> PredictionsAnswer:
-        of: dict[str, Any] = {
+        filters: dict[str, Any] = {
             "symbol": symbol,
             "version": version,
             "requested_by": caller.owner,
@@ -173,68 +170,69 @@ async def list_predictions(
             "until": until,
             "settled": settled,
         }
-        rows = records(service.ledger.history(**of, limit=limit, offset=offset))
-        return PredictionsAnswer.model_validate({"total": service.ledger.count(**of), "predictions": rows})
+        rows = records(service.ledger.history(**filters, limit=limit, offset=offset))
+        return PredictionsAnswer.model_validate({"total": service.ledger.count(**filters), "predictions": rows})
 
-    return await service.aside(look)
+    return await service.run(look)
 
 
-@router.get("/scorecard", tags=["forecasts"], responses=_answers(400, 401, 403))
+@router.get("/scorecard", tags=["forecasts"], responses=_errors(400, 401, 403))
 async def scorecard(
-    caller: Asking,
-    service: Serving,
+    caller: CallerOf,
+    service: ServiceOf,
     symbol: SymbolFilter = None,
     version: VersionFilter = None,
     since: Since = None,
     until: Until = None,
-    hindsight: Annotated[bool, Query(description="Score those of days gone by, as with a date, instead.")] = False,
+    hindsight: Annotated[bool, Query(description="Score hindsight forecasts instead.")] = False,
 ) -> ScorecardAnswer:
-    """Score the forecasts that the caller has asked for, once it is known what happened, beside the random walk.
+    """Score the forecasts that the caller has requested and whose outcome is known, beside the random walk.
 
-    Those that were asked for when later prices were known already, as with a `date` in the past, are left out.
+    Hindsight forecasts, requested when later prices were already known, as with a `date` in the past, are scored
+    separately.
     """
 
     def score() -> ScorecardAnswer:
-        of: dict[str, Any] = {
+        filters: dict[str, Any] = {
             "symbol": symbol,
             "version": version,
             "requested_by": caller.owner,
             "since": since,
             "until": until,
         }
-        pending = service.ledger.history(**of, settled=False)
-        problems = service.predictions.settle(sorted(pending["symbol"].unique()))
-        scores = records(service.ledger.scorecard(**of, hindsight=hindsight).reset_index())
-        left_out = service.ledger.count(**of, hindsight=not hindsight)
+        pending = service.ledger.history(**filters, settled=False)
+        problems = service.predictor.settle(sorted(pending["symbol"].unique()))
+        scores = records(service.ledger.scorecard(**filters, hindsight=hindsight).reset_index())
+        left_out = service.ledger.count(**filters, hindsight=not hindsight)
         return ScorecardAnswer.model_validate({"scores": scores, "left_out": left_out, "problems": problems})
 
-    return await service.aside(score)
+    return await service.run(score)
 
 
-@router.get("/models", tags=["models"], responses=_answers(401, 403))
-async def list_models(caller: Asking, service: Serving) -> ModelsAnswer:
-    """List the registered models with their newest versions, which of them is champion, and their test scores."""
-    return ModelsAnswer.model_validate({"models": await service.aside(registered_models)})
+@router.get("/models", tags=["models"], responses=_errors(401, 403))
+async def list_models(caller: CallerOf, service: ServiceOf) -> ModelsAnswer:
+    """List the registered models with their newest versions, aliases and scores on the test set."""
+    return ModelsAnswer.model_validate({"models": await service.run(registered_models)})
 
 
-@router.get("/health", tags=["service"], responses=_answers())
-async def health(service: Serving) -> HealthAnswer:
-    """Say whether the service works: its databases answer. Needs no key."""
+@router.get("/health", tags=["service"], responses=_errors())
+async def health(service: ServiceOf) -> HealthAnswer:
+    """Return whether the databases of the service answer. Needs no key."""
 
     def look() -> HealthAnswer:
         service.ledger.history(limit=1)
         return HealthAnswer(
             status="ok",
             version=forecastlib.__version__,
-            trainings_started=service.store.count(status="started"),
-            trainings_queued=service.store.count(status="queued"),
-            models_in_memory=len(service.predictions.models),
+            trainings_started=service.jobs.count(status="started"),
+            trainings_queued=service.jobs.count(status="queued"),
+            models_in_memory=len(service.predictor.load_model.cache or ()),
         )
 
-    return await service.aside(look)
+    return await service.run(look)
 
 
-def _job_answer(job: Job, events: list[dict[str, Any]], *, newest: bool = False) -> JobAnswer:
+def _job_answer(job: Job, events: list[dict[str, Any]], *, latest: bool = False) -> JobAnswer:
     epochs = [
         event | {name: schemas.json_number(event.get(name)) for name in ("loss", "val_loss")}
         for event in events
@@ -243,7 +241,7 @@ def _job_answer(job: Job, events: list[dict[str, Any]], *, newest: bool = False)
     result = job.result and job.result | {
         "metrics": {name: schemas.json_number(value) for name, value in job.result.get("metrics", {}).items()}
     }
-    asked = {name: job.request[name] for name in ("training_days", "sessions", "start", "force_retrain")}
+    request = {name: job.request[name] for name in ("training_days", "sessions", "start", "force_retrain")}
     return JobAnswer.model_validate(
-        vars(job) | asked | {"progress": epochs[-1:] if newest else epochs, "result": result}
+        vars(job) | request | {"progress": epochs[-1:] if latest else epochs, "result": result}
     )

@@ -1,4 +1,4 @@
-"""What goes in and what comes out, as ``/docs`` describes it."""
+"""Schemas of requests and answers, as ``/docs`` shows them."""
 
 from __future__ import annotations
 
@@ -8,39 +8,41 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from forecastlib.serving.store import Status
+from forecastlib.serving.jobs import Status
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
-def _only_iso(value: object) -> object:
-    """Refuse what pydantic would take for a date as well: numbers, and times of day."""
+def _parse_day(value: object) -> object:
+    """Refuse numbers and times of day, which pydantic would accept as dates."""
     if not isinstance(value, str) or not _DAY.fullmatch(value):
         raise ValueError("expected a date such as 2018-06-29")
     return dt.date.fromisoformat(value)
 
 
 _DAY_SCHEMA = {"type": "string", "format": "date", "examples": ["2018-06-29"]}
-Day = Annotated[dt.date, BeforeValidator(_only_iso), WithJsonSchema(_DAY_SCHEMA)]
+Day = Annotated[dt.date, BeforeValidator(_parse_day), WithJsonSchema(_DAY_SCHEMA)]
 
 
-def _whole(value: object) -> object:
-    """Take 3.0 for 3, as JSON does not tell them apart."""
+def _to_integer(value: object) -> object:
+    """Convert 3.0 to 3, as JSON does not distinguish them."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Whole = Annotated[int, BeforeValidator(_whole)]
+Integer = Annotated[int, BeforeValidator(_to_integer)]
 
 SYMBOL_PATTERN = r"^[A-Za-z0-9^][A-Za-z0-9^.=_-]{0,31}$"
 VERSION_PATTERN = r"^(champion|challenger|[0-9]{1,9}|v[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}_[0-9]{8}_[0-9]{6})$"
 TAG_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
 
-Symbol = Annotated[str, Field(pattern=SYMBOL_PATTERN, description="Symbol as the source knows it.", examples=["^IXIC"])]
+Symbol = Annotated[
+    str, Field(pattern=SYMBOL_PATTERN, description="Symbol in the source of prices.", examples=["^IXIC"])
+]
 Version = Annotated[
     str,
     Field(
         pattern=VERSION_PATTERN,
-        description="An alias (champion, challenger), MLflow's number, or the tag of a version.",
+        description="An alias (champion, challenger), the number in MLflow, or the tag of a version.",
         examples=["champion", "1", "v1.0.0_20261122_214533"],
     ),
 ]
@@ -55,111 +57,116 @@ class _Answer(BaseModel):
 
 
 class TrainRequest(_Request):
-    """A training."""
+    """Parameters of a training."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"symbol": "^IXIC", "training_days": 2500, "force_retrain": False}]}
     )
 
     symbol: Symbol
-    training_days: Whole = Field(
-        default=5000, ge=100, le=5000, description="The newest so many sessions, or all there are if these are fewer."
+    training_days: Integer = Field(
+        default=5000,
+        ge=100,
+        le=5000,
+        description="Number of newest sessions to use, or all if there are fewer.",
     )
-    force_retrain: bool = Field(default=False, description="Train although the champion would come out again.")
-    epochs: Whole | None = Field(default=None, ge=1, le=1000, description="Most passes over the training set.")
+    force_retrain: bool = Field(default=False, description="Train even if the champion would be the same.")
+    epochs: Integer | None = Field(default=None, ge=1, le=1000, description="Maximum number of epochs.")
 
 
 class PredictRequest(_Request):
-    """A forecast."""
+    """Parameters of a forecast."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"symbol": "^IXIC", "date": "2018-06-29", "version": "champion"}]}
     )
 
     symbol: Symbol
-    date: Day | None = Field(default=None, description="Origin: the last session on or before it. None: the newest.")
+    date: Day | None = Field(
+        default=None, description="Origin: the last session on or before this date. None: the newest."
+    )
     version: Version = "champion"
-    closes: Whole = Field(default=0, ge=0, le=250, description="Closes up to the origin to return, to draw them.")
+    closes: Integer = Field(default=0, ge=0, le=250, description="Number of closes up to the origin to return.")
 
 
 class Detail(_Answer):
-    """A part of a request that is wrong."""
+    """An invalid part of a request."""
 
     where: str = Field(examples=["body.training_days"])
     message: str = Field(examples=["Input should be greater than or equal to 100"])
 
 
 class ErrorAnswer(_Answer):
-    """What every error looks like."""
+    """An error."""
 
-    error: str = Field(description="Name for programs.", examples=["model_not_found"])
+    error: str = Field(description="Name of the error, for programs.", examples=["model_not_found"])
     message: str = Field(
-        description="For people: what was expected, what came, what to do.",
-        examples=["expected a model of '^GSPC' with version 'champion'; there is none"],
+        description="For people: what was expected, what was received, what to do.",
+        examples=["expected a registered model of '^GSPC' with version 'champion'; found none"],
     )
-    details: list[Detail] = Field(default=[], description="For a request that does not fit its description.")
-    request_id: str = Field(description="As in X-Request-ID; the service's log has it.", examples=["6f0c7d52b7f94a0c"])
+    details: list[Detail] = Field(default=[], description="Invalid parts of the request.")
+    request_id: str = Field(description="As in X-Request-ID and in the log.", examples=["6f0c7d52b7f94a0c"])
 
 
 class Epoch(_Answer):
     """An epoch of a training."""
 
     epoch: int = Field(examples=[3])
-    epochs: int = Field(description="Most there will be; training may stop sooner.", examples=[100])
-    loss: float | None = Field(description="None if it was no number.", examples=[0.91])
+    epochs: int = Field(description="Maximum number of epochs; training may stop earlier.", examples=[100])
+    loss: float | None = Field(description="None if it is not finite.", examples=[0.91])
     val_loss: float | None = Field(examples=[1.02])
 
 
 class JobResult(_Answer):
-    """What a training led to."""
+    """The result of a training."""
 
     status: Literal["completed", "skipped"]
     version: str = Field(examples=["v1.0.0_20261122_214533"])
-    run_id: str = Field(description="The run in MLflow.")
+    run_id: str = Field(description="Id of the run in MLflow.")
     promoted: bool = Field(description="Whether the new version became champion.")
     reason: str = Field(description="Why it was promoted or not, or training was skipped.")
     metrics: dict[str, float | None] = Field(default={}, description="Scores on the test set, by name and horizon.")
 
 
 class JobAnswer(_Answer):
-    """A training and how far it is."""
+    """A training and its progress."""
 
     id: str = Field(examples=["0b6f5a9d0d6f4d1b9c3e2a7f5d8e1c4b"])
     status: Status = Field(description="queued, then started, then one of completed, skipped, failed.")
     symbol: str = Field(examples=["^IXIC"])
     training_days: int = Field(examples=[2500])
-    sessions: int = Field(description="How many sessions that means.", examples=[2500])
-    start: str = Field(description="The first of them.", examples=["2009-01-22"])
+    sessions: int = Field(description="Number of sessions used.", examples=[2500])
+    start: str = Field(description="First session used.", examples=["2009-01-22"])
     force_retrain: bool
     requested_by: str = Field(description="Name of the caller's key.", examples=["ann"])
-    created_at: str = Field(description="In UTC, as all times.", examples=["2026-11-22T21:45:33Z"])
+    created_at: str = Field(description="In UTC, as all times are.", examples=["2026-11-22T21:45:33Z"])
     started_at: str | None = None
     finished_at: str | None = None
     error: str | None = Field(default=None, description="Why it failed.")
-    progress: list[Epoch] = Field(default=[], description="Its epochs so far; in a list of jobs only the newest one.")
+    progress: list[Epoch] = Field(default=[], description="Its epochs so far; in a list of jobs only the latest.")
     result: JobResult | None = None
 
 
 class JobsAnswer(_Answer):
-    """Jobs, the newest first."""
+    """Jobs, newest first."""
 
-    total: int = Field(description="How many there are, on all pages.", examples=[1])
+    total: int = Field(description="Number of entries on all pages.", examples=[1])
     jobs: list[JobAnswer]
 
 
 class HorizonForecast(_Answer):
-    """A forecast so many trading sessions ahead."""
+    """The forecast of one horizon."""
 
     horizon: int = Field(description="Trading sessions ahead of the origin.", examples=[7])
-    target_date: dt.date = Field(description="The session that this is.", examples=["2018-07-11"])
+    target_date: dt.date = Field(description="Session of the forecast.", examples=["2018-07-11"])
     predicted_price: float = Field(examples=[7600.5])
-    change_pct: float = Field(description="Per cent of the last close.", examples=[1.2])
+    change_pct: float = Field(description="Change from the last close, in percent.", examples=[1.2])
     direction: Literal["up", "neutral", "down"]
     lower_80: float | None = Field(default=None, examples=[7400.0])
     upper_80: float | None = Field(default=None, examples=[7800.0])
     lower_95: float | None = Field(default=None, examples=[7200.0])
     upper_95: float | None = Field(default=None, examples=[8000.0])
-    p_up: float | None = Field(default=None, description="Probability of a rise.", examples=[0.61])
+    p_up: float | None = Field(default=None, description="Probability that the price rises.", examples=[0.61])
     p_down: float | None = Field(default=None, examples=[0.39])
     confidence: float | None = Field(default=None, description="Probability of the called direction.", examples=[0.61])
 
@@ -172,59 +179,60 @@ class Close(_Answer):
 
 
 class PredictAnswer(_Answer):
-    """The forecasts of one origin, one for each horizon."""
+    """The forecasts of one origin, one per horizon."""
 
     symbol: str = Field(examples=["^IXIC"])
-    origin: dt.date = Field(description="The session they start from.", examples=["2018-06-29"])
+    origin: dt.date = Field(description="Last session whose close the forecasts use.", examples=["2018-06-29"])
     last_close: float = Field(examples=[7510.3])
     model_version: str = Field(examples=["v1.0.0_20261122_214533"])
-    model_number: int = Field(description="MLflow's number of this version.", examples=[1])
-    source: str = Field(description="Which source served the prices.", examples=["bundled"])
+    model_number: int = Field(description="Number of this version in MLflow.", examples=[1])
+    source: str = Field(description="Source that served the prices.", examples=["bundled"])
     batch_id: str
     forecasts: list[HorizonForecast]
     closes: list[Close] = []
 
 
 class RecordedForecast(HorizonForecast):
-    """A forecast as it was recorded, and what happened."""
+    """A recorded forecast and its outcome."""
 
     symbol: str
     origin: dt.date
     last_close: float
     model_version: str
     batch_id: str
-    requested_by: str | None = Field(default=None, description="Who asked first, among those you may see.")
+    requested_by: str | None = Field(default=None, description="First caller who requested it, of those you may see.")
     recorded_at: dt.datetime
-    actual_price: float | None = Field(default=None, description="The close of the target session, once it is known.")
+    actual_price: float | None = Field(default=None, description="Close of the target session, once it is known.")
     settled_at: dt.datetime | None = None
     known_until: dt.date | None = Field(
-        default=None, description="Last session of the prices it was made from; later than the origin: in hindsight."
+        default=None,
+        description="Last session known when it was made; later than the origin: a hindsight forecast.",
     )
 
 
 class PredictionsAnswer(_Answer):
-    """Recorded forecasts, the newest first."""
+    """Recorded forecasts, newest first."""
 
-    total: int = Field(description="How many there are, on all pages.", examples=[3])
+    total: int = Field(description="Number of entries on all pages.", examples=[3])
     predictions: list[RecordedForecast]
 
 
 class Score(_Answer):
-    """What the forecasts of a symbol, horizon and version were worth; scores are None while nothing is settled."""
+    """Scores of the forecasts of a symbol, horizon and version; None as long as no outcome is known."""
 
     symbol: str
     horizon: int
     model_version: str
-    n: int = Field(description="Settled forecasts.")
-    pending: int = Field(description="Forecasts whose day has not come.")
+    n: int = Field(description="Forecasts whose outcome is known.")
+    pending: int = Field(description="Forecasts whose outcome is not known yet.")
     mae: float | None = None
-    mae_random_walk: float | None = Field(default=None, description="Of the random walk on the same days.")
+    mae_random_walk: float | None = Field(default=None, description="MAE of the random walk for the same forecasts.")
     skill: float | None = Field(default=None, description="1 - mae / mae_random_walk; above 0 is better.")
-    mape: float | None = Field(default=None, description="In per cent.")
-    hit_rate: float | None = Field(default=None, description="Share of calls that came true.")
-    confidence: float | None = Field(default=None, description="The mean stated for them.")
+    mape: float | None = Field(default=None, description="In percent.")
+    hit_rate: float | None = Field(default=None, description="Share of calls whose direction was right.")
+    confidence: float | None = Field(default=None, description="Mean confidence of the calls.")
     calibration_error: float | None = None
-    coverage_80: float | None = Field(default=None, description="Share inside the 80 % range.")
+    coverage_80: float | None = Field(default=None, description="Share of outcomes inside the 80 % interval.")
     coverage_95: float | None = None
 
 
@@ -233,26 +241,26 @@ class ScorecardAnswer(_Answer):
 
     scores: list[Score]
     left_out: int = Field(
-        description="Forecasts that are not scored here: made in hindsight, or without it if those were asked for.",
+        description="Forecasts not scored here: hindsight forecasts, or all others if hindsight is set.",
         examples=[0],
     )
-    problems: list[str] = Field(default=[], description="Symbols whose outcomes could not be filled in, and why.")
+    problems: list[str] = Field(default=[], description="Symbols whose outcomes could not be recorded, and why.")
 
 
 class ModelVersion(_Answer):
-    """A registered version."""
+    """A registered version of a model."""
 
-    number: int = Field(description="MLflow's number.", examples=[1])
+    number: int = Field(description="Number in MLflow.", examples=[1])
     version: str = Field(examples=["v1.0.0_20261122_214533"])
     aliases: list[str] = Field(examples=[["champion"]])
     run_id: str
     created_at: str
     reason: str | None = Field(default=None, description="Why it became champion or challenger.")
-    metrics: dict[str, float] = Field(default={}, description="Skill and MAE on the test set, by horizon.")
+    metrics: dict[str, float] = Field(default={}, description="Skill, MAE and coverage on the test set, by horizon.")
 
 
 class RegisteredModel(_Answer):
-    """The registered versions of a symbol, the newest first."""
+    """The registered versions of a symbol, newest first."""
 
     symbol: str = Field(examples=["^IXIC"])
     name: str = Field(examples=["IXIC_lstm"])
@@ -266,15 +274,15 @@ class ModelsAnswer(_Answer):
 
 
 class HealthAnswer(_Answer):
-    """The service's state."""
+    """The state of the service."""
 
     status: Literal["ok"]
-    version: str = Field(description="Of forecastlib.", examples=["1.0.0"])
+    version: str = Field(description="Version of forecastlib.", examples=["1.0.0"])
     trainings_started: int
     trainings_queued: int
     models_in_memory: int
 
 
 def json_number(value: Any) -> float | None:
-    """Return a number that JSON can hold: None for NaN and infinities."""
+    """Return a number as JSON can represent it, with None for NaN and infinities."""
     return None if value is None or value != value or value in (float("inf"), float("-inf")) else float(value)

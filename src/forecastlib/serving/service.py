@@ -1,36 +1,52 @@
-"""The parts of the service and how they belong together."""
+"""What the routes depend on: the parts of the service, and the caller of the request."""
 
 from __future__ import annotations
 
-import asyncio
+import ipaddress
+import math
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+from urllib.parse import urlsplit
 
 import anyio
+from fastapi import Depends, Request, Security
+from fastapi.security import APIKeyHeader
+from limits import RateLimitItemPerSecond
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import FixedWindowRateLimiter
 from structlog.typing import FilteringBoundLogger
 
+from forecastlib.errors import ConfigError
 from forecastlib.ledger import Ledger
-from forecastlib.serving.jobs import Jobs
-from forecastlib.serving.keys import KeyFile
-from forecastlib.serving.limits import RateLimit
-from forecastlib.serving.predictions import Forecast, Predictions, Question
-from forecastlib.serving.problems import busy
+from forecastlib.serving.jobs import JobTable
+from forecastlib.serving.keys import LOCAL, KeyFile
+from forecastlib.serving.predictions import Prediction, Predictor, Query
+from forecastlib.serving.problems import Problem, busy
 from forecastlib.serving.settings import Settings
-from forecastlib.serving.store import JobStore
+from forecastlib.serving.trainings import TrainingQueue
 
 T = TypeVar("T")
 
+HEADER = "X-API-Key"
+_KEY = APIKeyHeader(name=HEADER, auto_error=False, description="A key of `forecastlib keys add`, if keys are in use.")
+
+_OTHER_THREADS = 4
+"""Threads for requests other than forecasts."""
+
 
 class Service:
-    """All that the routes need, made once for an application.
+    """The parts of the service, created once per application.
 
     Parameters
     ----------
     settings
         Of the operator.
     log
-        Where it tells what it does.
+        Receives what the service reports.
     """
 
     def __init__(self, settings: Settings, log: FilteringBoundLogger) -> None:
@@ -39,51 +55,187 @@ class Service:
         self.keys = KeyFile(settings.keys_file)
         self.rate = RateLimit(per_second=settings.requests_per_second, burst=settings.request_burst)
         self.ledger = Ledger(settings.ledger_url, timeout=settings.database_seconds)
-        self.store = JobStore(settings.database, settings.database_seconds)
-        self.predictions = Predictions(settings, self.ledger)
-        self.jobs = Jobs(settings, self.store, log, on_change=self.predictions.forget)
-        # Forecasts have threads of their own, so that a slow source of prices or a long list never keeps them waiting.
-        self._forecasts = _Room(settings.queued_requests)
-        self._others = _Room(settings.queued_requests)
-        self._threads = anyio.CapacityLimiter(4)
+        self.jobs = JobTable(settings.database, settings.database_seconds)
+        self.predictor = Predictor(settings, self.ledger)
+        self.trainings = TrainingQueue(settings, self.jobs, log, on_change=self.predictor.clear_versions)
+        self._handled: Counter[str] = Counter()
+        # Forecasts have their own threads, so that a slow source of prices or a long list does not delay them.
+        self._threads = anyio.CapacityLimiter(_OTHER_THREADS)
 
-    async def forecast(self, symbol: str, version: str, question: Question) -> Forecast:
-        """Wait for a forecast without holding up anything."""
-        with self._forecasts.one():
-            return await asyncio.wrap_future(self.predictions.ask(symbol, version, question))
+    async def forecast(self, symbol: str, version: str, query: Query) -> Prediction:
+        """Forecast with a registered version; 429 if too many forecasts are being computed."""
+        with self._count("forecasts"):
+            return await self.predictor.predict(symbol, version, query)
 
-    async def aside(self, work: Callable[[], T]) -> T:
-        """Do anything else that would hold up the event loop, in a thread."""
-        with self._others.one():
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run blocking work in a thread; 429 if too many other requests are being handled."""
+        with self._count("others"):
             return await anyio.to_thread.run_sync(work, limiter=self._threads)
 
     def warm_up(self) -> None:
-        """Spare the first callers what has to be loaded once; a registry out of reach is their answer, not the end."""
+        """Load what the first requests would wait for; if that fails, the service starts nevertheless."""
         try:
-            self.predictions.warm_up()
+            self.predictor.warm_up()
         except Exception as error:
             self.log.warning("not warmed up", exc_info=error)
 
     def close(self) -> None:
-        """Answer what has been asked, and close the databases."""
-        self.predictions.close()
-        self.store.close()
+        """Close the databases."""
+        self.jobs.close()
         self.ledger.close()
 
-
-class _Room:
-    """Room for so many requests that are being handled; the next is told to come back."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._inside = 0
-
     @contextmanager
-    def one(self) -> Iterator[None]:
-        if self._inside >= self._most:
-            raise busy(429, "overloaded", f"{self._most} requests are being handled already; try again", seconds=1)
-        self._inside += 1
+    def _count(self, kind: str) -> Iterator[None]:
+        limit = self.settings.queued_requests
+        if self._handled[kind] >= limit:
+            raise busy(429, "overloaded", f"{limit} requests are being handled already; try again", seconds=1)
+        self._handled[kind] += 1
         try:
             yield
         finally:
-            self._inside -= 1
+            self._handled[kind] -= 1
+
+
+class RateLimit:
+    """A limit on the requests of each caller: a number of requests in each window of whole seconds.
+
+    A window opens with a caller's first request. Callers of earlier windows are forgotten, so memory is bounded by the
+    callers of one window.
+
+    Parameters
+    ----------
+    per_second
+        Requests allowed per second on average.
+    burst
+        Requests allowed per window, which is as many seconds long as that takes at the average rate, rounded up.
+
+    Examples
+    --------
+    >>> import asyncio
+    >>> async def waits():
+    ...     limit = RateLimit(per_second=0.5, burst=1)
+    ...     return [await limit.hit(caller) for caller in ("ann", "ann", "bob")]
+    >>> asyncio.run(waits())
+    [0, 2, 0]
+    """
+
+    def __init__(self, *, per_second: float, burst: int) -> None:
+        self._limit = RateLimitItemPerSecond(burst, math.ceil(burst / per_second))
+        self.storage = MemoryStorage()
+        self._windows = FixedWindowRateLimiter(self.storage)
+
+    async def hit(self, caller: str) -> int:
+        """Count a request; return 0 if it is allowed, else after how many whole seconds the next one will be."""
+        if await self._windows.hit(self._limit, caller):
+            return 0
+        end, _ = await self._windows.get_window_stats(self._limit, caller)
+        # One millisecond more than the difference, whose rounding error could otherwise end the wait too early.
+        return max(1, math.ceil(end - time.time() + 0.001))
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The caller of a request.
+
+    Attributes
+    ----------
+    name : str
+        Name of the key; ``local`` if the service has no keys.
+    may_train : bool
+    sees_all : bool
+        Whether the caller sees the forecasts of all callers: only if the service has no keys.
+    """
+
+    name: str
+    may_train: bool
+    sees_all: bool
+
+    @property
+    def owner(self) -> str | None:
+        """Whose forecasts the caller sees; None: everybody's."""
+        return None if self.sees_all else self.name
+
+
+def service_of(request: Request) -> Service:
+    """Return the service of the application."""
+    service: Service = request.app.state.service
+    return service
+
+
+async def caller_of(request: Request, token: Annotated[str | None, Security(_KEY)] = None) -> Caller:
+    """Identify the caller by the key, and count the request.
+
+    Raises
+    ------
+    Problem
+        401 without a valid key, 403 for other machines if the service has no keys, 429 for too many requests.
+    """
+    service = service_of(request)
+    host = request.client.host if request.client else ""
+    try:
+        keys = service.keys.all()
+        key = service.keys.identify(token) if token else None
+    except ConfigError as error:
+        service.log.error("keys", error=str(error))
+        raise busy(503, "keys_unavailable", "the API keys of the service cannot be read; tell its operator") from None
+    if keys and key is None:
+        await _check_rate(service, f"unknown {host}")
+        expected = f"expected a valid key in the header {HEADER}; got {'an unknown one' if token else 'none'}"
+        raise Problem(401, "unauthorized", expected, headers={"WWW-Authenticate": f"APIKey header={HEADER}"})
+    if not keys:
+        _refuse_remote(request, host)
+    caller = Caller(key.name, key.may_train, False) if key else Caller(LOCAL, True, True)
+    request.state.caller = caller.name
+    await _check_rate(service, f"caller {caller.name}")
+    return caller
+
+
+async def trainer_of(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
+    """Return the caller if they may start trainings; 403 otherwise."""
+    if not caller.may_train:
+        raise Problem(403, "forbidden", f"the key of {caller.name} may not start trainings; ask for another key")
+    return caller
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address can be reached from this machine only.
+
+    Examples
+    --------
+    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("::1"), is_loopback("0.0.0.0")
+    (True, True, True, False)
+    """
+    if host.lower() == "localhost":
+        return True
+    address = host.strip("[]")
+    return _is_address(address) and ipaddress.ip_address(address).is_loopback
+
+
+async def _check_rate(service: Service, caller: str) -> None:
+    seconds = await service.rate.hit(caller)
+    if seconds:
+        raise busy(429, "too_many_requests", f"too many requests; wait {seconds} s", seconds=seconds)
+
+
+def _refuse_remote(request: Request, host: str) -> None:
+    """Refuse other machines, and web pages of other sites that are open in a browser on this machine.
+
+    A browser names the site it believes to talk to in ``Host``, and the site of the page that sends the request in
+    ``Origin``. A foreign name in either means DNS rebinding or a cross-site request. Names without a dot are local.
+    """
+    named = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    origin = request.headers.get("origin")
+    remote = _is_address(host) and not is_loopback(host)
+    rebound = "." in named and not is_loopback(named)
+    cross_site = origin is not None and urlsplit(origin).netloc != request.headers.get("host", "")
+    if remote or rebound or cross_site:
+        message = "without API keys only this machine is served; create one with: forecastlib keys add NAME"
+        raise Problem(403, "forbidden", message)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -32,6 +32,7 @@ from forecastlib.config import RunConfig, load_config
 from forecastlib.data.prices import COLUMNS
 from forecastlib.errors import ModelNotFoundError
 from forecastlib.forecasts import COLUMNS as FORECAST_COLUMNS
+from forecastlib.models.base import components_of
 from forecastlib.paths import file_lock, project_root, slug
 from forecastlib.tracking.runs import connect, moved_artifacts, store_file
 
@@ -150,8 +151,8 @@ def register(forecaster: Forecaster, prices: pd.DataFrame, *, symbol: str) -> Re
             pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in SERVED_REQUIREMENTS],
             registered_model_name=name,
         )
-        size = sum(file.stat().st_size for file in folder.iterdir())
-    mlflow.log_metrics({"bundle_bytes": size, "parameters": forecaster.network.count_params()})
+        size = sum(file.stat().st_size for file in folder.rglob("*"))
+    mlflow.log_metrics({"bundle_bytes": float(size)} | _parameter_count(forecaster))
     number = int(logged.registered_model_version)
     tags = {
         "version": forecaster.metadata.version,
@@ -162,6 +163,13 @@ def register(forecaster: Forecaster, prices: pd.DataFrame, *, symbol: str) -> Re
     for key, value in tags.items():
         client.set_model_version_tag(name, str(number), key, value)
     return Registered(name, number, tags, client.get_model_version(name, str(number)).run_id or "")
+
+
+def _parameter_count(forecaster: Forecaster) -> dict[str, float]:
+    """Return the number of parameters of the network, if the model has one."""
+    parts = [forecaster.model, *components_of(forecaster.model).values()]
+    counts = [part.network.count_params() for part in parts if hasattr(part, "network")]
+    return {"parameters": float(max(counts))} if counts else {}
 
 
 def _unused_version(version: str, used: Collection[str]) -> str:

@@ -17,16 +17,10 @@ from forecastlib.errors import IncompatibleModelError
 from forecastlib.models.base import Model, not_fitted
 from forecastlib.models.conformal import Conformal
 from forecastlib.models.distribution import LEVELS, Distribution, quantiles_of_samples
-from forecastlib.models.lstm import (
-    INPUT_NAME,
-    FastLSTM,
-    NetworkCaller,
-    TrainingData,
-    build_network,
-    compile_network,
-    fit_network,
-    output_name,
-)
+from forecastlib.models.lstm.inference import NetworkCaller
+from forecastlib.models.lstm.layer import FastLSTM
+from forecastlib.models.lstm.network import INPUT_NAME, build_network, compile_network, output_name
+from forecastlib.models.lstm.training import TrainingData, fit_network
 from forecastlib.models.naive import PointModel
 from forecastlib.samples.windows import Windows
 
@@ -79,10 +73,17 @@ class LSTM(PointModel):
         """
         self._caller = None  # a failed training must not leave the previous network behind
         window, settings = self.config.window, self.config.train
-        sets = [_training_data(samples) for samples in (train, validation)]
+        train_data, validation_data = _training_data(train), _training_data(validation)
         self.network = build_network(len(train.feature_names), window, self.config.model, seed=settings.seed)
-        compile_network(self.network, window.horizons, settings, steps=sets[0].steps(settings.batch_size))
-        self.history = fit_network(self.network, *sets, settings, callbacks=self.callbacks, progress=self.progress)
+        compile_network(self.network, window.horizons, settings, steps=train_data.steps(settings.batch_size))
+        self.history = fit_network(
+            self.network,
+            train_data,
+            validation_data,
+            settings,
+            callbacks=self.callbacks,
+            progress=self.progress,
+        )
         self._caller = self._new_caller()
 
     def location(self, samples: Windows) -> Floats:

@@ -191,7 +191,7 @@ def _check_shapes(network: keras.Model, data: TrainingData) -> None:
 
 def _with_output_names(losses: pd.DataFrame, outputs: Sequence[str]) -> pd.DataFrame:
     """Name the losses of a network with one output like those of several; Keras omits the name of a single output."""
-    if len(outputs) > 1:
+    if len(outputs) > 1 or "mae" not in losses:
         return losses
     (output,) = outputs
     columns = {f"{part}{score}": f"{part}{output}_{score}" for part in ("", "val_") for score in ("loss", "mae")}

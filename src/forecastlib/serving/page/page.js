@@ -1,4 +1,4 @@
-// The page: asks the service's own routes, and draws what they answer. Nothing comes from elsewhere.
+// The page: requests the routes of the service and draws their answers. It loads nothing from other sites.
 "use strict";
 
 const POLL_MS = 3000;
@@ -16,8 +16,8 @@ const signed = (value, digits) => {
 const percent = (value) => (value === null ? "" : Math.round(100 * value) + " %");
 
 let chosen = null;
-let versions = "";
-let asked = 0;
+let versions = ""; // of all models, as JSON
+let requests = 0;
 let shown = null;
 
 class Refused extends Error {
@@ -38,22 +38,22 @@ async function ask(path, body) {
   return content;
 }
 
-// Text goes in as text, never as HTML.
+// Children are added as text or nodes, never as HTML.
 function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
+  const node = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  node.append(...children);
+  return node;
 }
 
 function shape(name, attributes, ...children) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
+  const node = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  node.append(...children);
+  return node;
 }
 
-function say(text, failed = false) {
+function notify(text, failed = false) {
   if (at("notice").textContent !== text) at("notice").textContent = text;
   at("notice").className = failed ? "failed" : "";
 }
@@ -63,26 +63,26 @@ function fill(table, titles, rows, none) {
     table.replaceChildren(element("caption", {}, none));
     return;
   }
-  const kind = (title) => (title.startsWith("#") ? { class: "number" } : {});
-  const head = element("tr", {}, ...titles.map((t) => element("th", { scope: "col", ...kind(t) }, t.replace("#", ""))));
-  const body = rows.map((row) => element("tr", {}, ...row.map((cell, i) => element("td", kind(titles[i]), String(cell)))));
+  const align = (title) => (title.startsWith("#") ? { class: "number" } : {});
+  const head = element("tr", {}, ...titles.map((t) => element("th", { scope: "col", ...align(t) }, t.replace("#", ""))));
+  const body = rows.map((row) => element("tr", {}, ...row.map((cell, i) => element("td", align(titles[i]), String(cell)))));
   table.replaceChildren(element("thead", {}, head), element("tbody", {}, ...body));
 }
 
-// What the library's plot_forecast draws: closes, then the forecast as a line within its ranges.
-function fanOf(answer) {
-  // As wide as there is room for, so that its text has the page's size on every screen.
+// As plot_forecast of the library: closes, then the forecast as a line within its prediction intervals.
+function fanChart(answer) {
+  // As wide as the page, so that its text has the same size on every screen.
   const width = Math.max(280, at("fan").clientWidth);
   const height = Math.round(Math.max(240, Math.min(380, 0.47 * width)));
   const forecasts = answer.forecasts;
   const day = (text) => Date.parse(text + "T00:00:00Z");
-  const closes = answer.closes.map((one) => [day(one.date), one.close]);
+  const closes = answer.closes.map((row) => [day(row.date), row.close]);
   const origin = [day(answer.origin), answer.last_close];
-  const ahead = (column) => [origin, ...forecasts.map((one) => [day(one.target_date), one[column]])];
-  const ranges = [["wide", "lower_95", "upper_95"], ["narrow", "lower_80", "upper_80"]]
-    .filter(([, lower]) => forecasts.every((one) => one[lower] !== null));
+  const ahead = (column) => [origin, ...forecasts.map((row) => [day(row.target_date), row[column]])];
+  const intervals = [["wide", "lower_95", "upper_95"], ["narrow", "lower_80", "upper_80"]]
+    .filter(([, lower]) => forecasts.every((row) => row[lower] !== null));
   const line = ahead("predicted_price");
-  const all = [...closes, ...line, ...ranges.flatMap(([, lower, upper]) => [...ahead(lower), ...ahead(upper)])];
+  const all = [...closes, ...line, ...intervals.flatMap(([, lower, upper]) => [...ahead(lower), ...ahead(upper)])];
   const [times, values] = [all.map((p) => p[0]), all.map((p) => p[1])];
   const [t0, t1, v0, v1] = [Math.min(...times), Math.max(...times), Math.min(...values), Math.max(...values)];
   const margin = 0.06 * (v1 - v0 || 1);
@@ -90,9 +90,9 @@ function fanOf(answer) {
   const y = (v) => TOP + ((v1 + margin - v) / (v1 - v0 + 2 * margin)) * (height - TOP - BOTTOM);
   const path = (points) => points.map(([t, v], i) => `${i ? "L" : "M"}${x(t).toFixed(1)} ${y(v).toFixed(1)}`).join("");
 
-  const words = forecasts.map((one) => `${one.horizon} sessions ahead ${price(one.predicted_price)}`).join(", ");
+  const summary = forecasts.map((row) => `${row.horizon} sessions ahead ${price(row.predicted_price)}`).join(", ");
   const title = `${answer.symbol}: forecast of ${answer.origin}, model ${answer.model_version}`;
-  const svg = shape("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title}: ${words}` });
+  const svg = shape("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title}: ${summary}` });
   const step = niceStep((v1 - v0 + 2 * margin) / 5);
   for (let v = Math.ceil((v0 - margin) / step) * step; v <= v1 + margin; v += step) {
     svg.append(shape("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: y(v), y2: y(v) }));
@@ -104,7 +104,7 @@ function fanOf(answer) {
   date(t1, "end");
   const between = Math.min(x(origin[0]) - x(t0), x(t1) - x(origin[0]));
   if (between > 1.5 * DATE_WIDTH) date(origin[0], "middle");
-  for (const [name, lower, upper] of ranges) {
+  for (const [name, lower, upper] of intervals) {
     svg.append(shape("path", { class: name, d: path([...ahead(lower), ...ahead(upper).reverse()]) + "Z" }));
   }
   svg.append(shape("line", { class: "origin", x1: x(origin[0]), x2: x(origin[0]), y1: TOP, y2: height - BOTTOM }));
@@ -112,7 +112,7 @@ function fanOf(answer) {
   svg.append(shape("path", { class: "line", d: path(line) }));
   for (const [t, v] of line) svg.append(shape("circle", { class: "point", cx: x(t), cy: y(v), r: 3.5 }));
 
-  const legend = [["of-close", "close"], ["of-line", "forecast"], ["of-narrow", "80 % range"], ["of-wide", "95 % range"]];
+  const legend = [["of-close", "close"], ["of-line", "forecast"], ["of-narrow", "80 % interval"], ["of-wide", "95 % interval"]];
   return [element("figcaption", {}, title), svg,
     element("ul", { class: "legend" }, ...legend.map(([name, text]) => element("li", { class: name }, text)))];
 }
@@ -124,23 +124,23 @@ function niceStep(rough) {
 
 async function showForecast(symbol) {
   chosen = symbol;
-  const turn = ++asked;
+  const request = ++requests;
   for (const button of at("symbols").children) {
     button.setAttribute("aria-pressed", String(button.dataset.symbol === symbol));
   }
   try {
     const answer = await ask("predict", { symbol, closes: CLOSES });
-    if (turn !== asked) return; // another symbol was chosen meanwhile
+    if (request !== requests) return; // another symbol has been chosen since
     shown = answer;
-    at("fan").replaceChildren(...fanOf(answer));
+    at("fan").replaceChildren(...fanChart(answer));
     fill(at("horizons"),
-      ["#sessions", "date", "#price", "#change", "call", "#rise", "#confidence", "#80 % range", "#95 % range"],
-      answer.forecasts.map((one) => [one.horizon, one.target_date, price(one.predicted_price),
-        signed(one.change_pct, 1) + " %", one.direction, percent(one.p_up), percent(one.confidence),
-        one.lower_80 === null ? "" : `${price(one.lower_80)} - ${price(one.upper_80)}`,
-        one.lower_95 === null ? "" : `${price(one.lower_95)} - ${price(one.upper_95)}`]), "");
+      ["#sessions", "date", "#price", "#change", "direction", "#P(up)", "#confidence", "#80 % interval", "#95 % interval"],
+      answer.forecasts.map((row) => [row.horizon, row.target_date, price(row.predicted_price),
+        signed(row.change_pct, 1) + " %", row.direction, percent(row.p_up), percent(row.confidence),
+        row.lower_80 === null ? "" : `${price(row.lower_80)} – ${price(row.upper_80)}`,
+        row.lower_95 === null ? "" : `${price(row.lower_95)} – ${price(row.upper_95)}`]), "");
   } catch (error) {
-    if (turn !== asked) return;
+    if (request !== requests) return;
     shown = null;
     at("fan").replaceChildren(element("p", {}, `No forecast of ${symbol}: ${error.message}`));
     at("horizons").replaceChildren();
@@ -162,15 +162,15 @@ async function showModels() {
       element("strong", {}, symbol),
       element("small", {}, champion ? `champion ${champion.version}` : "no champion"),
       element("small", {}, scores && `test skill ${scores}`));
-    button.addEventListener("click", () => showForecast(symbol).catch(explain));
+    button.addEventListener("click", () => showForecast(symbol).catch(showError));
     return button;
   }));
   for (const button of at("symbols").children) if (button.dataset.symbol === focused) button.focus();
   if (champions.length === 0) {
-    say("There is no model yet. Train one with make train, or POST /train.");
+    notify("No model has been trained yet. Train one with make train or POST /train.");
     return;
   }
-  say("");
+  notify("");
   await showForecast(champions.some(([symbol]) => symbol === chosen) ? chosen : champions[0][0]);
   await showScores();
 }
@@ -178,39 +178,40 @@ async function showModels() {
 async function showScores() {
   const { scores, left_out, problems } = await ask("scorecard");
   fill(at("scores"),
-    ["symbol", "#sessions", "model", "#n", "#pending", "#MAE", "#random walk", "#skill", "#calls right", "#in 80 %", "#in 95 %"],
-    scores.map((one) => [one.symbol, one.horizon, one.model_version, one.n, one.pending,
-      one.mae === null ? "" : price(one.mae), one.mae_random_walk === null ? "" : price(one.mae_random_walk),
-      signed(one.skill, 3), percent(one.hit_rate), percent(one.coverage_80), percent(one.coverage_95)]),
+    ["symbol", "#sessions", "model", "#n", "#pending", "#MAE", "#MAE random walk", "#skill", "#hit rate",
+      "#80 % coverage", "#95 % coverage"],
+    scores.map((row) => [row.symbol, row.horizon, row.model_version, row.n, row.pending,
+      row.mae === null ? "" : price(row.mae), row.mae_random_walk === null ? "" : price(row.mae_random_walk),
+      signed(row.skill, 3), percent(row.hit_rate), percent(row.coverage_80), percent(row.coverage_95)]),
     "No forecast has been recorded yet.");
-  const notes = left_out ? [...problems, `${left_out} forecasts of days gone by are not scored`] : problems;
-  if (notes.length) say(notes.join("; "));
+  const notes = left_out ? [...problems, `${left_out} hindsight forecasts are not included in the scorecard`] : problems;
+  if (notes.length) notify(notes.join("; "));
 }
 
 async function showJobs() {
   const { jobs } = await ask("jobs?limit=20");
-  fill(at("jobs"), ["symbol", "state", "#sessions", "#epoch", "#validation loss", "asked for", "outcome"],
+  fill(at("jobs"), ["symbol", "status", "#sessions", "#epoch", "#validation loss", "requested", "result"],
     jobs.map((job) => {
       const epoch = job.progress.at(-1);
       return [job.symbol, job.status, job.sessions, epoch ? `${epoch.epoch} of ${epoch.epochs}` : "",
         epoch && epoch.val_loss !== null ? epoch.val_loss.toFixed(4) : "", job.created_at.replace("T", " ").replace("Z", ""),
         job.error ?? (job.result ? `${job.result.promoted ? "new champion: " : ""}${job.result.reason}` : "")];
-    }), "No training has been asked for yet.");
+    }), "No training has been requested yet.");
 }
 
-function explain(error) {
+function showError(error) {
   const locked = error instanceof Refused && error.status === 401;
   at("key").hidden = !locked && !sessionStorage.getItem("key");
-  say(locked ? "This service wants a key." : error.message, true);
+  notify(locked ? "This service requires an API key." : error.message, true);
 }
 
 async function refresh() {
   try {
     await showModels();
     await showJobs();
-    if (at("notice").className === "failed") say("");
+    if (at("notice").className === "failed") notify("");
   } catch (error) {
-    explain(error);
+    showError(error);
   }
   setTimeout(refresh, POLL_MS);
 }
@@ -220,11 +221,11 @@ at("key").addEventListener("submit", (event) => {
   sessionStorage.setItem("key", at("token").value);
   at("token").value = "";
   versions = "";
-  showModels().then(showJobs).then(() => { at("key").hidden = true; say(""); }).catch(explain);
+  showModels().then(showJobs).then(() => { at("key").hidden = true; notify(""); }).catch(showError);
 });
 
 window.addEventListener("resize", () => {
-  if (shown) at("fan").replaceChildren(...fanOf(shown));
+  if (shown) at("fan").replaceChildren(...fanChart(shown));
 });
 
 refresh();
