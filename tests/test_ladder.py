@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import tiny
 
-from forecastlib.auditing.ladder import NAIVE, NETWORK, SHOWN, STEPS, leakage_ladder, split_at_random
+from forecastlib.auditing.ladder import NAIVE, NETWORK, SCORES, STEPS, leakage_ladder, split_at_random
 from forecastlib.auditing.planted import scaling_of_all_rows, split_without_purge
 from forecastlib.plots import plot_ladder
 from forecastlib.recipe import Recipe
@@ -46,7 +46,7 @@ def test_a_random_division_puts_neighbours_of_nearly_every_test_window_into_the_
 @pytest.mark.slow
 def test_each_step_is_scored_on_its_own_test_set_and_the_forecaster_comes_last(table):
     assert list(table.index.unique("step")) == [STEPS[0].name, STEPS[-2].name, STEPS[-1].name]
-    assert table.columns.tolist() == list(SHOWN)
+    assert table.columns.tolist() == list(SCORES)
     assert table.loc[STEPS[-2].name, "n"].equals(table.loc[STEPS[-1].name, "n"])
     assert (table["r2"] <= 1.0).all() and table.notna().all().all()
     samples = Recipe().prepare(tiny.prices(), tiny.config())

@@ -33,7 +33,7 @@ NAIVE: dict[str, Any] = NETWORK | {
 }
 """The same, with the parameters of the naive recipe that do not leak, but are unwise."""
 
-SHOWN = ("n", "r2", "mape", "correlation", "hit_rate", "base_rate", "skill")
+SCORES = ("n", "r2", "mape", "correlation", "hit_rate", "base_rate", "skill")
 """The scores of each step: those that such notebooks show, and the skill against the random walk."""
 
 
@@ -97,12 +97,12 @@ def leakage_ladder(
     Returns
     -------
     DataFrame
-        One row per step and horizon (index ``step, horizon``); the columns are :data:`SHOWN`, by
+        One row per step and horizon (index ``step, horizon``); the columns are :data:`SCORES`, by
         :func:`~forecastlib.evaluation.score_table.score_table`. The scores of a step are what its own evaluation shows,
         computed with its own labels.
     """
     tables = {
-        step.name: score_table(_test_forecasts(prices, config, step, progress=progress), by=("horizon",))[list(SHOWN)]
+        step.name: score_table(_test_forecasts(prices, config, step, progress=progress), ("horizon",))[list(SCORES)]
         for step in steps
     }
     return pd.concat(tables, names=["step"])
