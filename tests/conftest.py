@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import curl_cffi  # noqa: F401 - before any test module loads TensorFlow, see forecastlib/network/__init__.py
+import curl_cffi  # noqa: F401 - before any test module imports TensorFlow, see forecastlib/models/lstm/__init__.py
 import numpy as np
 import pandas as pd
 import pytest

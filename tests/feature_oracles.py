@@ -1,4 +1,4 @@
-"""What the tests of features share: real bars, and slow, obvious definitions to hold the fast ones against."""
+"""Shared by the tests of features: real bars, and slow, obvious definitions to compare the fast ones with."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ FORMS = ("relative", "level")
 
 @dataclass(frozen=True)
 class Bars:
-    """The bars up to one session; the last is the session whose features are asked for."""
+    """The bars up to one session, the last one, whose features are compared."""
 
     open: np.ndarray
     high: np.ndarray
@@ -79,7 +79,7 @@ def averages(values: np.ndarray, span: float) -> np.ndarray:
 
 
 def wilder(values: np.ndarray, period: int) -> np.ndarray:
-    """Return Wilder's average at every row: each row weighs 1 - 1/period times the next."""
+    """Return Wilder's average at every row: the weight of each row is 1 - 1/period times that of the next."""
     return averages(values, 2 * period - 1)
 
 
@@ -95,7 +95,7 @@ def linear_means(values: np.ndarray, window: int) -> np.ndarray:
 
 
 def bundled(symbol: str) -> pd.DataFrame:
-    """Return the embedded prices of a symbol."""
+    """Return the bundled prices of a symbol."""
     return _fetched(symbol).copy()
 
 
@@ -106,13 +106,13 @@ def _fetched(symbol: str) -> pd.DataFrame:
 
 @cache
 def computed(symbol: str, form: str) -> pd.DataFrame:
-    """Return all features of a symbol's embedded prices."""
+    """Return all features of a symbol's bundled prices."""
     return compute_features(bundled(symbol), FeatureConfig(form=form))
 
 
 @cache
 def samples() -> tuple[tuple[str, Bars], ...]:
-    """Return bars up to telling sessions: early ones, the crash of 2008, days after ^IXIC had no volume, the last."""
+    """Return bars up to chosen sessions: early ones, the crash of 2008, days after ^IXIC had no volume, the last."""
     days = {
         "^IXIC": ("2000-04-14", "2008-10-10", "2015-05-12", "2015-05-20", "2018-12-31"),
         "^GSPC": ("2000-01-03", "2008-11-20", "2017-12-29"),
@@ -128,7 +128,7 @@ def samples() -> tuple[tuple[str, Bars], ...]:
 
 
 def assert_equal_to_definition(name: str, forms: tuple[Oracle, Oracle]) -> None:
-    """Hold a feature in both forms against its slow definition on all samples."""
+    """Compare a feature in both forms with its slow definition on all samples."""
     for form, oracle in zip(FORMS, forms, strict=True):
         for symbol, bars in samples():
             value = computed(symbol, form).at[bars.date, name]

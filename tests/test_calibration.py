@@ -8,10 +8,18 @@ import tiny
 
 from forecastlib.config import CalibrationConfig
 from forecastlib.errors import IncompatibleModelError, NotEnoughDataError
+from forecastlib.models.calibration import (
+    MAX_NETWORK_WEIGHT,
+    WARM_UP,
+    Calibration,
+    Outcomes,
+    ValidationForecasts,
+    calibrate,
+    known_outcomes,
+    posterior_drift,
+    supported_weight,
+)
 from forecastlib.models.distribution import LEVELS
-from forecastlib.models.uncertainty import Calibration, NetworkAnswers, Past, calibrate, known_past
-from forecastlib.models.uncertainty.evidence import LARGEST_WEIGHT, posterior_drift, supported_weight
-from forecastlib.models.uncertainty.past import FIRST_ROW
 from forecastlib.samples.variance import session_variance, volatility_predictors
 
 HORIZONS = (7, 14, 30)
@@ -22,72 +30,67 @@ def prices() -> pd.DataFrame:
     return tiny.prices("^GSPC")
 
 
-def past_of(prices: pd.DataFrame) -> Past:
-    return known_past(prices, prices.index[-1], HORIZONS)
+def outcomes_of(prices: pd.DataFrame) -> Outcomes:
+    return known_outcomes(prices, HORIZONS)
 
 
-def answers_of(prices: pd.DataFrame, log_returns: np.ndarray, first: int) -> NetworkAnswers:
+def forecasts_of(prices: pd.DataFrame, log_returns: np.ndarray, first: int) -> ValidationForecasts:
     n = len(log_returns)
-    return NetworkAnswers(np.zeros(n, dtype=np.int64), pd.DatetimeIndex(prices.index[first : first + n]), log_returns)
+    return ValidationForecasts(
+        np.zeros(n, dtype=np.int64), pd.DatetimeIndex(prices.index[first : first + n]), log_returns
+    )
 
 
 def calibration_of(prices: pd.DataFrame, config: CalibrationConfig | None = None) -> Calibration:
-    """A calibration of a network that always answers 0."""
+    """A calibration of a network that always predicts 0."""
     config = config or CalibrationConfig()
-    return calibrate([past_of(prices)], answers_of(prices, np.zeros((100, 3)), 900), HORIZONS, config)
+    return calibrate([outcomes_of(prices)], forecasts_of(prices, np.zeros((100, 3)), 900), HORIZONS, config)
 
 
 # What was known
 
 
-def test_the_past_holds_what_followed_each_session_as_far_as_it_was_known(prices):
+def test_outcomes_are_those_that_were_known_on_the_date(prices):
     until = prices.index[499]
-    past = known_past(prices, until, HORIZONS)
+    past = known_outcomes(prices.loc[:until], HORIZONS)
     close, variance = prices["close"].to_numpy(), session_variance(prices)
     assert past.dates[-1] == until and len(past.dates) == 500
     assert past.log_returns[492, 0] == pytest.approx(np.log(close[499] / close[492]))
     assert np.isnan(past.log_returns[493:, 0]).all() and np.isnan(past.log_returns[470:, 2]).all()
     assert past.log_variance[469, 2] == pytest.approx(np.log(variance[470:500].mean()))
-    assert past.known(2).sum() == 500 - 30 - FIRST_ROW
+    assert past.known(2).sum() == 500 - 30 - WARM_UP
 
 
-def test_nothing_after_the_day_is_looked_at(prices):
-    until = prices.index[499]
-    altered = prices.copy()
-    altered.iloc[500:] *= 3.0
-    one, other = (known_past(frame, until, HORIZONS) for frame in (prices, altered))
-    for field in dataclasses.fields(Past):
-        np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name))
-
-
-def test_a_session_counts_half_after_a_half_life(prices):
-    weights = past_of(prices).weights(100.0)
+def test_the_weight_of_a_session_halves_after_a_half_life(prices):
+    weights = outcomes_of(prices).weights(100.0)
     assert weights[-1] == 1.0
     assert weights[-101] == pytest.approx(0.5) and weights[-201] == pytest.approx(0.25)
 
 
-def test_too_short_a_past_says_how_many_sessions_are_needed(prices):
+def test_too_few_sessions_to_calibrate_say_how_many_are_needed(prices):
+    short = prices.iloc[:149]
+    forecasts = forecasts_of(short, np.zeros((10, 3)), 70)
     with pytest.raises(NotEnoughDataError, match="at least 150 sessions"):
-        known_past(prices.iloc[:149], prices.index[148], HORIZONS)
+        calibrate([outcomes_of(short)], forecasts, HORIZONS, CalibrationConfig())
 
 
-def test_what_was_known_on_an_earlier_day_is_the_same_found_either_way(prices):
+def test_what_was_known_on_an_earlier_date_equals_what_prices_up_to_it_give(prices):
     date = prices.index[777]
-    one, other = past_of(prices).until(date), known_past(prices, date, HORIZONS)
-    for field in dataclasses.fields(Past):
+    one, other = outcomes_of(prices).until(date), known_outcomes(prices.loc[:date], HORIZONS)
+    for field in dataclasses.fields(Outcomes):
         np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name))
 
 
 # Volatility
 
 
-def test_the_volatility_is_the_weighted_regression_that_it_says(prices):
-    past = past_of(prices)
+def test_the_volatility_is_a_weighted_regression(prices):
+    past = outcomes_of(prices)
     calibration = calibration_of(prices)
     rows = past.known(1)
     x, y, w = past.predictors[rows], past.log_variance[rows, 1], np.sqrt(past.weights(500.0)[rows])
     expected = np.linalg.lstsq(x * w[:, None], y * w, rcond=None)[0]
-    np.testing.assert_allclose(x @ calibration.volatility[1], x @ expected, atol=5e-3)  # the penalty is all but nothing
+    np.testing.assert_allclose(x @ calibration.volatility[1], x @ expected, atol=5e-3)  # the penalty is negligible
 
 
 def test_the_scale_is_the_square_root_of_the_expected_variance_over_the_horizon(prices):
@@ -109,16 +112,16 @@ def test_the_scale_of_the_newest_session_needs_only_the_newest_rows_to_the_last_
 # Drift
 
 
-def test_the_drift_lies_between_the_prior_and_what_was_seen(prices):
-    past = past_of(prices)
+def test_the_drift_lies_between_the_prior_and_the_mean_of_the_past(prices):
+    past = outcomes_of(prices)
     seen = np.average(past.session_returns[1:], weights=past.weights(500.0)[1:])
     prior = np.log1p(CalibrationConfig().growth) / 252
     found = posterior_drift([past], CalibrationConfig())
     assert min(seen, prior) < found < max(seen, prior)
 
 
-def test_a_prior_without_doubt_is_kept_and_one_without_knowledge_gives_way(prices):
-    past = past_of(prices)
+def test_a_certain_prior_stays_and_a_vague_one_gives_way(prices):
+    past = outcomes_of(prices)
     assert posterior_drift([past], CalibrationConfig(growth=0.1, growth_sd=0.0)) == pytest.approx(np.log(1.1) / 252)
     seen = np.average(past.session_returns[1:], weights=past.weights(500.0)[1:])
     assert posterior_drift([past], CalibrationConfig(growth_sd=0.99)) == pytest.approx(seen, rel=0.02)
@@ -138,16 +141,16 @@ def test_a_network_that_knows_something_gets_weight_and_one_that_guesses_gets_li
         weights["knows"].append(supported_weight(0.6 * actual, actual, HORIZONS))
         weights["guesses"].append(supported_weight(0.6 * actual[rng.permutation(500)], actual, HORIZONS))
         weights["is wrong"].append(supported_weight(-0.6 * actual, actual, HORIZONS))
-    assert min(weights["knows"]) == LARGEST_WEIGHT
+    assert min(weights["knows"]) == MAX_NETWORK_WEIGHT
     assert np.mean(weights["guesses"]) < 0.02
     assert max(weights["is wrong"]) == 0.0
 
 
-def test_answers_that_never_leave_the_drift_have_no_weight():
+def test_forecasts_that_never_leave_the_drift_have_no_weight():
     assert supported_weight(np.zeros((50, 3)), np.ones((50, 3)), HORIZONS) == 0.0
 
 
-def test_a_given_weight_is_taken_as_it_is(prices):
+def test_a_configured_weight_is_used_as_it_is(prices):
     calibration = calibration_of(prices, CalibrationConfig(network_weight=0.6))
     assert calibration.network_weight == 0.6
     scale = calibration.scale(volatility_predictors(prices))[-1:]
@@ -168,9 +171,9 @@ def test_quantiles_are_centre_plus_scale_times_scores(prices):
     np.testing.assert_array_equal(found.levels, LEVELS)
 
 
-def test_ranges_hold_their_share_of_the_past_that_they_were_made_of(prices):
+def test_intervals_have_nominal_coverage_on_the_outcomes_they_were_fitted_on(prices):
     config = CalibrationConfig(half_life=1e9, network_weight=0.0)
-    past, calibration = past_of(prices), calibration_of(prices, config)
+    past, calibration = outcomes_of(prices), calibration_of(prices, config)
     for i in range(3):
         rows = past.known(i)
         mean = past.log_returns[rows, i].mean()
@@ -183,39 +186,39 @@ def test_the_residuals_of_the_validation_set_are_those_of_the_network(prices):
     close = np.log(prices["close"].to_numpy())
     known = np.column_stack([close[1000 + h : 1300 + h] - close[1000:1300] for h in HORIZONS])
     config = CalibrationConfig(network_weight=1.0)
-    told = calibrate([past_of(prices)], answers_of(prices, known, 1000), HORIZONS, config)
-    blind = calibrate([past_of(prices)], answers_of(prices, np.zeros((300, 3)), 1000), HORIZONS, config)
-    width = [c.scores[:, 179] - c.scores[:, 19] for c in (told, blind)]
+    informed = calibrate([outcomes_of(prices)], forecasts_of(prices, known, 1000), HORIZONS, config)
+    blind = calibrate([outcomes_of(prices)], forecasts_of(prices, np.zeros((300, 3)), 1000), HORIZONS, config)
+    width = [c.scores[:, 179] - c.scores[:, 19] for c in (informed, blind)]
     assert (width[0] < 0.9 * width[1]).all()
 
 
-def test_two_symbols_are_learnt_from_together_and_answers_find_their_own():
+def test_two_symbols_are_pooled_and_each_forecast_meets_its_own_outcome():
     frames = [tiny.prices("^GSPC"), tiny.prices("^IXIC")]
     config = CalibrationConfig(network_weight=1.0)
     close = [np.log(frame["close"].to_numpy()) for frame in frames]
-    answers = NetworkAnswers(
-        past=np.array([0] * 50 + [1] * 50),
+    forecasts = ValidationForecasts(
+        symbol=np.array([0] * 50 + [1] * 50),
         origins=pd.DatetimeIndex(np.concatenate([frame.index[1000:1050].to_numpy() for frame in frames])),
         log_returns=np.concatenate(
             [np.column_stack([one[1000 + h : 1050 + h] - one[1000:1050] for h in HORIZONS]) for one in close]
         ),
     )
-    pasts = [past_of(frame) for frame in frames]
-    right = calibrate(pasts, answers, HORIZONS, config)
-    swapped = calibrate(pasts, dataclasses.replace(answers, past=1 - answers.past), HORIZONS, config)
+    pasts = [outcomes_of(frame) for frame in frames]
+    right = calibrate(pasts, forecasts, HORIZONS, config)
+    swapped = calibrate(pasts, dataclasses.replace(forecasts, symbol=1 - forecasts.symbol), HORIZONS, config)
     assert right.count == sum(int(past.known(2).sum()) for past in pasts)
     assert np.abs(right.scores - swapped.scores).max() > 1e-3
 
 
-# Renewal
+# Recalibration
 
 
-def test_renewed_ranges_are_those_of_a_new_calibration_about_the_old_median(prices):
+def test_recalibrated_intervals_are_those_of_a_new_calibration_around_the_old_median(prices):
     old = calibrate(
-        [past_of(prices).until(prices.index[999])], answers_of(prices, np.zeros((100, 3)), 800), HORIZONS,
+        [outcomes_of(prices).until(prices.index[999])], forecasts_of(prices, np.zeros((100, 3)), 800), HORIZONS,
         CalibrationConfig(network_weight=0.2),
     )  # fmt: skip
-    renewed = old.renewed(past_of(prices), CalibrationConfig())
+    renewed = old.recalibrated(outcomes_of(prices), CalibrationConfig())
     new = calibration_of(prices, CalibrationConfig(network_weight=0.0))
     np.testing.assert_array_equal(renewed.volatility, new.volatility)
     np.testing.assert_allclose(renewed.scores[:, 99], old.scores[:, 99], rtol=1e-12)
@@ -225,14 +228,14 @@ def test_renewed_ranges_are_those_of_a_new_calibration_about_the_old_median(pric
     assert (renewed.until, renewed.count) == (new.until, new.count)
 
 
-def test_what_is_too_little_or_not_new_renews_nothing(prices):
+def test_too_few_or_no_new_outcomes_recalibrate_nothing(prices):
     calibration = calibration_of(prices)
-    few = past_of(prices.iloc[-(FIRST_ROW + 30 + 749) :])
-    enough = past_of(prices.iloc[-(FIRST_ROW + 30 + 750) :])
+    few = outcomes_of(prices.iloc[-(WARM_UP + 30 + 749) :])
+    enough = outcomes_of(prices.iloc[-(WARM_UP + 30 + 750) :])
     old = dataclasses.replace(calibration, until=prices.index[-2])
-    assert old.renewed(few, CalibrationConfig()) is old
-    assert old.renewed(enough, CalibrationConfig()) is not old
-    assert calibration.renewed(enough, CalibrationConfig()) is calibration
+    assert old.recalibrated(few, CalibrationConfig()) is old
+    assert old.recalibrated(enough, CalibrationConfig()) is not old
+    assert calibration.recalibrated(enough, CalibrationConfig()) is calibration
 
 
 # Saving

@@ -1,21 +1,26 @@
-"""The command line of sources: import and doctor, and what holds for every command."""
+"""The commands for prices, and what holds for every command."""
 
-import gc
+import os
 import subprocess
 import sys
 from pathlib import Path
 
-import click
 import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from forecastlib.cli import BRIEF, main
+from forecastlib.cli import main
+from forecastlib.cli.terminal import print_table, symbols_and_settings
 from forecastlib.data.sources import open_source
-from forecastlib.data.sources.sql import SqlSource
-from forecastlib.errors import SourceError
+from forecastlib.data.sql import SqlSource
+from forecastlib.processes import hidden_startup_messages
 
 PRICES = Path(__file__).parent / "fixtures" / "prices"
+
+
+def without_log_settings():
+    """Return the environment without the variables that choose log levels."""
+    return {name: value for name, value in os.environ.items() if not name.endswith(("LOG_LEVEL", "LOGGING_LEVEL"))}
 
 
 @pytest.fixture
@@ -45,56 +50,43 @@ def test_the_commands_are_listed(run):
     assert {"import", "doctor"} <= {line.split()[0] for line in output.splitlines() if line.startswith("  ")}
 
 
-class TestGarbage:
-    """When Python searches for garbage in cycles, which takes a third of the time of loading TensorFlow."""
-
-    @pytest.fixture
-    def command(self, monkeypatch):
-        """Put a command in the place of another that says whether garbage is searched for, and then does something."""
-        assert gc.isenabled() and not gc.get_freeze_count()
-
-        def replace(name, then=lambda: None):
-            def look():
-                click.echo(f"searching: {gc.isenabled()}")
-                then()
-
-            monkeypatch.setitem(main.commands, name, click.Command(name, callback=look))
-            return name
-
-        yield replace
-        gc.unfreeze()
-        gc.enable()
-
-    @pytest.mark.parametrize("name", sorted(main.commands))
-    def test_only_a_brief_command_that_is_the_whole_of_a_process_does_without(self, command, run, capsys, name):
-        command(name)
-        assert run(name)[1] == "searching: True\n"
-        assert gc.get_freeze_count() == 0  # whoever calls a command within a program of their own sees no difference
-        with pytest.raises(SystemExit) as left:
-            main([name])
-        assert (left.value.code, capsys.readouterr().out) == (0, f"searching: {name not in BRIEF}\n")
-
-    def test_brief_commands_are_those_that_load_much_and_then_do_little(self):
-        assert set(BRIEF) == {"forecast", "score", "champion"} <= set(main.commands)
-
-    @pytest.mark.parametrize("name", ["forecast", "train"])
-    @pytest.mark.parametrize(
-        "raised", [None, SourceError("no prices"), ZeroDivisionError("a bug"), KeyboardInterrupt()]
+def test_symbols_are_positional_or_a_setting_and_names_of_settings_have_any_case():
+    arguments = ["^GSPC", "epochs=5", "Lookback=90", "SYMBOL=^IXIC, ^KS11", "source=sql:sqlite:///a.db?x=1"]
+    assert symbols_and_settings(arguments) == (
+        ["^GSPC", "^IXIC", "^KS11"],
+        {"epochs": "5", "lookback": "90", "source": "sql:sqlite:///a.db?x=1"},
     )
-    def test_at_the_end_nothing_is_left_to_search_however_it_ends(self, command, name, raised):
-        def fail():
-            if raised is not None:
-                raise raised
 
-        command(name, fail)
-        with pytest.raises((SystemExit, ZeroDivisionError)) as left:
-            main([name])
-        if isinstance(raised, ZeroDivisionError):
-            assert left.value is raised
-        else:
-            assert left.value.code == (0 if raised is None else 1)
-        assert gc.get_freeze_count() > 10_000
-        assert gc.isenabled()
+
+class TestTables:
+    """Tables as they appear in a file or a pipe."""
+
+    def test_numbers_are_aligned_to_the_right_and_text_to_the_left(self, capsys):
+        rows = [{"symbol": "A", "mae": 1.5, "n": None}, {"symbol": "BTC-USD", "mae": 1234.5, "n": 12}]
+        print_table(rows, {"mae": "{:,.1f}"})
+        assert capsys.readouterr().out.splitlines() == [
+            "symbol       mae   n",
+            "A            1.5   -",
+            "BTC-USD  1,234.5  12",
+        ]
+
+    def test_a_wide_table_is_neither_folded_nor_shortened_whatever_the_terminal_was(self, capsys, monkeypatch):
+        monkeypatch.setenv("COLUMNS", "40")
+        print_table([{f"column_{i}": 123456.789 for i in range(30)} | {"reason": "text " * 50}])
+        header, row = capsys.readouterr().out.splitlines()
+        assert header.split() == [*(f"column_{i}" for i in range(30)), "reason"]
+        assert row.split() == ["123456.789"] * 30 + ["text"] * 50
+
+    def test_brackets_and_colons_are_printed_as_they_are(self, capsys):
+        print_table([{"text": "[red]x[/red] :smile: \x1b"}], header=False)
+        assert capsys.readouterr().out.startswith("[red]x[/red] :smile:")
+
+    def test_colours_appear_on_a_terminal_only(self, run):
+        assert "\x1b" not in run("doctor", "bundled", "^IXIC")[1]
+
+    def test_no_rows_print_nothing(self, capsys):
+        print_table([])
+        assert capsys.readouterr().out == ""
 
 
 class TestErrors:
@@ -108,7 +100,7 @@ class TestErrors:
     @pytest.mark.parametrize(
         "words", [["import", "bundled"], ["doctor"], ["doctr"], ["doctor", "bundled", "X", "--adjust", "?"]]
     )
-    def test_a_wrong_use_exits_with_2(self, run, words):
+    def test_wrong_usage_exits_with_2(self, run, words):
         code, _, errors = run(*words)
         assert (code, "Usage:" in errors) == (2, True)
 
@@ -133,7 +125,7 @@ class TestImport:
             ]
         assert SqlSource(url).symbols() == ["^GSPC", "^IXIC"]
 
-    def test_what_a_source_says_is_shown(self, run, tmp_path):
+    def test_failures_and_notes_of_sources_are_shown(self, run, tmp_path):
         source = f"csv:{tmp_path / 'nothing'},csv:{PRICES / 'holidays.csv'}"
         code, output, _ = run("import", source, "X", "--into", f"sqlite:///{tmp_path / 'prices.db'}")
         assert code == 0
@@ -159,7 +151,7 @@ class TestImport:
         assert (code, errors.startswith("Error: bundled has the symbols")) == (1, True)
         assert not (tmp_path / "prices.db").exists()
 
-    def test_a_source_that_lists_no_symbols_wants_them_named(self, run, tmp_path):
+    def test_a_source_that_cannot_list_symbols_needs_them_named(self, run, tmp_path):
         code, _, errors = run("import", "yahoo", "--into", f"sqlite:///{tmp_path / 'prices.db'}")
         assert (code, errors) == (1, "Error: yahoo cannot list its symbols; name them\n")
 
@@ -171,40 +163,40 @@ class TestImport:
 
 
 class TestDoctor:
-    def test_sound_prices_are_fit_for_training(self, run):
+    def test_valid_prices_can_be_trained_on(self, run):
         code, output, _ = run("doctor", "csv:no/such/folder,bundled", "^IXIC")
         assert code == 0
-        lines = [line.split(None, 2) for line in output.splitlines()]
-        found = {words[1]: (words[0], words[2]) for words in lines if words[0] != "->"}
-        assert found["source"] == ("good", "bundled")
-        assert found["range"] == ("good", "5,031 sessions from 1999-01-04 to 2018-12-31")
-        assert found["calendar"] == ("good", "NYSE")
-        assert found["zero_volume"] == ("warning", "2 found; 2015-05-12, 2018-01-09")
-        assert found["training"][0] == "good"
+        lines = [" ".join(line.split()) for line in output.splitlines()]
+        assert "source bundled" in lines
+        assert "sessions 5,031 from 1999-01-04 to 2018-12-31" in lines
+        assert "calendar NYSE (a known index)" in lines
+        assert "warning zero_volume 2015-05-12, 2018-01-09; 2 of 5,031 rows" in lines
         assert "536 needed (warm-up 252, lookback 60, horizon 30, split 70% / 15% / rest, purged by 30)" in output
-        assert output.startswith("warning  failed before    csv:no/such/folder: expected a file or a folder")
+        assert any(line.startswith("warning earlier_sources csv:no/such/folder: expected a file") for line in lines)
+        assert output.endswith("^IXIC: passed, 3 of 22 checks with findings\n")
 
     def test_every_warning_and_error_says_what_to_do(self, run):
         _, output, _ = run("doctor", "csv:no,bundled", "^IXIC")
         lines = output.splitlines()
         for line, following in zip(lines, [*lines[1:], ""], strict=True):
-            if line.startswith(("warning", "error")):
+            if line.startswith(("warning", "failed")):
                 assert following.strip().startswith("-> ")
 
-    def test_too_short_a_history_exits_with_1_and_says_what_is_needed(self, run):
+    def test_too_short_a_history_exits_with_1_and_says_how_many_sessions_are_needed(self, run):
         code, output, _ = run("doctor", "bundled", "^IXIC", "--start", "2018-01-01")
         assert code == 1
-        assert "251 sessions; at least 536 are needed" in output
+        assert "251 sessions; 536 needed" in output
         assert "-> fetch a longer history" in output
 
-    def test_unsound_prices_exit_with_1_and_say_what_to_do(self, run, tmp_path):
+    def test_invalid_prices_exit_with_1_and_a_remedy(self, run, tmp_path):
         prices = open_source("bundled").fetch("^GSPC")
         prices.iloc[4000, 3] = float("nan")
         prices.to_csv(tmp_path / "x.csv")
         code, output, _ = run("doctor", f"csv:{tmp_path / 'x.csv'}", "^GSPC")
         assert code == 1
-        assert "error    quality" in output
-        assert "error    training" in output
+        assert {"failed missing_values", "failed training_possible"} <= {
+            " ".join(line.split()[:2]) for line in output.splitlines()
+        }
 
 
 def test_no_command_of_sources_loads_tensorflow_or_mlflow(tmp_path):
@@ -219,3 +211,41 @@ def test_no_command_of_sources_loads_tensorflow_or_mlflow(tmp_path):
     done = subprocess.run([sys.executable, "-c", code, url], capture_output=True, text=True)
     assert done.stderr == ""
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.slow
+def test_tensorflow_starts_without_messages():
+    code = (
+        "import os\nfrom forecastlib.cli import main\nfrom forecastlib.cli.terminal import load_tensorflow\n"
+        "main(['doctor', 'bundled', '^GSPC'], standalone_mode=False)\n"
+        "load_tensorflow()\n"
+        "import tensorflow as tf\n"
+        "tf.config.list_physical_devices()\n"
+        "assert int(tf.constant(1) + 1) == 2\n"
+        "os.write(2, b'written by the program')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=without_log_settings())
+    assert (done.returncode, done.stderr) == (0, "written by the program")
+
+
+def test_whatever_else_is_written_while_tensorflow_loads_is_shown_even_if_that_fails():
+    code = (
+        "import os, sys\nfrom forecastlib.processes import hidden_startup_messages\n"
+        "with hidden_startup_messages():\n"
+        "    os.write(2, b'I0000 Could not find cuda drivers on your machine, GPU will not be used.\\n')\n"
+        "    print('something else', file=sys.stderr)\n"
+        "    raise ImportError('no TensorFlow')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=without_log_settings())
+    lines = done.stderr.splitlines()
+    assert (lines[0], lines[-1]) == ("something else", "ImportError: no TensorFlow")
+    assert "cuda" not in lines[0]
+
+
+def test_who_asks_for_the_messages_of_tensorflow_gets_all_of_them(monkeypatch, capfd):
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    message = b"Could not find cuda drivers on your machine, GPU will not be used.\n"
+    with hidden_startup_messages():
+        os.write(2, message)
+    assert capfd.readouterr().err.encode() == message

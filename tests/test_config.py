@@ -33,12 +33,14 @@ DEFAULTS = {
     "form": "relative",
     "groups": [],
     "names": [],
+    "custom": [],
     "lookback": 60,
     "horizons": [7, 14, 30],
     "target": "log_return",
     "train_share": 0.7,
     "validation_share": 0.15,
     "embargo": 0,
+    "model": "combination",
     "lstm_units": [50, 50],
     "dense_units": [25],
     "branch_units": 16,
@@ -75,12 +77,14 @@ UNUSUAL = {
     "form": "level",
     "groups": ["bar", "trend"],
     "names": ["close"],
+    "custom": ["mine", "package.module:function"],
     "lookback": 90,
     "horizons": [1, 5],
     "target": "vol_scaled",
     "train_share": 0.6,
     "validation_share": 0.1,
     "embargo": 3,
+    "model": "har",
     "lstm_units": [8],
     "dense_units": [],
     "branch_units": 4,
@@ -168,6 +172,7 @@ def test_text_values_of_a_command_line_are_read():
         lstm_units="5",
         groups="bar, trend",
         names="",
+        custom="mine, package.module:function",
         dense_units="",
         loss_weights="0.5, 0.25,0.25",
         lookback="90",
@@ -180,6 +185,7 @@ def test_text_values_of_a_command_line_are_read():
     assert config.model.dense_units == ()
     assert config.features.groups == ("bar", "trend")
     assert config.features.names == ()
+    assert config.features.custom == ("mine", "package.module:function")
     assert config.train.loss_weights == (0.5, 0.25, 0.25)
     assert (config.window.lookback, config.model.dropout) == (90, 0.3)
     assert (config.data.start, config.data.end) == (dt.date(2001, 2, 3), dt.date(2018, 12, 31))

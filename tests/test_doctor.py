@@ -5,8 +5,8 @@ import pytest
 from forecastlib.config import RunConfig
 from forecastlib.data.sources import open_source
 from forecastlib.doctor import examine, sessions_needed
-from forecastlib.errors import NotEnoughDataError
-from forecastlib.samples.dataset import prepare
+from forecastlib.errors import DataQualityError, NotEnoughDataError
+from forecastlib.recipe import Recipe
 
 
 @pytest.fixture(scope="module")
@@ -26,31 +26,58 @@ def prices():
 def test_the_sessions_needed_are_what_the_split_needs_to_the_session(prices, parameters):
     config = RunConfig.from_parameters(**parameters)
     needed = sessions_needed(config)
-    assert all(len(index) for index in prepare(prices.tail(needed), config).split.sets().values())
+    assert all(len(index) for index in Recipe().prepare(prices.tail(needed), config).split.sets().values())
     with pytest.raises(NotEnoughDataError):
-        prepare(prices.tail(needed - 1), config)
+        Recipe().prepare(prices.tail(needed - 1), config)
 
 
-def levels(findings):
-    return {finding.subject: finding.level for finding in findings}
+def statuses(diagnosis):
+    return {finding.check: finding.status for finding in diagnosis.findings}
 
 
-def test_what_suffices_barely_is_a_warning(prices):
-    assert levels(examine(prices))["training"] == "good"
-    assert levels(examine(prices.tail(sessions_needed())))["training"] == "warning"
-    assert levels(examine(prices.tail(sessions_needed() - 1)))["training"] == "error"
+def test_prices_that_barely_suffice_are_a_warning(prices):
+    enough = examine(prices)
+    assert enough.passed
+    assert (statuses(enough)["training_possible"], statuses(enough)["set_sizes"]) == ("passed", "passed")
+    barely = examine(prices.tail(sessions_needed()))
+    assert barely.passed
+    assert (statuses(barely)["training_possible"], statuses(barely)["set_sizes"]) == ("passed", "warning")
+    too_few = examine(prices.tail(sessions_needed() - 1))
+    assert not too_few.passed
+    assert (statuses(too_few)["training_possible"], statuses(too_few)["set_sizes"]) == ("failed", "not applicable")
 
 
-def test_the_run_that_prices_are_meant_for_decides(prices):
+def test_what_suffices_depends_on_the_run(prices):
     short = RunConfig.from_parameters(groups=("calendar",), horizons=(5,))
-    assert levels(examine(prices.tail(300), short))["training"] == "good"
-    assert levels(examine(prices.tail(300)))["training"] == "error"
+    assert statuses(examine(prices.tail(300), short))["set_sizes"] == "passed"
+    assert statuses(examine(prices.tail(300)))["training_possible"] == "failed"
 
 
-def test_what_a_source_says_is_passed_on(prices):
+def test_what_a_source_reports_is_passed_on(prices):
     noted = prices.copy()
     noted.attrs |= {"failures": ["yahoo: gone"], "notes": ["3 rows"], "fetched_at": "2026-11-20T12:00:00+00:00"}
-    texts = {finding.text: finding.level for finding in examine(noted)}
-    assert texts["yahoo: gone"] == "warning"
-    assert texts["3 rows"] == "note"
-    assert texts["bundled, fetched 2026-11-20T12:00 UTC"] == "good"
+    diagnosis = examine(noted)
+    assert diagnosis.facts["source"] == "bundled, fetched 2026-11-20T12:00 UTC"
+    assert diagnosis.facts["notes"] == "3 rows"
+    assert diagnosis.facts["calendar"] == "NYSE (a known index)"
+    failed = diagnosis.finding("earlier_sources")
+    assert (failed.status, failed.detail) == ("warning", "yahoo: gone")
+    assert diagnosis.passed
+
+
+def test_the_diagnosis_holds_every_finding_on_quality(prices):
+    wrong = prices.copy()
+    wrong.iloc[4000, 3] = float("nan")
+    diagnosis = examine(wrong)
+    assert not diagnosis.passed
+    assert {"missing_values", "training_possible"} <= set(diagnosis.affected())
+    with pytest.raises(DataQualityError, match=r"expected prices to train on.*\n- missing_values: close"):
+        diagnosis.raise_for_errors()
+
+
+def test_the_diagnosis_displays_its_facts_and_its_findings_and_escapes_both(prices):
+    named = prices.copy()
+    named.attrs |= {"source": "<b>", "failures": ["<i>"]}
+    html = examine(named)._repr_html_()
+    assert '<td style="text-align:left">&lt;b&gt;</td>' in html
+    assert "&lt;i&gt;" in html and "<i>" not in html

@@ -1,4 +1,4 @@
-"""The contract of the catalogue as a whole; definitions of single features are held in test_features_<group>.py."""
+"""The contract of all features together; the definitions of single ones are in test_features_<group>.py."""
 
 import numpy as np
 import pandas as pd
@@ -11,18 +11,17 @@ from forecastlib.config import FeatureConfig
 from forecastlib.data.prices import PRICE_COLUMNS, to_prices
 from forecastlib.errors import ConfigError, DataQualityError, NotEnoughDataError
 from forecastlib.features import CATALOGUE, GROUPS, catalogue, choose_features, compute_features, warm_up
-from forecastlib.features.catalogue import FORGET_AFTER
-from forecastlib.features.history import History
+from forecastlib.features.base import History
 
 COUNTS = {"bar": 14, "trend": 32, "momentum": 28, "volatility": 30, "volume": 22, "statistics": 22, "calendar": 4}
 FIRST = 252
-"""The warm-up of all features: the row of the first whole set of values."""
+"""The warm-up of all features: the first row without NaN."""
 
 both_forms = pytest.mark.parametrize("form", FORMS)
 
 
 def random_prices(seed: int, sessions: int = 300, flat: float = 0.0, idle: float = 0.0) -> pd.DataFrame:
-    """Return a walk on cents, some of whose sessions do not move and some of which have no volume."""
+    """Return a random walk in cents with some unchanged sessions and some without volume."""
     random = np.random.default_rng(seed)
     moves = random.standard_t(3, sessions) * 0.01 * (random.random(sessions) >= flat)
     close = np.round(100 * np.exp(np.cumsum(np.clip(moves, -0.2, 0.2))) + 0.01, 2)
@@ -41,10 +40,10 @@ def random_prices(seed: int, sessions: int = 300, flat: float = 0.0, idle: float
     return to_prices(frame.round(2), "RANDOM")
 
 
-def assert_whole(features: pd.DataFrame) -> None:
+def assert_complete(features: pd.DataFrame) -> None:
     """Assert that after the warm-up no value is missing or infinite."""
-    unfit = ~np.isfinite(features.iloc[FIRST:].to_numpy())
-    assert not unfit.any(), list(features.columns[unfit.any(axis=0)])
+    invalid = ~np.isfinite(features.iloc[FIRST:].to_numpy())
+    assert not invalid.any(), list(features.columns[invalid.any(axis=0)])
 
 
 # The catalogue
@@ -75,8 +74,7 @@ def test_the_declared_lookback_is_the_row_of_the_first_value(form):
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
-def test_the_declared_lookback_is_exactly_what_moves_a_value(name):
-    """Computed from row t - lookback on a value is there; a change of that very row must be able to reach it."""
+def test_a_value_needs_exactly_its_declared_lookback(name):
     lookback = CATALOGUE[name].lookback
     config = FeatureConfig(names=(name,))
     prices = random_prices(1)
@@ -86,14 +84,10 @@ def test_the_declared_lookback_is_exactly_what_moves_a_value(name):
         compute_features(prices.iloc[300 - lookback :], config)
 
 
-def test_what_is_derived_is_forgotten_at_the_end_of_each_group_and_after_known_features_only():
-    assert {features[-1].name for features in GROUPS.values()} <= FORGET_AFTER <= set(CATALOGUE)
-
-
 # Choosing
 
 
-def test_groups_and_names_are_kept_in_the_order_of_the_catalogue():
+def test_chosen_groups_and_names_are_in_the_order_of_the_catalogue():
     assert [f.name for f in choose_features(FeatureConfig(names=("rsi_14", "close", "adx_14")))] == [
         "close",
         "adx_14",
@@ -103,7 +97,7 @@ def test_groups_and_names_are_kept_in_the_order_of_the_catalogue():
     assert [f.name for f in chosen] == [f.name for group in ("bar", "calendar") for f in GROUPS[group]]
 
 
-def test_a_subset_has_the_values_of_the_whole_and_its_own_shorter_warm_up():
+def test_a_subset_has_the_same_values_and_a_shorter_warm_up():
     prices = bundled("^GSPC").iloc[:600]
     config = FeatureConfig(groups=("bar", "momentum"), names=("close", "rsi_14"))
     part = compute_features(prices, config)
@@ -122,7 +116,7 @@ def test_a_subset_has_the_values_of_the_whole_and_its_own_shorter_warm_up():
         (FeatureConfig(groups=("trend",), names=("rsi_14",)), "groups trend; got rsi_14"),
     ],
 )
-def test_unknown_or_contradictory_choices_are_configuration_errors(config, message):
+def test_unknown_or_contradictory_choices_raise(config, message):
     for function in (choose_features, warm_up, catalogue, lambda c: compute_features(bundled("^GSPC"), c)):
         with pytest.raises(ConfigError, match=message):
             function(config)
@@ -132,7 +126,7 @@ def test_unknown_or_contradictory_choices_are_configuration_errors(config, messa
 
 
 @both_forms
-def test_features_stand_on_the_index_of_prices_as_floats_behind_a_block_of_nan(form):
+def test_features_are_floats_on_the_index_of_prices_after_a_block_of_nan(form):
     prices = bundled("^IXIC")
     features = computed("^IXIC", form)
     assert features.shape == (len(prices), 152)
@@ -140,24 +134,24 @@ def test_features_stand_on_the_index_of_prices_as_floats_behind_a_block_of_nan(f
     assert (features.dtypes == np.float64).all()
     assert features.attrs == {"symbol": "^IXIC"}
     assert features.iloc[:FIRST].isna().all(axis=None)
-    assert_whole(features)
+    assert_complete(features)
 
 
 def test_prices_are_not_changed():
     prices = bundled("^GSPC").iloc[:400]
-    kept = prices.copy(deep=True)
+    original = prices.copy(deep=True)
     compute_features(prices)
-    pd.testing.assert_frame_equal(prices, kept)
+    pd.testing.assert_frame_equal(prices, original)
 
 
-def test_too_short_a_history_says_how_many_sessions_are_needed_and_came():
+def test_too_short_a_history_raises_with_the_sessions_needed_and_received():
     prices = bundled("^GSPC")
     with pytest.raises(NotEnoughDataError, match=r"at least 253 sessions.*got 252"):
         compute_features(prices.iloc[:252])
     assert compute_features(prices.iloc[:253]).iloc[-1].notna().all()
 
 
-def test_prices_with_a_hole_are_refused_instead_of_poisoning_what_follows():
+def test_incomplete_prices_raise():
     prices = bundled("^GSPC").iloc[:400]
     prices.iloc[300, 3] = np.nan
     with pytest.raises(DataQualityError, match="finite"):
@@ -182,15 +176,15 @@ def test_changing_the_future_changes_no_value(form, last):
     future = prices.iloc[last + 1 :]
     prices.iloc[last + 1 :] = future.to_numpy() * random.uniform(0.1, 10, size=(len(future), 1))
     changed = compute_features(prices, FeatureConfig(form=form))
-    kept = computed("^IXIC", form)
-    pd.testing.assert_frame_equal(changed.iloc[: last + 1], kept.iloc[: last + 1], check_exact=True)
+    original = computed("^IXIC", form)
+    pd.testing.assert_frame_equal(changed.iloc[: last + 1], original.iloc[: last + 1], check_exact=True)
     calendar = [feature.name for feature in GROUPS["calendar"]]
-    assert (changed != kept).iloc[last + 1 :].any().drop(calendar).all()  # the change did reach every feature
+    assert (changed != original).iloc[last + 1 :].any().drop(calendar).all()  # the change reaches every feature
 
 
 @both_forms
 @pytest.mark.parametrize("sessions", [253, 254, 255, 260, 300, 399, 400])
-def test_features_of_a_date_are_equal_to_the_last_bit_from_the_last_sessions_alone(form, sessions):
+def test_features_of_a_date_are_bit_equal_when_computed_from_the_latest_sessions_only(form, sessions):
     prices, whole = bundled("^IXIC"), computed("^IXIC", form)
     for last in range(sessions, len(prices), 389):
         served = compute_features(prices.iloc[last - sessions + 1 : last + 1], FeatureConfig(form=form))
@@ -198,14 +192,14 @@ def test_features_of_a_date_are_equal_to_the_last_bit_from_the_last_sessions_alo
         pd.testing.assert_frame_equal(served.iloc[FIRST:], expected, check_exact=True)
 
 
-def test_rows_before_the_lookback_do_not_matter_whatever_they_are():
+def test_rows_before_the_lookback_do_not_matter():
     prices = bundled("^GSPC")
     expected = compute_features(prices).iloc[1000:]
     prices.iloc[: 1000 - FIRST] *= 1e3
     pd.testing.assert_frame_equal(compute_features(prices).iloc[1000:], expected, check_exact=True)
 
 
-def test_how_the_columns_lie_in_memory_does_not_matter():
+def test_the_memory_layout_of_the_columns_does_not_matter():
     prices = bundled("^GSPC").iloc[:500]
     strided = pd.DataFrame(np.ascontiguousarray(prices.to_numpy()), prices.index, prices.columns, copy=False)
     pd.testing.assert_frame_equal(compute_features(strided), compute_features(prices), check_exact=True)
@@ -237,7 +231,7 @@ def test_the_level_form_has_prices_and_averages_as_they_are():
 
 @both_forms
 @pytest.mark.parametrize("symbol", ["^GSPC", "^IXIC"])
-def test_no_feature_is_stuck(symbol, form):
+def test_no_feature_repeats_few_values(symbol, form):
     values = computed(symbol, form).iloc[FIRST:]
     distinct = values.nunique()
     few = {"weekday_sin": 5, "weekday_cos": 5, "yearday_sin": 300, "yearday_cos": 150, "rises_21": 15, "rises_63": 25}
@@ -251,32 +245,32 @@ def test_no_feature_is_stuck(symbol, form):
 
 @both_forms
 @pytest.mark.parametrize("days", [[2], [4106, 4107, 4108], list(range(300, 420)), list(range(600))])
-def test_sessions_without_volume_leave_no_hole(form, days):
+def test_sessions_without_volume_give_complete_features(form, days):
     prices = bundled("^IXIC").iloc[:5000]
     prices.iloc[days, 4] = 0.0
-    assert_whole(compute_features(prices.iloc[:600] if len(days) == 600 else prices, FeatureConfig(form=form)))
+    assert_complete(compute_features(prices.iloc[:600] if len(days) == 600 else prices, FeatureConfig(form=form)))
 
 
-def test_without_any_volume_ratios_have_their_stated_values_and_prices_matter_alone():
+def test_without_any_volume_ratios_have_their_documented_values():
     prices = bundled("^IXIC").iloc[:600]
-    kept = compute_features(prices)
+    original = compute_features(prices)
     prices["volume"] = 0.0
     features = compute_features(prices)
-    assert_whole(features)
+    assert_complete(features)
     names = [feature.name for feature in GROUPS["volume"]]
-    pd.testing.assert_frame_equal(features.drop(columns=names), kept.drop(columns=names), check_exact=True)
-    stated = dict.fromkeys(names, 0.0)
-    stated |= dict.fromkeys(["volume_mean_5", "volume_mean_21", "volume_mean_63", "volume_ratio_5_63"], 1.0)
-    stated |= {"mfi_14": 50.0}
+    pd.testing.assert_frame_equal(features.drop(columns=names), original.drop(columns=names), check_exact=True)
+    documented = dict.fromkeys(names, 0.0)
+    documented |= dict.fromkeys(["volume_mean_5", "volume_mean_21", "volume_mean_63", "volume_ratio_5_63"], 1.0)
+    documented |= {"mfi_14": 50.0}
     for name in set(names) - {"vwap_5", "vwap_21"}:
-        assert (features[name].iloc[FIRST:] == stated[name]).all(), name
+        assert (features[name].iloc[FIRST:] == documented[name]).all(), name
     typical = prices[["high", "low", "close"]].mean(axis=1)
     expected = typical.rolling(5).mean() / prices["close"] - 1
     np.testing.assert_allclose(features["vwap_5"].iloc[FIRST:], expected.iloc[FIRST:], atol=1e-12)
 
 
 @pytest.mark.parametrize("level", [1e-6, 0.1, 1 / 3, 4999.99])
-def test_prices_that_never_move_give_the_stated_values(level):
+def test_constant_prices_give_the_documented_values(level):
     prices = bundled("^GSPC").iloc[:300]
     prices[list(PRICE_COLUMNS)] = level
     features = compute_features(prices).iloc[FIRST:]
@@ -284,38 +278,40 @@ def test_prices_that_never_move_give_the_stated_values(level):
     middles = ["rsi_7", "rsi_14", "rsi_28", "stochastic_k_14", "stochastic_d_14", "ultimate_oscillator", "mfi_14"]
     shares = ["stochastic_rsi_14", "bollinger_position_20", "range_share_21", "overnight_share_21", "hurst_126"]
     shares += ["rises_21", "rises_63", "downside_share_63"]
-    stated = dict.fromkeys(middles, 50.0) | dict.fromkeys(shares, 0.5) | {"williams_r_14": -50.0, "mass_index_25": 25.0}
-    stated |= dict.fromkeys(["volatility_ratio_5_21", "volatility_ratio_21_63"], 1.0)
-    stated |= dict.fromkeys(["variance_ratio_5_63", "variance_ratio_10_126"], 1.0)
+    documented = (
+        dict.fromkeys(middles, 50.0) | dict.fromkeys(shares, 0.5) | {"williams_r_14": -50.0, "mass_index_25": 25.0}
+    )
+    documented |= dict.fromkeys(["volatility_ratio_5_21", "volatility_ratio_21_63"], 1.0)
+    documented |= dict.fromkeys(["variance_ratio_5_63", "variance_ratio_10_126"], 1.0)
     for name in features.columns.difference([f.name for group in ("volume", "calendar") for f in GROUPS[group]]):
         if not name.startswith("aroon"):
-            np.testing.assert_allclose(features[name], stated.get(name, 0.0), atol=1e-12, err_msg=name)
+            np.testing.assert_allclose(features[name], documented.get(name, 0.0), atol=1e-12, err_msg=name)
 
 
 @both_forms
-@pytest.mark.parametrize("bars_too", [False, True])
-def test_a_close_that_stands_still_for_a_year_leaves_no_hole_and_no_runaway(form, bars_too):
+@pytest.mark.parametrize("whole_bars", [False, True])
+def test_a_close_that_is_constant_for_a_year_gives_complete_and_bounded_features(form, whole_bars):
     prices = bundled("^GSPC").iloc[:1000]
-    columns = list(PRICE_COLUMNS) if bars_too else ["close"]
+    columns = list(PRICE_COLUMNS) if whole_bars else ["close"]
     prices.iloc[400:700, [prices.columns.get_loc(column) for column in columns]] = prices["close"].iloc[400]
     features = compute_features(prices, FeatureConfig(form=form))
-    assert_whole(features)
+    assert_complete(features)
     if form == "relative":
         assert features.abs().max().max() < 1e3
 
 
 @pytest.mark.parametrize("factor", [1e-3, 1e3])
-def test_a_thousandfold_jump_leaves_no_hole(factor):
+def test_a_thousandfold_jump_gives_complete_features(factor):
     prices = bundled("^GSPC").iloc[:900]
     prices.iloc[500:, :4] *= factor
-    assert_whole(compute_features(prices))
+    assert_complete(compute_features(prices))
 
 
-def test_a_close_or_open_outside_its_bar_leaves_no_hole():
+def test_a_close_or_open_outside_its_bar_gives_complete_features():
     prices = bundled("^GSPC").iloc[:600]
     prices.iloc[300:330, 0] *= 1.05
     prices.iloc[360:390, 3] *= 0.93
-    assert_whole(compute_features(prices))
+    assert_complete(compute_features(prices))
 
 
 @settings(deadline=None, max_examples=40)
@@ -326,11 +322,11 @@ def test_a_close_or_open_outside_its_bar_leaves_no_hole():
     form=st.sampled_from(FORMS),
     cut=st.integers(0, 46),
 )
-def test_random_markets_give_whole_causal_features_of_bounded_memory(seed, flat, idle, form, cut):
+def test_random_markets_give_complete_causal_features_of_bounded_memory(seed, flat, idle, form, cut):
     prices = random_prices(seed, flat=flat, idle=idle)
     config = FeatureConfig(form=form)
     features = compute_features(prices, config)
-    assert_whole(features)
+    assert_complete(features)
     served = compute_features(prices.iloc[cut : 299 - cut % 2], config)
     pd.testing.assert_frame_equal(
         served.iloc[FIRST:], features.iloc[cut + FIRST : 299 - cut % 2], check_exact=True, check_freq=False

@@ -4,8 +4,8 @@ import pytest
 from feature_oracles import assert_equal_to_definition, plain
 
 from forecastlib.features import GROUPS
-from forecastlib.features.calendar import weekday, yearday
-from forecastlib.features.history import History
+from forecastlib.features.base import History
+from forecastlib.features.session import weekday, yearday
 
 
 def angle(place, of):
@@ -20,17 +20,17 @@ ORACLES = {
 }
 
 
-def test_every_feature_of_the_group_has_its_definition_here():
+def test_every_feature_of_the_group_has_a_slow_definition():
     assert list(ORACLES) == [feature.name for feature in GROUPS["calendar"]]
 
 
 @pytest.mark.parametrize("name", ORACLES)
-def test_a_value_is_what_its_slow_definition_says(name):
+def test_a_value_equals_its_slow_definition(name):
     assert_equal_to_definition(name, ORACLES[name])
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
-def test_days_are_those_of_pandas_before_and_after_1970_and_in_any_resolution(unit):
+def test_days_equal_those_of_pandas_before_and_after_1970_and_in_any_resolution(unit):
     dates = pd.date_range("1950-01-01", "2030-12-31", freq="D").as_unit(unit)
     columns = dict.fromkeys(("open", "high", "low", "close", "volume"), 1.0)
     history = History(pd.DataFrame(columns, index=dates))

@@ -7,9 +7,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import stats
 
-from forecastlib.features.arithmetic import change, lag, ratio, sign, without_rounding
-from forecastlib.features.fold import divide
-from forecastlib.features.rolling import Rolling, correlation, memory
+from forecastlib.features.rolling import (
+    Rolling,
+    change,
+    correlation,
+    lag,
+    memory,
+    ratio,
+    sign,
+    split_window,
+    without_rounding,
+)
 
 WINDOWS = (2, 3, 5, 7, 14, 20, 21, 23, 59, 63, 104, 117, 126)
 
@@ -64,14 +72,14 @@ def test_an_exponential_mean_is_that_of_pandas_on_a_window_of_its_memory(walk, s
         assert averaged[last] == pytest.approx(exponential(walk[last - window + 1 : last + 1], span), rel=1e-12)
 
 
-def test_wilders_mean_weighs_a_row_by_one_over_the_period_less_than_the_next(walk):
+def test_the_weights_of_wilders_mean_decay_by_one_over_the_period_per_row(walk):
     averaged = Rolling(walk).wilder_mean(14)
     weights = (13 / 14) ** np.arange(memory(27))[::-1]
     assert averaged[-1] == pytest.approx(np.average(walk[-len(weights) :], weights=weights), rel=1e-12)
 
 
 @pytest.mark.parametrize("delay", [0, 1, 5])
-def test_correlation_is_pearsons_of_x_and_the_delayed_y(walk, delay):
+def test_correlation_is_pearsons_of_x_and_lagged_y(walk, delay):
     x, y = np.diff(walk), np.abs(np.diff(walk))
     rolled = correlation(Rolling(x), Rolling(y), 63, delay=delay)
     assert np.isnan(rolled[: 62 + delay]).all()
@@ -96,7 +104,7 @@ def test_a_window_of_the_same_content_gives_the_same_bits_in_any_history(name, v
 
 
 def test_the_running_sums_of_talib_do_not_have_that_property():
-    """The reason for folding: the same 20 closes, another last bit."""
+    """The reason for merging windows in a fixed order: the same 20 closes, a different last bit."""
     walk = 100.0 + np.cumsum(np.random.default_rng(3).normal(size=400))
     assert (talib.SMA(walk[100:], 20)[19:] != talib.SMA(walk, 20)[119:]).any()
     assert (talib.RSI(walk[100:], 14)[250:] != talib.RSI(walk, 14)[350:]).any()
@@ -110,7 +118,7 @@ def test_equal_values_have_no_spread_at_all(level, window):
 
 
 def test_moments_do_not_suffer_from_a_high_level():
-    """Sums of powers would leave nothing of a spread of 0.01 at a level of a million."""
+    """Sums of powers would lose a spread of 0.01 at a level of a million."""
     random = np.random.default_rng(5)
     small = random.normal(0, 0.01, 200)
     high = Rolling(1e6 + small)
@@ -121,7 +129,7 @@ def test_moments_do_not_suffer_from_a_high_level():
 
 
 @pytest.mark.parametrize("name", DEFINITIONS)
-def test_a_leading_run_of_nan_is_carried_on(walk, name):
+def test_leading_nan_propagate(walk, name):
     late = walk.copy()
     late[:10] = np.nan
     rolled = getattr(Rolling(late), name)(21)
@@ -130,13 +138,13 @@ def test_a_leading_run_of_nan_is_carried_on(walk, name):
 
 
 @given(st.integers(2, 2000))
-def test_a_window_is_divided_into_two_shorter_ones(window):
-    earlier, later = divide(window)
+def test_a_window_is_split_into_two_shorter_ones(window):
+    earlier, later = split_window(window)
     assert earlier + later == window
     assert earlier >= later >= 1
 
 
-def test_rolling_leaves_its_input_alone(walk):
+def test_rolling_does_not_change_its_input(walk):
     kept = walk.copy()
     series = Rolling(walk)
     for name in DEFINITIONS:
@@ -146,14 +154,14 @@ def test_rolling_leaves_its_input_alone(walk):
     np.testing.assert_array_equal(walk, kept)
 
 
-def test_ranks_of_more_than_128_rows_are_refused_because_they_are_counted_in_8_bits():
+def test_ranks_of_more_than_128_rows_raise_because_they_are_counted_in_8_bits():
     rising = Rolling(np.arange(200.0))
     assert (rising.rank(128)[127:] == 1.0).all()
     with pytest.raises(ValueError, match="at most 128"):
         rising.rank(129)
 
 
-def test_lag_change_ratio_sign_and_rounding_say_what_they_do_at_the_edges():
+def test_lag_change_ratio_sign_and_rounding_at_the_edges():
     nan = np.nan
     np.testing.assert_array_equal(lag(np.array([1.0, 2.0, 3.0]), 2), [nan, nan, 1.0])
     np.testing.assert_array_equal(lag(np.array([1.0, 2.0]), 0), [1.0, 2.0])

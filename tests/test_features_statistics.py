@@ -55,12 +55,12 @@ ORACLES = {
 }
 
 
-def test_every_feature_of_the_group_has_its_definition_here():
+def test_every_feature_of_the_group_has_a_slow_definition():
     assert list(ORACLES) == [feature.name for feature in GROUPS["statistics"]]
 
 
 @pytest.mark.parametrize("name", ORACLES)
-def test_a_value_is_what_its_slow_definition_says(name):
+def test_a_value_equals_its_slow_definition(name):
     assert_equal_to_definition(name, ORACLES[name])
 
 

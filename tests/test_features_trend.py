@@ -104,12 +104,12 @@ ORACLES = {
 }
 
 
-def test_every_feature_of_the_group_has_its_definition_here():
+def test_every_feature_of_the_group_has_a_slow_definition():
     assert list(ORACLES) == [feature.name for feature in GROUPS["trend"]]
 
 
 @pytest.mark.parametrize("name", ORACLES)
-def test_a_value_is_what_its_slow_definition_says(name):
+def test_a_value_equals_its_slow_definition(name):
     assert_equal_to_definition(name, ORACLES[name])
 
 
@@ -135,7 +135,7 @@ def test_windowed_indicators_agree_with_talib_on_every_session(name, indicator):
 @pytest.mark.parametrize(
     ("name", "indicator", "tolerance"),
     [
-        # Ours forget what is more than 4 spans old, 0.03 % of the weight; TA-Lib's recursions never do.
+        # Ours omit what is more than 4 spans old, 0.03 % of the weight; TA-Lib's recursions look back without limit.
         *((f"ema_{s}", lambda h, low, c, s=s: talib.EMA(c, s), 5e-4) for s in (5, 10, 20, 50)),
         ("dema_20", lambda h, low, c: talib.DEMA(c, 20), 1e-3),
         ("tema_20", lambda h, low, c: talib.TEMA(c, 20), 2e-3),
@@ -148,7 +148,7 @@ def test_windowed_indicators_agree_with_talib_on_every_session(name, indicator):
         ("trix_15", lambda h, low, c: talib.TRIX(c, 15), 0.01),
     ],
 )
-def test_averages_of_bounded_memory_stay_close_to_talibs_endless_ones(name, indicator, tolerance):
+def test_averages_of_bounded_memory_stay_close_to_talibs_unbounded_ones(name, indicator, tolerance):
     prices = bundled("^IXIC")
     expected = indicator(*(prices[column].to_numpy() for column in ("high", "low", "close")))[600:]
     form, scale = ("relative", 100) if name.startswith(("macd", "trix")) else ("level", 1)

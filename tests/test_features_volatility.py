@@ -93,12 +93,12 @@ ORACLES = {
 }
 
 
-def test_every_feature_of_the_group_has_its_definition_here():
+def test_every_feature_of_the_group_has_a_slow_definition():
     assert list(ORACLES) == [feature.name for feature in GROUPS["volatility"]]
 
 
 @pytest.mark.parametrize("name", ORACLES)
-def test_a_value_is_what_its_slow_definition_says(name):
+def test_a_value_equals_its_slow_definition(name):
     assert_equal_to_definition(name, ORACLES[name])
 
 
@@ -108,7 +108,7 @@ def test_a_value_is_what_its_slow_definition_says(name):
         ("true_range", lambda h, low, c: talib.TRANGE(h, low, c), 1e-12),
         ("bollinger_width_20", lambda h, low, c: 4 * talib.STDDEV(c, 20), 1e-6),
         ("donchian_width_20", lambda h, low, c: talib.MAX(h, 20) - talib.MIN(low, 20), 1e-12),
-        # TA-Lib's recursion never forgets; ours drops what is more than 4 spans old, 0.03 % of the weight.
+        # TA-Lib's recursion looks back without limit; ours omits what is more than 4 spans old, 0.03 % of the weight.
         ("atr_14", lambda h, low, c: talib.ATR(h, low, c, 14), 0.1),
     ],
 )

@@ -80,12 +80,12 @@ ORACLES = {
 }
 
 
-def test_every_feature_of_the_group_has_its_definition_here():
+def test_every_feature_of_the_group_has_a_slow_definition():
     assert list(ORACLES) == [feature.name for feature in GROUPS["volume"]]
 
 
 @pytest.mark.parametrize("name", ORACLES)
-def test_a_value_is_what_its_slow_definition_says(name):
+def test_a_value_equals_its_slow_definition(name):
     assert_equal_to_definition(name, ORACLES[name])
 
 
@@ -95,7 +95,7 @@ def test_a_value_is_what_its_slow_definition_says(name):
         ("mfi_14", lambda h, low, c, v: talib.MFI(h, low, c, v, 14), 1e-7),
         ("obv_21", lambda h, low, c, v: talib.MOM(talib.OBV(c, v), 21), 1.0),
         ("obv_63", lambda h, low, c, v: talib.MOM(talib.OBV(c, v), 63), 1.0),
-        # TA-Lib's recursion never forgets; ours drops what is more than 4 spans old, 0.03 % of the weight.
+        # TA-Lib's recursion looks back without limit; ours omits what is more than 4 spans old, 0.03 % of the weight.
         ("chaikin_oscillator", lambda h, low, c, v: talib.ADOSC(h, low, c, v, 3, 10), 5e6),
     ],
 )
@@ -103,5 +103,5 @@ def test_standard_indicators_agree_with_talib_on_every_session(name, indicator, 
     prices = bundled("^IXIC")
     expected = indicator(*(prices[column].to_numpy() for column in ("high", "low", "close", "volume")))
     ours = computed("^IXIC", "level")[name]
-    assert np.abs(expected[600:]).mean() > 100 * tolerance  # close means close against the size of the thing
+    assert np.abs(expected[600:]).mean() > 100 * tolerance  # the tolerance is small against the values
     np.testing.assert_allclose(ours.iloc[600:], expected[600:], rtol=0, atol=tolerance)

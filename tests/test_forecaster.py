@@ -1,5 +1,6 @@
 """From raw prices to a forecast frame."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -15,9 +16,9 @@ import tiny
 from forecastlib.config import RunConfig
 from forecastlib.errors import ConfigError, DataQualityError, NotEnoughDataError, NotFittedError
 from forecastlib.forecaster import Forecaster
-from forecastlib.forecasts import COLUMNS
-from forecastlib.models.uncertainty import OUTCOMES_TO_RENEW, known_past, mc_dropout_confidence
-from forecastlib.samples.dataset import all_windows
+from forecastlib.forecasts import COLUMNS, mc_dropout_confidence
+from forecastlib.models.calibration import MIN_OUTCOMES_TO_RECALIBRATE, known_outcomes
+from forecastlib.recipe import Recipe
 from forecastlib.samples.variance import volatility_predictors
 
 
@@ -46,7 +47,7 @@ def assert_same(got, expected, **tolerance):
 # Forecasts
 
 
-def test_a_forecast_is_one_row_a_horizon_from_the_newest_session(fitted, prices):
+def test_a_forecast_has_one_row_per_horizon_from_the_newest_session(fitted, prices):
     forecast = fitted.predict(prices)
     assert list(forecast.columns) == list(COLUMNS)
     assert forecast["horizon"].tolist() == [7, 14]
@@ -111,12 +112,12 @@ def test_a_date_before_the_first_session_is_refused(fitted, prices):
 @pytest.mark.parametrize(
     "as_of", ["", "no date", "2018-13-45", pd.NaT, [None], [], 5, pd.Timestamp("2018-06-29", tz="UTC")]
 )
-def test_what_is_no_date_is_refused(fitted, prices, as_of):
+def test_values_that_are_not_dates_are_refused(fitted, prices, as_of):
     with pytest.raises(ConfigError, match="date"):
         fitted.predict(prices, as_of)
 
 
-def test_many_origins_in_one_pass_are_forecast_as_each_alone(fitted, prices):
+def test_many_origins_in_one_pass_are_forecast_as_each_separately(fitted, prices):
     every = fitted.predict(prices, prices.index[-500:])
     assert len(every) == 1000
     for i in range(0, 500, 25):
@@ -134,20 +135,20 @@ def test_a_forecast_does_not_change_when_later_prices_do(fitted, prices):
     assert_same(past_only, expected, check_exact=True)
 
 
-def test_the_newest_sessions_are_enough_to_the_last_bit(fitted, prices):
-    expected = fitted.predict(prices)
+def test_the_newest_sessions_are_enough_to_the_last_bit_without_recalibration(fitted, prices):
+    expected = fitted.predict(prices, recalibrate=False)
     assert fitted.sessions_needed < 300
-    assert_same(fitted.predict(prices.iloc[-fitted.sessions_needed :]), expected, check_exact=True)
-    assert_same(fitted.predict(prices.iloc[-fitted.sessions_needed - 7 :]), expected, check_exact=True)
+    for needed in (fitted.sessions_needed, fitted.sessions_needed + 7):
+        assert_same(fitted.predict(prices.iloc[-needed:], recalibrate=False), expected, check_exact=True)
 
 
 def test_the_newest_sessions_are_enough_for_all_152_features():
-    """Nothing needs to be trained for that: the windows are what a forecast depends on."""
+    """Nothing needs to be trained for this: forecasts depend on the windows."""
     config = RunConfig()
     forecaster = Forecaster(config)
     prices = tiny.prices()
-    whole = all_windows(prices, config)
-    cut = all_windows(prices.iloc[-forecaster.sessions_needed :], config)
+    whole = Recipe().serve(prices, config)
+    cut = Recipe().serve(prices.iloc[-forecaster.sessions_needed :], config)
     assert len(cut) == 1
     assert np.array_equal(cut.X[-1], whole.X[-1])
     assert cut.volatility[-1] == whole.volatility[-1]
@@ -156,7 +157,7 @@ def test_the_newest_sessions_are_enough_for_all_152_features():
 # Wrong input
 
 
-def test_too_short_a_history_says_how_much_is_needed_and_how_much_came(fitted, prices):
+def test_too_short_a_history_says_how_many_sessions_are_needed_and_given(fitted, prices):
     with pytest.raises(
         NotEnoughDataError, match=r"at least (\d+) sessions up to the origin; got 12 up to 2018-12-31"
     ) as e:
@@ -167,7 +168,7 @@ def test_too_short_a_history_says_how_much_is_needed_and_how_much_came(fitted, p
         fitted.predict(prices.iloc[-needed + 1 :])
 
 
-def test_too_early_an_origin_says_so_even_among_good_ones(fitted, prices):
+def test_too_early_an_origin_is_reported_even_among_good_ones(fitted, prices):
     with pytest.raises(NotEnoughDataError, match="got 3 up to 2013-01-18"):
         fitted.predict(prices, ["2018-12-31", "2013-01-18"])
 
@@ -247,7 +248,7 @@ def test_sampled_prices_have_a_spread_and_are_the_same_each_time(fitted, prices)
     assert (passes > 0).all()
     assert (passes.std(axis=1) > 0).all()
     assert np.array_equal(fitted.sample(prices), passes)
-    assert fitted.sample(prices, prices.index[-3:], samples=8).shape == (3, 8, 2)
+    assert fitted.sample(prices, prices.index[-3:], passes=8).shape == (3, 8, 2)
 
 
 def test_the_confidence_may_come_from_mc_dropout(copy, prices):
@@ -260,7 +261,7 @@ def test_the_confidence_may_come_from_mc_dropout(copy, prices):
 # Training
 
 
-def test_what_was_learnt_says_from_which_dates(fitted, prices):
+def test_the_metadata_name_the_dates_of_each_set(fitted, prices):
     sets = fitted.metadata.sets
     assert fitted.scaling.labels_to == sets["train"]["last_label"]
     assert sets["train"]["last_label"] <= sets["validation"]["first_origin"]
@@ -271,16 +272,17 @@ def test_what_was_learnt_says_from_which_dates(fitted, prices):
 @pytest.mark.slow
 def test_training_takes_nothing_from_the_test_set_and_repeats_to_the_last_bit(fitted, prices):
     later = prices.copy()
-    last_learnt = fitted.metadata.sets["validation"]["last_label"]
-    later.loc[later.index > last_learnt] *= 1.5
+    known_until = fitted.metadata.sets["validation"]["last_label"]
+    later.loc[later.index > known_until] *= 1.5
     keras.utils.set_random_seed(4)
     other = Forecaster(tiny.config()).fit(later, progress=False)
     assert all(
-        np.array_equal(a, b) for a, b in zip(fitted.network.get_weights(), other.network.get_weights(), strict=True)
+        np.array_equal(a, b)
+        for a, b in zip(*(one.model.lstm.network.get_weights() for one in (fitted, other)), strict=True)
     )
     pd.testing.assert_frame_equal(fitted.history, other.history, check_exact=True)
     assert fitted.scaling.to_dict() == other.scaling.to_dict()
-    assert fitted.calibration.to_dict() == other.calibration.to_dict()
+    assert fitted.model.calibration.to_dict() == other.model.calibration.to_dict()
     assert_same(
         other.predict(prices).assign(model_version=fitted.metadata.version), fitted.predict(prices), check_exact=True
     )
@@ -331,55 +333,71 @@ def test_loaded_models_forecast_as_in_processes_of_their_own_to_the_last_bit(tmp
     assert apart["^IXIC"] != apart["^GSPC"]
 
 
-# The weight of the network
+# Recalibration
 
 
-def test_a_forecaster_that_follows_the_network_alone_answers_what_the_network_does(fitted, prices):
-    alone = fitted.with_network_weight(1.0)
-    windows, distribution = alone.predict_distribution(prices)
-    scaled = fitted._require_fitted().predict(fitted.scaling.features(windows.matrix), windows.rows)
-    answered = windows.log_returns(fitted.scaling.unscaled_targets(scaled))
-    scale = fitted.calibration.scale(volatility_predictors(prices))[-1]
-    middle = fitted.calibration.scores[:, 99] * scale
-    np.testing.assert_allclose(distribution.median()[0], answered[0] + middle)
-    assert fitted.calibration.network_weight != 1.0, "the one it came from is as before"
+def recalibrated_intervals(fitted, prices, origins):
+    """Return the distributions of the drift alone, whose last bits do not depend on the number of origins."""
+    fitted.model.calibration = dataclasses.replace(fitted.model.calibration, network_weight=0.0)
+    return fitted.forecast(prices, origins).distribution
 
 
-# Renewed ranges
-
-
-def test_ranges_of_a_month_are_those_of_what_was_known_at_the_end_of_the_month_before(fitted, prices):
-    drifting, origins = fitted.with_network_weight(0.0), prices.loc["2018-08-20":"2018-09-28"].index
-    _, found = drifting.predict_distribution(prices, origins, renew=True)
-    scale = volatility_predictors(prices)[prices.index.get_indexer(origins)]
+def test_intervals_of_a_month_use_what_was_known_at_the_end_of_the_month_before(copy, prices):
+    origins = prices.loc["2018-08-20":"2018-09-28"].index
+    found = recalibrated_intervals(copy, prices, origins)
+    calibration, config = copy.model.calibration, copy.config
+    predictors = volatility_predictors(prices)[prices.index.get_indexer(origins)]
     for month, end in ((8, "2018-07-31"), (9, "2018-08-31")):
-        past = known_past(prices, pd.Timestamp(end), fitted.config.window.horizons)
-        renewed = drifting.calibration.renewed(past, fitted.config.calibration)
+        outcomes = known_outcomes(prices.loc[:end], config.window.horizons)
+        expected = calibration.recalibrated(outcomes, config.calibration)
         rows = origins.month == month
-        expected = renewed.distribution(np.zeros((rows.sum(), 2)), renewed.scale(scale[rows]))
-        np.testing.assert_array_equal(found.take(rows).quantiles, expected.quantiles)
+        distribution = expected.distribution(np.zeros((rows.sum(), 2)), expected.scale(predictors[rows]))
+        np.testing.assert_array_equal(found.take(rows).quantiles, distribution.quantiles)
 
 
-def test_renewed_ranges_take_nothing_from_after_the_origin(fitted, prices):
-    drifting = fitted.with_network_weight(0.0)  # whose answers depend, in their last bits, on how many are asked for
+def test_recalibration_uses_nothing_after_the_origin(copy, prices):
     origins = prices.loc["2018-06-01":"2018-09-28":9].index
     altered = prices.copy()
     altered.loc["2018-09-29":] *= 2.0
-    _, found = drifting.predict_distribution(altered, origins, renew=True)
-    np.testing.assert_array_equal(
-        found.quantiles, drifting.predict_distribution(prices, origins, renew=True)[1].quantiles
-    )
+    found = recalibrated_intervals(copy, altered, origins)
+    np.testing.assert_array_equal(found.quantiles, recalibrated_intervals(copy, prices, origins).quantiles)
     for origin in origins[::3]:
-        _, alone = drifting.predict_distribution(prices.loc[:origin], origin, renew=True)
+        alone = recalibrated_intervals(copy, prices.loc[:origin], origin)
         np.testing.assert_array_equal(alone.quantiles, found.take(origins == origin).quantiles)
 
 
-def test_ranges_stay_as_trained_before_the_end_of_training_and_where_there_is_too_little_to_learn_from(fitted, prices):
-    early, newest = fitted.calibration.until - pd.Timedelta(days=40), prices.index[-1]
-    short = prices.iloc[-OUTCOMES_TO_RENEW + 1 :]
+def test_intervals_stay_as_trained_before_the_end_of_training_and_with_too_few_outcomes(fitted, prices):
+    early, newest = fitted.model.calibration.until - pd.Timedelta(days=40), prices.index[-1]
+    short = prices.iloc[-MIN_OUTCOMES_TO_RECALIBRATE + 1 :]
     for some, origin in ((prices, early), (short, newest)):
-        _, trained = fitted.predict_distribution(some, origin)
-        _, renewed = fitted.predict_distribution(some, origin, renew=True)
-        np.testing.assert_array_equal(trained.quantiles, renewed.quantiles)
-    _, renewed = fitted.predict_distribution(prices, newest, renew=True)
-    assert (renewed.quantiles != fitted.predict_distribution(prices, newest)[1].quantiles).any()
+        assert_same(fitted.predict(some, origin), fitted.predict(some, origin, recalibrate=False), check_exact=True)
+    lower = [fitted.predict(prices, newest, recalibrate=choice)["lower_80"] for choice in (True, False)]
+    assert (lower[0] != lower[1]).all()
+
+
+# The test set
+
+
+def test_the_test_set_is_forecast_as_the_same_origins_are_from_prices(prices):
+    forecaster = Forecaster(tiny.config(model="har")).fit(prices, progress=False)
+    (served, ridge) = forecaster.forecast_test_set(["ridge"])
+    origins = forecaster.samples.test.origins
+    assert_same(served.frame(), forecaster.predict(prices, origins), check_exact=True)
+    assert (ridge.model, ridge.model_version) == ("ridge", "ridge")
+    assert ridge.origins.equals(served.origins)
+
+
+def test_a_component_is_forecast_without_fitting_it_again(fitted):
+    _, network, dropout = fitted.forecast_test_set(["lstm", "mc_dropout"])
+    np.testing.assert_array_equal(network.distribution.median(), fitted.model.lstm.location(fitted.samples.test))
+    assert (network.model, dropout.model) == ("lstm", "mc_dropout")
+
+
+def test_a_loaded_forecaster_has_no_samples(copy):
+    with pytest.raises(NotFittedError, match="a loaded forecaster has no test set"):
+        copy.forecast_test_set()
+
+
+def test_the_samples_of_a_loaded_forecaster_are_prepared_again_with_its_own_scalers(fitted, copy, prices):
+    (again,), (first,) = copy.prepare_again(prices).forecast_test_set(), fitted.forecast_test_set()
+    assert_same(again.frame(), first.frame(), check_exact=True)

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forecastlib.config import ModelConfig, WindowConfig
+from forecastlib.config import WindowConfig
 from forecastlib.data.calendars import next_sessions, target_dates
 from forecastlib.errors import DataQualityError
-from forecastlib.forecasts import COLUMNS, COVERAGES, forecast_frame, require_forecasts
+from forecastlib.forecasts import COLUMNS, COVERAGES, Forecast, require_forecasts
 from forecastlib.models.distribution import LEVELS, Distribution
 from forecastlib.samples.windows import Windows, make_windows
 
@@ -23,10 +23,14 @@ def spread_around(log_returns: np.ndarray, width: float = 0.1) -> Distribution:
     return Distribution(LEVELS, log_returns[..., None] + width * (2.0 * LEVELS - 1.0))
 
 
+def forecast_of(prices: pd.DataFrame, windows: Windows, log_returns: np.ndarray, **options: object) -> Forecast:
+    dates = np.asarray(target_dates(windows.origins, windows.config.horizons, prices.index, "NYSE"))
+    options = {"model": "m", "model_version": "v1", "direction_threshold": 0.005} | options
+    return Forecast.of(windows, dates, spread_around(log_returns), **options)
+
+
 def frame_of(prices: pd.DataFrame, windows: Windows, log_returns: np.ndarray, **options: object) -> pd.DataFrame:
-    dates = target_dates(windows.origins, windows.config.horizons, prices.index, "NYSE")
-    options = {"config": ModelConfig(), "model_version": "v1"} | options
-    return forecast_frame(windows, dates, spread_around(log_returns), **options)
+    return forecast_of(prices, windows, log_returns, **options).frame()
 
 
 @pytest.fixture
@@ -55,12 +59,14 @@ def test_a_frame_has_the_columns_of_forecasts_in_order_and_their_types(frame):
     require_forecasts(frame)
 
 
-def test_the_horizons_of_an_origin_stand_one_after_the_other(prices, frame):
+def test_the_horizons_of_an_origin_follow_one_another(prices, frame):
     assert frame["origin"].tolist() == [prices.index[row] for row in (1, 1, 2, 2, 3, 3, 4, 4)]
     assert frame["horizon"].tolist() == [1, 3] * 4
     assert frame["last_close"].tolist() == [110, 110, 120, 120, 130, 130, 140, 140]
     assert frame["symbol"].tolist() == ["^X"] * 8
+    assert frame["model"].tolist() == ["m"] * 8
     assert frame["model_version"].tolist() == ["v1"] * 8
+    assert frame["consistency"].tolist() == [1.0, 1.0, 0.5, 0.5, 1.0, 1.0, 1.0, 1.0]
 
 
 def test_prices_changes_and_calls_worked_by_hand(frame):
@@ -70,12 +76,12 @@ def test_prices_changes_and_calls_worked_by_hand(frame):
     assert calls[:2] + calls[3:] == ["up", "up", "up", "neutral", "neutral", "down", "down"]
 
 
-def test_the_threshold_of_calls_is_that_of_the_configuration(prices, log_returns):
-    frame = frame_of(prices, windows_of(prices), log_returns, config=ModelConfig(direction_threshold=0.015))
+def test_calls_are_made_with_the_threshold_that_is_given(prices, log_returns):
+    frame = frame_of(prices, windows_of(prices), log_returns, direction_threshold=0.015)
     assert frame["direction"].tolist() == ["neutral", "up", *["neutral"] * 5, "down"]
 
 
-def test_ranges_are_quantiles_turned_into_prices_and_nested(frame):
+def test_intervals_are_quantiles_in_prices_and_nested(frame):
     point = np.log(frame["predicted_price"] / frame["last_close"])
     for coverage, reach in ((80, 0.08), (95, 0.095)):
         np.testing.assert_allclose(frame[f"lower_{coverage}"], frame["last_close"] * np.exp(point - reach))
@@ -99,13 +105,13 @@ def test_confidence_is_the_probability_of_the_call(frame):
     np.testing.assert_allclose(neutral, (np.log1p(0.005) - np.log1p(-0.005)) / 0.2, rtol=1e-9)
 
 
-def test_a_confidence_from_elsewhere_is_taken_as_it_is(prices, log_returns):
+def test_a_stated_confidence_is_used_as_it_is(prices, log_returns):
     stated = np.linspace(0.1, 0.8, 8).reshape(4, 2)
     frame = frame_of(prices, windows_of(prices), log_returns, stated_confidence=stated)
     np.testing.assert_array_equal(frame["confidence"], stated.ravel())
 
 
-def test_a_batch_has_an_id_of_its_own(prices, log_returns):
+def test_each_forecast_has_its_own_batch_id(prices, log_returns):
     one, other = (frame_of(prices, windows_of(prices), log_returns) for _ in range(2))
     assert one["batch_id"].nunique() == 1
     assert one["batch_id"][0] != other["batch_id"][0]
@@ -142,3 +148,20 @@ def test_a_frame_without_the_columns_of_forecasts_is_refused(frame):
         require_forecasts(frame.drop(columns=["p_up", "origin"]))
     with pytest.raises(DataQualityError, match="at least one origin; got an empty frame"):
         require_forecasts(frame.iloc[:0])
+
+
+def test_some_origins_of_a_forecast_are_those_rows_of_its_frame(prices, log_returns):
+    forecast = forecast_of(prices, windows_of(prices), log_returns, stated_confidence=np.full((4, 2), 0.5))
+    part = forecast.take([2, 0]).frame()
+    whole = forecast.frame()
+    pd.testing.assert_frame_equal(part, pd.concat([whole.iloc[4:6], whole.iloc[:2]], ignore_index=True))
+
+
+def test_a_forecast_shows_itself_in_a_notebook(prices, log_returns):
+    html = forecast_of(prices, windows_of(prices), log_returns)._repr_html_()
+    assert "m, version v1" in html and "2018-01-03" in html
+
+
+def test_the_last_known_session_travels_with_the_frame(prices, log_returns):
+    frame = frame_of(prices, windows_of(prices), log_returns, known_until=prices.index[-1])
+    assert frame.attrs == {"direction_threshold": 0.005, "known_until": "2018-01-08"}

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import sqlalchemy as sa
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 
 from forecastlib import evaluate
 from forecastlib.database import parse_url
@@ -19,13 +21,13 @@ from forecastlib.errors import ConfigError, DataQualityError, LedgerError
 from forecastlib.evaluation import metrics
 from forecastlib.forecasts import COLUMNS
 from forecastlib.ledger import LEDGER_VARIABLE, Ledger
-from forecastlib.ledger.schema import MIGRATIONS
 from forecastlib.ledger.scores import came_true, over_time
-from forecastlib.models.uncertainty import adaptive_widening
+from forecastlib.ledger.tables import VERSIONS
+from forecastlib.models.conformal import adaptive_widening
 
 HORIZONS = (3, 5)
 VERSION = "v1.0.0_20260101_120000"
-TABLES = ("forecasts", "requests", "ledger_schema")
+TABLES = ("forecasts", "requests", "ledger_schema", "ledger_version")
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
@@ -50,14 +52,14 @@ def prices(make_prices):
 
 
 def execute(url, *statements):
-    """Change a database by other means than ours."""
+    """Change a database without the ledger."""
     with sa.create_engine(parse_url(url), poolclass=sa.NullPool).begin() as connection:
         for statement in statements:
             connection.execute(sa.text(statement))
 
 
 def rows_in(url, table="forecasts"):
-    """Read a whole table by other means than ours, in order."""
+    """Read a whole table without the ledger, in the order of the keys."""
     with sa.create_engine(parse_url(url), poolclass=sa.NullPool).connect() as connection:
         return connection.execute(
             sa.text(f"SELECT * FROM {table} ORDER BY symbol, origin, horizon, model_version")
@@ -65,7 +67,7 @@ def rows_in(url, table="forecasts"):
 
 
 def forecasts_of(prices, rows, *, version=VERSION, seed=0):
-    """Forecast some rows of prices by chance, in the shape of a forecaster."""
+    """Return random forecasts with these rows of prices as origins."""
     rng = np.random.default_rng(seed)
     at = np.repeat(np.asarray(rows), len(HORIZONS))
     horizon = np.tile(HORIZONS, len(rows))
@@ -100,7 +102,7 @@ def forecasts_of(prices, rows, *, version=VERSION, seed=0):
 # Recording
 
 
-def test_a_forecast_comes_back_to_the_last_digit(ledger, prices):
+def test_a_forecast_is_read_back_exactly(ledger, prices):
     forecasts = forecasts_of(prices, [60, 61])
     before = dt.datetime.now(dt.UTC)
     assert ledger.record(forecasts, "ann") == 4
@@ -111,7 +113,7 @@ def test_a_forecast_comes_back_to_the_last_digit(ledger, prices):
     assert found["actual_price"].isna().all() and found["settled_at"].isna().all()
 
 
-def test_the_same_forecast_again_changes_nothing(url, ledger, prices):
+def test_recording_the_same_forecast_again_changes_nothing(url, ledger, prices):
     forecasts = forecasts_of(prices, [60, 61])
     ledger.record(forecasts, "ann")
     before = rows_in(url), rows_in(url, "requests")
@@ -119,7 +121,7 @@ def test_the_same_forecast_again_changes_nothing(url, ledger, prices):
     assert (rows_in(url), rows_in(url, "requests")) == before
 
 
-def test_only_what_is_new_is_counted_and_kept(ledger, prices):
+def test_only_new_forecasts_are_counted_and_stored(ledger, prices):
     ledger.record(forecasts_of(prices, [60, 61]))
     assert ledger.record(forecasts_of(prices, [61, 62, 63])) == 4
     assert ledger.count() == 8
@@ -135,14 +137,14 @@ def test_only_what_is_new_is_counted_and_kept(ledger, prices):
     ],
     ids=lambda other: next(iter(other)),
 )
-def test_a_forecast_that_differs_in_one_of_four_things_is_another(ledger, prices, other):
+def test_a_forecast_with_another_symbol_origin_horizon_or_version_is_a_different_one(ledger, prices, other):
     forecast = forecasts_of(prices, [60]).head(1)
     ledger.record(forecast)
     assert ledger.record(forecast.assign(**other)) == 1
     assert ledger.count() == 2
 
 
-def test_several_may_ask_for_the_same_forecast_and_each_finds_it(ledger, prices):
+def test_several_users_may_request_the_same_forecast_and_each_finds_it(ledger, prices):
     forecasts = forecasts_of(prices, [60])
     assert ledger.record(forecasts, "ann") == 2
     assert ledger.record(forecasts, "bob") == 0
@@ -156,7 +158,16 @@ def test_several_may_ask_for_the_same_forecast_and_each_finds_it(ledger, prices)
     assert ledger.count(requested_by="eve") == 0
 
 
-def test_a_model_without_ranges_has_none(ledger, prices):
+def test_model_and_consistency_are_stored_if_the_frame_has_them(ledger, prices):
+    ledger.record(forecasts_of(prices, [60]))
+    assert ledger.history()[["model", "consistency"]].isna().all(axis=None)
+    ledger.record(forecasts_of(prices, [61]).assign(model="combination", consistency=[0.5, np.nan]))
+    rows = ledger.history(since=prices.index[61]).sort_values("horizon")
+    assert rows["model"].tolist() == ["combination", "combination"]
+    np.testing.assert_array_equal(rows["consistency"], [0.5, np.nan])
+
+
+def test_a_forecast_without_intervals_is_stored_without_them(ledger, prices):
     bare = forecasts_of(prices, [60]).assign(lower_80=np.nan, upper_80=np.nan, lower_95=np.nan, upper_95=np.nan)
     ledger.record(bare)
     ledger.settle(prices)
@@ -165,12 +176,12 @@ def test_a_model_without_ranges_has_none(ledger, prices):
     assert scores["n"] == 1 and np.isnan(scores["coverage_80"]) and np.isfinite(scores["mae"])
 
 
-def test_what_is_no_forecast_frame_is_refused(ledger, prices):
+def test_a_frame_without_a_forecast_column_is_refused(ledger, prices):
     with pytest.raises(DataQualityError, match="the columns predicted_price are missing"):
         ledger.record(forecasts_of(prices, [60]).drop(columns="predicted_price"))
 
 
-def test_a_frame_of_which_one_row_cannot_be_kept_is_not_kept_at_all(ledger, prices):
+def test_if_one_row_cannot_be_stored_no_row_of_the_frame_is(ledger, prices):
     forecasts = forecasts_of(prices, [60, 61])
     forecasts.loc[3, "predicted_price"] = np.nan
     with pytest.raises(LedgerError, match=r"(?i)not.null"):
@@ -178,10 +189,10 @@ def test_a_frame_of_which_one_row_cannot_be_kept_is_not_kept_at_all(ledger, pric
     assert ledger.count() == 0
 
 
-# Looking up
+# Finding
 
 
-def test_history_is_filtered_and_counted_alike(ledger, prices, make_prices):
+def test_history_and_count_apply_the_same_filters(ledger, prices, make_prices):
     other = make_prices(120, symbol="OTHER")
     ledger.record(forecasts_of(prices, [60, 61, 62]), "ann")
     ledger.record(forecasts_of(prices, [60], version="v1.0.0_20260202_120000"), "bob")
@@ -204,11 +215,11 @@ def test_history_is_filtered_and_counted_alike(ledger, prices, make_prices):
         assert len(ledger.history(**filters)) == ledger.count(**filters) == expected, filters
 
 
-def test_the_newest_comes_first_and_pages_make_up_the_whole(ledger, prices):
+def test_the_newest_forecasts_come_first_and_pages_add_up_to_the_whole(ledger, prices):
     ledger.record(forecasts_of(prices, [60, 61]))
     ledger.record(forecasts_of(prices, [50]))
     whole = ledger.history()
-    origins = [prices.index[row] for row in (50, 50, 61, 61, 60, 60)]  # what was recorded last, then by origin
+    origins = [prices.index[row] for row in (50, 50, 61, 61, 60, 60)]  # most recently recorded first, then by origin
     assert whole["origin"].tolist() == origins
     assert whole["horizon"].tolist() == [3, 5] * 3
     pages = [ledger.history(limit=4), ledger.history(limit=4, offset=4)]
@@ -225,13 +236,13 @@ def test_an_empty_history_has_the_same_columns_and_types(ledger, prices):
     ledger.record(forecasts_of(prices, [60]), "ann")
     full = ledger.history()
     assert list(empty) == list(full) and len(empty) == 0
-    changed = {"requested_by"}  # nothing says what an empty column of texts or missing values would hold
+    changed = {"requested_by"}  # an empty column of text or missing values has no certain type
     assert empty.dtypes.drop(changed).equals(full.dtypes.drop(changed))
     assert str(full["recorded_at"].dtype) == str(full["settled_at"].dtype) == "datetime64[us, UTC]"
 
 
 @pytest.mark.parametrize("day", ["someday", pd.NaT, "2018-13-01"])
-def test_what_is_no_date_is_refused(ledger, day):
+def test_an_invalid_date_is_refused(ledger, day):
     with pytest.raises(ConfigError, match="expected a date such as 2018-06-29"):
         ledger.history(since=day)
 
@@ -239,7 +250,7 @@ def test_what_is_no_date_is_refused(ledger, day):
 # Settling
 
 
-def test_settling_fills_in_the_close_so_many_sessions_after_the_origin(ledger, prices):
+def test_settling_stores_the_close_as_many_sessions_after_the_origin_as_the_horizon(ledger, prices):
     ledger.record(forecasts_of(prices, range(60, 120)))
     at = {date: row for row, date in enumerate(prices.index)}
     expected = {
@@ -256,7 +267,7 @@ def test_settling_fills_in_the_close_so_many_sessions_after_the_origin(ledger, p
     assert pending["actual_price"].isna().all()
 
 
-def test_what_is_settled_is_never_changed(url, ledger, prices):
+def test_a_settled_forecast_never_changes(url, ledger, prices):
     ledger.record(forecasts_of(prices, [60]))
     ledger.settle(prices.iloc[:64])
     first = rows_in(url)
@@ -270,7 +281,7 @@ def test_what_is_settled_is_never_changed(url, ledger, prices):
     assert rows_in(url) == before
 
 
-def test_only_forecasts_of_the_same_symbol_and_of_origins_that_are_known_are_settled(ledger, prices, make_prices):
+def test_only_forecasts_of_the_same_symbol_with_an_origin_in_the_prices_are_settled(ledger, prices, make_prices):
     other = make_prices(120, symbol="OTHER")
     ledger.record(forecasts_of(prices, [60, 70]))
     ledger.record(forecasts_of(other, [60]))
@@ -282,7 +293,7 @@ def test_only_forecasts_of_the_same_symbol_and_of_origins_that_are_known_are_set
     }
 
 
-def test_prices_that_were_adjusted_since_are_brought_back_to_the_level_of_that_time(ledger, prices):
+def test_prices_adjusted_since_the_forecast_are_converted_to_its_price_level(ledger, prices):
     ledger.record(forecasts_of(prices, [60]))
     split = prices.copy()
     split[["open", "high", "low", "close"]] /= 2.0
@@ -291,7 +302,7 @@ def test_prices_that_were_adjusted_since_are_brought_back_to_the_level_of_that_t
     assert settled[3] == pytest.approx(prices["close"].iloc[63], rel=1e-12)
 
 
-def test_prices_that_do_not_say_of_what_are_refused(ledger, prices):
+def test_prices_without_a_symbol_are_refused(ledger, prices):
     prices.attrs = {}
     with pytest.raises(DataQualityError, match="attrs"):
         ledger.settle(prices)
@@ -315,7 +326,7 @@ def test_a_scorecard_agrees_with_the_evaluation_of_the_same_forecasts(ledger, pr
         assert own["pending"] == 0
 
 
-def test_the_hit_rate_counts_the_event_that_confidence_is_the_probability_of(ledger, prices):
+def test_the_hit_rate_counts_the_event_whose_probability_is_the_confidence(ledger, prices):
     forecasts = forecasts_of(prices, range(20, 110))
     forecasts.attrs["direction_threshold"] = 0.005
     ledger.record(forecasts)
@@ -334,10 +345,10 @@ def test_the_hit_rate_counts_the_event_that_confidence_is_the_probability_of(led
     assert card["calibration_error"] == pytest.approx(expected)
 
 
-def test_a_neutral_call_is_judged_by_the_threshold_that_it_was_made_with(ledger, make_prices):
+def test_a_neutral_call_is_scored_with_the_threshold_it_was_made_with(ledger, make_prices):
     prices = make_prices([100.0] * 20 + [102.0] * 20)
     neutral = forecasts_of(prices, [18]).assign(direction="neutral")
-    for version, threshold in (("a", 0.03), ("b", 0.01), ("c", None)):  # not recorded: half a per cent
+    for version, threshold in (("a", 0.03), ("b", 0.01), ("c", None)):  # not recorded: the default, 0.5 %
         forecasts = neutral.assign(model_version=version)
         forecasts.attrs = {} if threshold is None else {"direction_threshold": threshold}
         ledger.record(forecasts)
@@ -345,13 +356,13 @@ def test_a_neutral_call_is_judged_by_the_threshold_that_it_was_made_with(ledger,
     assert ledger.scorecard()["hit_rate"].xs(3, level="horizon").tolist() == [1.0, 0.0, 0.0]
 
 
-def test_forecasts_made_in_hindsight_are_marked_and_scored_apart(ledger, prices):
+def test_hindsight_forecasts_are_marked_and_scored_separately(ledger, prices):
     days = {name: prices.index[row] for name, row in (("before", 59), ("same", 60), ("after", 61))}
     for number, day in enumerate([None, *days.values()]):
         forecasts = forecasts_of(prices, [60], version=f"v{number}")
         forecasts.attrs = {"known_until": day and f"{day:%Y-%m-%d}"}
         ledger.record(forecasts)
-    ledger.record(forecasts_of(prices, [60], version="v3"))  # again, and this time it does not say: nothing changes
+    ledger.record(forecasts_of(prices, [60], version="v3"))  # again, without known_until: nothing changes
     ledger.settle(prices)
     rows = ledger.history().drop_duplicates("model_version").set_index("model_version")
     assert rows["known_until"].sort_index().tolist() == [pd.NaT, *days.values()]
@@ -364,7 +375,7 @@ def test_forecasts_made_in_hindsight_are_marked_and_scored_apart(ledger, prices)
     assert ledger.widening("TEST", 3, version="v3") == 1.0 != ledger.widening("TEST", 3, version="v2")
 
 
-def test_a_scorecard_counts_what_is_pending_and_leaves_scores_open_where_nothing_is_settled(ledger, prices):
+def test_a_scorecard_counts_pending_forecasts_and_has_no_scores_where_nothing_is_settled(ledger, prices):
     ledger.record(forecasts_of(prices, [60, 118]))
     ledger.record(forecasts_of(prices, [119], version="v1.0.0_20260202_120000"))
     ledger.settle(prices)
@@ -381,14 +392,14 @@ def test_an_empty_scorecard_has_its_columns(ledger):
     assert {"n", "pending", "mae", "skill", "calibration_error"} <= set(card)
 
 
-def test_prices_that_did_not_move_leave_skill_open(ledger, make_prices):
+def test_skill_is_undefined_if_prices_did_not_move(ledger, make_prices):
     prices = make_prices([100.0] * 40)
     ledger.record(forecasts_of(prices, [20]))
     ledger.settle(prices)
     assert ledger.scorecard()["skill"].isna().all()
 
 
-def test_scores_over_time_are_those_of_so_many_forecasts_up_to_each_origin(prices):
+def test_scores_over_time_are_those_of_the_last_forecasts_up_to_each_origin(prices):
     with Ledger("sqlite://") as ledger:
         ledger.record(forecasts_of(prices, range(20, 50)))
         ledger.record(forecasts_of(prices, range(50, 80), version="v1.0.0_20260202_120000"))
@@ -414,17 +425,17 @@ def test_scores_over_time_are_those_of_so_many_forecasts_up_to_each_origin(price
             assert score["skill"] == pytest.approx(1.0 - error / walk)
 
 
-def test_the_symbols_are_those_of_which_there_are_forecasts(ledger, prices, make_prices):
+def test_the_symbols_are_those_with_forecasts(ledger, prices, make_prices):
     assert ledger.symbols() == []
     for symbol in ("TEST", "A", "TEST"):
         ledger.record(forecasts_of(make_prices(120, symbol=symbol), [60]))
     assert ledger.symbols() == ["A", "TEST"]
 
 
-# Adaptive ranges
+# Adaptive intervals
 
 
-def test_the_widening_is_that_of_adaptive_conformal_prediction_over_all_that_is_settled(ledger, prices):
+def test_the_widening_is_that_of_adaptive_conformal_prediction_on_all_settled_forecasts(ledger, prices):
     assert ledger.widening("TEST", 3) == 1.0
     forecasts = forecasts_of(prices, range(20, 117))
     ledger.record(forecasts)
@@ -438,7 +449,7 @@ def test_the_widening_is_that_of_adaptive_conformal_prediction_over_all_that_is_
     assert expected != 1.0
 
 
-def test_ranges_that_hold_too_often_become_narrower_and_those_that_miss_wider(ledger, prices):
+def test_intervals_that_cover_too_much_are_narrowed_and_those_that_cover_too_little_widened(ledger, prices):
     for version, factor in (("wide", 10.0), ("narrow", 0.01)):
         forecasts = forecasts_of(prices, range(20, 115, 5), version=version)
         for end in ("lower_80", "upper_80"):
@@ -452,15 +463,40 @@ def test_ranges_that_hold_too_often_become_narrower_and_those_that_miss_wider(le
 
 # Migrations
 
+# The first edition had migrations of its own: these statements led from each version to the next.
+FIRST_EDITION = (
+    (
+        """CREATE TABLE forecasts (
+            symbol TEXT NOT NULL, origin DATE NOT NULL, horizon INTEGER NOT NULL, model_version TEXT NOT NULL,
+            target_date DATE NOT NULL, direction TEXT NOT NULL, batch_id TEXT NOT NULL,
+            last_close DOUBLE PRECISION NOT NULL, predicted_price DOUBLE PRECISION NOT NULL,
+            change_pct DOUBLE PRECISION NOT NULL, lower_80 DOUBLE PRECISION, upper_80 DOUBLE PRECISION,
+            lower_95 DOUBLE PRECISION, upper_95 DOUBLE PRECISION, p_up DOUBLE PRECISION, p_down DOUBLE PRECISION,
+            confidence DOUBLE PRECISION, requested_by TEXT, recorded_at TIMESTAMP WITH TIME ZONE NOT NULL,
+            actual_price DOUBLE PRECISION, settled_at TIMESTAMP WITH TIME ZONE,
+            PRIMARY KEY (symbol, origin, horizon, model_version))""",
+        "CREATE INDEX forecasts_by_time ON forecasts (recorded_at)",
+    ),
+    (
+        """CREATE TABLE requests (
+            requested_by TEXT NOT NULL, symbol TEXT NOT NULL, origin DATE NOT NULL, horizon INTEGER NOT NULL,
+            model_version TEXT NOT NULL, PRIMARY KEY (requested_by, symbol, origin, horizon, model_version))""",
+        """INSERT INTO requests SELECT requested_by, symbol, origin, horizon, model_version
+            FROM forecasts WHERE requested_by IS NOT NULL""",
+    ),
+    ("ALTER TABLE forecasts ADD COLUMN direction_threshold DOUBLE PRECISION",),
+    ("ALTER TABLE forecasts ADD COLUMN known_until DATE",),
+)
+FIRST_COLUMNS = [
+    *("symbol", "origin", "horizon", "target_date", "last_close", "predicted_price", "change_pct", "direction"),
+    *("lower_80", "upper_80", "lower_95", "upper_95", "p_up", "p_down", "confidence", "model_version", "batch_id"),
+    *("requested_by", "recorded_at", "actual_price", "settled_at"),
+]
 
-FIRST_COLUMNS = [*COLUMNS, "requested_by", "recorded_at", "actual_price", "settled_at"]
 
-
-def write_first_schema(url, prices, version=1):
-    """Write a ledger as an earlier version left it, with three rows in it, one of them settled."""
+def write_first_edition(url, prices, version):
+    """Write a ledger as a version of the first edition left it, with three rows, one of them settled."""
     execute(url, "CREATE TABLE ledger_schema (version INTEGER PRIMARY KEY)")
-    for number in range(version):
-        execute(url, *MIGRATIONS[number], f"INSERT INTO ledger_schema VALUES ({number + 1})")
     forecasts = forecasts_of(prices, [60, 61]).head(3)
     forecasts["requested_by"] = ["ann", None, "bob"]
     forecasts["recorded_at"] = (
@@ -471,27 +507,30 @@ def write_first_schema(url, prices, version=1):
     dated = forecasts.assign(**{name: forecasts[name].dt.strftime("%Y-%m-%d") for name in ("origin", "target_date")})
     rows = [{k: None if pd.isna(v) else v for k, v in row.items()} for row in dated.to_dict("records")]
     statement = f"INSERT INTO forecasts ({', '.join(FIRST_COLUMNS)}) VALUES (:{', :'.join(FIRST_COLUMNS)})"
-    with sa.create_engine(parse_url(url), poolclass=sa.NullPool).begin() as connection:
-        connection.execute(sa.text(statement), rows)
+    for number in range(version):
+        execute(url, *FIRST_EDITION[number], f"INSERT INTO ledger_schema VALUES ({number + 1})")
+        if number == 0:  # later versions of the first edition have migrated these rows
+            with sa.create_engine(parse_url(url), poolclass=sa.NullPool).begin() as connection:
+                connection.execute(sa.text(statement), rows)
     return forecasts
 
 
-def test_a_ledger_of_the_first_version_moves_on_with_its_data_in_place(url, prices):
-    written = write_first_schema(url, prices)
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
+def test_a_ledger_of_the_first_edition_is_migrated_with_its_data(url, prices, version):
+    written = write_first_edition(url, prices, version)
     with Ledger(url) as ledger:
         found = ledger.history().sort_values(["origin", "horizon"], ignore_index=True)
-        pd.testing.assert_frame_equal(found[list(COLUMNS)], written[list(COLUMNS)].reset_index(drop=True))
+        pd.testing.assert_frame_equal(
+            found[list(FIRST_COLUMNS[:-4])], written[list(FIRST_COLUMNS[:-4])].reset_index(drop=True)
+        )
         assert found["actual_price"].tolist()[0] == 123.25
         assert found["actual_price"].isna().tolist() == found["settled_at"].isna().tolist() == [False, True, True]
         assert (found["recorded_at"] == pd.Timestamp("2026-01-02 03:04:05.678901", tz="UTC")).all()
-        assert found["direction_threshold"].isna().all()
-        assert found["known_until"].isna().all()
-        assert ledger.count(hindsight=False) == 3  # what does not say is taken to be made in time
+        assert found[["direction_threshold", "known_until", "model", "consistency"]].isna().all(axis=None)
+        assert ledger.count(hindsight=False) == 3  # without known_until, a forecast does not count as hindsight
         assert [ledger.count(requested_by=name) for name in ("ann", "bob")] == [1, 1]
         assert ledger.record(forecasts_of(prices, [60, 61]), "ann") == 1
         assert ledger.settle(prices) == 3
-    versions = [row.version for row in query(url, "SELECT version FROM ledger_schema ORDER BY version")]
-    assert versions == list(range(1, len(MIGRATIONS) + 1))
 
 
 def query(url, statement):
@@ -511,39 +550,87 @@ def schema_of(url):
     }
 
 
-def test_from_every_version_the_same_schema_is_reached(url, prices):
+def test_every_version_is_migrated_to_the_schema_of_a_new_ledger(url, prices):
     Ledger(url).close()
     expected = schema_of(url)
-    assert [name for name, *_ in expected["forecasts"][0]][-1] == "known_until"
-    for version in range(1, len(MIGRATIONS)):
+    assert [name for name, *_ in expected["forecasts"][0]][-2:] == ["model", "consistency"]
+    assert query(url, "SELECT version_num FROM ledger_version") == [(VERSIONS[-1],)]
+    for version in range(1, 5):
         execute(url, *(f"DROP TABLE {table}" for table in TABLES))
-        write_first_schema(url, prices, version)
+        write_first_edition(url, prices, version)
         Ledger(url).close()
         assert schema_of(url) == expected
 
 
-def test_a_migration_that_fails_leaves_the_version_before_whole(url, prices, monkeypatch):
-    write_first_schema(url, prices)
-    before = rows_in(url)
-    broken = (MIGRATIONS[0], (MIGRATIONS[1][0], "INSERT INTO nowhere VALUES (1)"))
-    monkeypatch.setattr("forecastlib.ledger.schema.MIGRATIONS", broken)
-    with pytest.raises(LedgerError, match="nowhere"):
+def test_the_versions_are_the_revisions_of_alembic():
+    config = Config()
+    config.set_main_option("script_location", "forecastlib.ledger:migrations")  # as files of the installed package
+    revisions = ScriptDirectory.from_config(config).walk_revisions()
+    assert tuple(revision.revision for revision in revisions)[::-1] == VERSIONS
+
+
+def test_a_migration_that_fails_changes_nothing(url, prices):
+    write_first_edition(url, prices, 1)
+    execute(url, "CREATE TABLE requests (symbol TEXT, origin TEXT, horizon TEXT, model_version TEXT)")
+    before = rows_in(url), schema_names(url)
+    with pytest.raises(LedgerError, match=r"requests.* already exists"):
         Ledger(url)
-    assert rows_in(url) == before
-    assert [row.version for row in query(url, "SELECT version FROM ledger_schema")] == [1]
-    assert not sa.inspect(sa.create_engine(parse_url(url), poolclass=sa.NullPool)).has_table("requests")
+    assert (rows_in(url), schema_names(url)) == before
+    assert query(url, "SELECT version FROM ledger_schema") == [(1,)]
+    execute(url, "DROP TABLE requests")
+    with Ledger(url) as ledger:
+        assert ledger.count(requested_by="ann") == 1
+
+
+def schema_names(url):
+    inspector = sa.inspect(sa.create_engine(parse_url(url), poolclass=sa.NullPool))
+    return {table: [column["name"] for column in inspector.get_columns(table)] for table in inspector.get_table_names()}
 
 
 def test_a_ledger_of_a_later_version_is_refused(url):
     Ledger(url).close()
-    execute(url, "INSERT INTO ledger_schema VALUES (99)")
-    with pytest.raises(LedgerError, match=r"this one is of version 99, written by a later forecastlib; update"):
+    execute(url, "UPDATE ledger_version SET version_num = '99'")
+    with pytest.raises(LedgerError, match=r"version 2 or earlier; this one is of version 99, written by a later"):
         Ledger(url)
 
 
-# Several at once
+def test_the_first_edition_sees_a_version_later_than_its_own(url, prices):
+    write_first_edition(url, prices, 4)
+    Ledger(url).close()
+    assert query(url, "SELECT max(version) FROM ledger_schema") == [(5,)]  # it refuses all above 4
 
-# One interpreter that forks, so that libraries are loaded once; the children wait for the pipe's end to begin together.
+
+def test_alembic_is_loaded_only_to_migrate_and_writes_nothing(url):
+    program = (
+        "import sys, logging; from forecastlib import Ledger; Ledger(sys.argv[1]).close(); "
+        "print('alembic' in sys.modules, logging.getLogger().handlers)"
+    )
+    for loaded in (True, False):
+        done = subprocess.run([sys.executable, "-W", "error", "-c", program, url], capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"{loaded} []\n", "")
+
+
+def test_threads_may_create_different_ledgers_at_once(tmp_path):
+    together, failures = threading.Barrier(6), []
+
+    def work(number):
+        together.wait()
+        try:
+            Ledger(f"sqlite:///{tmp_path / f'{number}.db'}" if number % 2 else "sqlite://").close()
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+# Concurrency
+
+# One interpreter that forks, so that libraries are loaded once; the children start together when the pipe is closed.
 AT_ONCE = """
 import json, os, sys
 import pandas as pd
@@ -592,10 +679,19 @@ def test_eight_processes_that_open_a_new_ledger_and_record_at_once_lose_nothing(
     forecasts_of(prices, range(60, 90)).to_parquet(tmp_path / "shared.parquet")
     done = at_once(url, tmp_path, "record")
     assert [counts[:-1] for counts in done] == [[2] * 30] * 8
-    assert sum(counts[-1] for counts in done) == 60  # what all eight forecast is there once
+    assert sum(counts[-1] for counts in done) == 60  # forecasts that all eight made are stored once
     with Ledger(url) as ledger:
         assert ledger.count() == 8 * 60 + 60
         assert [ledger.count(requested_by=f"user {number}") for number in range(8)] == [120] * 8
+
+
+@pytest.mark.slow
+def test_eight_processes_that_open_a_ledger_of_the_first_edition_at_once_migrate_it_once(url, prices, tmp_path):
+    write_first_edition(url, prices, 2)
+    prices.to_parquet(tmp_path / "prices.parquet")
+    assert sum(settled for (settled,) in at_once(url, tmp_path, "settle")) == 2
+    with Ledger(url) as ledger:
+        assert ledger.count() == ledger.count(settled=True) == 3
 
 
 @pytest.mark.slow
@@ -619,10 +715,10 @@ ledger.record(pd.read_parquet(sys.argv[2]), "whole")
 def stop(connection, cursor, statement, *rest):
     if statement.startswith(sys.argv[4]):
         print("in the middle", flush=True)
-        sys.stdin.readline()  # never comes
+        sys.stdin.readline()  # blocks until the process is killed
 
 sa.event.listen(sa.Engine, "after_cursor_execute", stop)
-ledger.record(pd.read_parquet(sys.argv[3]), "broken off")
+ledger.record(pd.read_parquet(sys.argv[3]), "interrupted")
 print("done")
 """
 
@@ -638,8 +734,8 @@ def test_a_process_killed_in_the_middle_leaves_whole_batches_or_none(url, prices
         assert process.wait() == -signal.SIGKILL
     with Ledger(url) as ledger:
         assert ledger.count() == ledger.count(requested_by="whole") == 40
-        assert ledger.count(requested_by="broken off") == 0
-        assert ledger.record(forecasts_of(prices, range(40, 90))) == 100  # and no lock is left
+        assert ledger.count(requested_by="interrupted") == 0
+        assert ledger.record(forecasts_of(prices, range(40, 90))) == 100  # no lock is left behind
 
 
 @pytest.mark.parametrize("kind", ["file", "memory"])
@@ -663,17 +759,17 @@ def test_threads_may_share_a_ledger(kind, prices, tmp_path):
     ledger.close()
 
 
-# Where it is
+# Location
 
 
-def test_by_default_it_is_in_the_projects_folder_whose_variable_may_name_another(tmp_path, monkeypatch, prices):
+def test_the_ledger_is_in_the_project_unless_the_variable_names_another(tmp_path, monkeypatch, prices):
     monkeypatch.setenv("FORECASTLIB_HOME", str(tmp_path))
     monkeypatch.delenv(LEDGER_VARIABLE, raising=False)
     Ledger().close()
     assert (tmp_path / "mlruns" / "ledger.db").is_file()
     monkeypatch.setenv(LEDGER_VARIABLE, "sqlite:///elsewhere/other.db")
     with Ledger() as ledger:
-        monkeypatch.chdir("/")  # as connecting to MLflow changes the working directory
+        monkeypatch.chdir("/")  # the location does not follow the working directory
         ledger.close()
         ledger.record(forecasts_of(prices, [60]))
     assert len(rows_in(f"sqlite:///{tmp_path / 'elsewhere' / 'other.db'}")) == 2
@@ -697,43 +793,46 @@ def test_readers_do_not_wait_for_a_writer(tmp_path, prices):
         assert ledger.count() == 2
 
 
-def test_who_waits_too_long_for_a_writer_is_told_and_nothing_is_written(url, ledger, prices):
+def test_waiting_too_long_for_another_writer_raises_and_writes_nothing(url, ledger, prices):
     ledger.record(forecasts_of(prices, [60]))
     lock = "LOCK TABLE forecasts IN EXCLUSIVE MODE" if url.startswith("postgresql") else "DELETE FROM forecasts"
     other = sa.create_engine(parse_url(url), poolclass=sa.NullPool)
-    with Ledger(url, patience=0.2) as hurried, other.connect() as writer:
+    with Ledger(url, timeout=0.2) as short_wait, other.connect() as writer:
         writer.exec_driver_sql(lock)
-        for work in (lambda: hurried.record(forecasts_of(prices, [61])), lambda: hurried.settle(prices)):
+        for work in (
+            lambda: short_wait.record(forecasts_of(prices, [61])),
+            lambda: short_wait.settle(prices),
+        ):
             with pytest.raises(LedgerError, match="lock"):
                 work()
         writer.rollback()
-        assert hurried.count() == 2
-        assert hurried.record(forecasts_of(prices, [61])) == 2
+        assert short_wait.count() == 2
+        assert short_wait.record(forecasts_of(prices, [61])) == 2
 
 
 # Errors
 
 
 @pytest.mark.parametrize("url", ["mysql://h/d", "ledger.db", "://"])
-def test_only_the_two_databases_are_taken(url):
+def test_only_sqlite_and_postgresql_are_accepted(url):
     with pytest.raises(ConfigError, match="expected a database as sqlite:///FILE or postgresql://"):
         Ledger(url)
 
 
-def test_a_file_that_is_no_database_is_said(tmp_path):
+def test_a_file_that_is_not_a_database_raises(tmp_path):
     (tmp_path / "x.db").write_text("Date,Open\n" * 1000)
     with pytest.raises(LedgerError, match="not a database"):
         Ledger(f"sqlite:///{tmp_path / 'x.db'}")
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path):
+def test_a_folder_that_cannot_be_created_raises(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(LedgerError, match="file"):
         Ledger(f"sqlite:///{tmp_path / 'file' / 'x.db'}")
 
 
 @pytest.mark.slow
-def test_a_server_that_does_not_answer_is_said_without_the_password():
+def test_a_server_that_does_not_answer_raises_without_the_password():
     with pytest.raises(LedgerError) as caught:
         Ledger("postgresql://ann:hunt%40er2@127.0.0.1:1/ledger?connect_timeout=2")
     assert "ledger postgresql://ann:***@127.0.0.1:1/ledger" in str(caught.value)

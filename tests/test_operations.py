@@ -12,8 +12,7 @@ import tiny
 
 from forecastlib.config import ModelConfig, RunConfig, WindowConfig
 from forecastlib.features import compute_features
-from forecastlib.models.lstm import TrainingData, build_network, compile_network
-from forecastlib.models.lstm.recurrent import FastLSTM
+from forecastlib.models.lstm import FastLSTM, TrainingData, build_network, compile_network
 from forecastlib.samples.dataset import prepare
 from forecastlib.samples.scaling import Scaling
 

@@ -1,4 +1,4 @@
-"""Figures: each draws what it says, and leaves the user's style alone."""
+"""Figures: each draws the data it is given, and does not change the user's style."""
 
 import matplotlib as mpl
 import numpy as np
@@ -13,7 +13,7 @@ from forecastlib.forecasts import COLUMNS
 
 @pytest.fixture(scope="module")
 def forecasts(gspc):
-    """Return forecasts of a made-up model: the last close, with ranges around it."""
+    """Return forecasts of a made-up model: 0.1 % above the last close, with intervals around it."""
     origins = gspc.index[-200:-40]
     rows = []
     for origin in origins:
@@ -43,6 +43,11 @@ def test_every_feature_group_has_a_panel_named_with_its_size(gspc):
                       "calendar (4)"]  # fmt: skip
 
 
+def test_features_that_are_not_built_in_share_a_panel(gspc):
+    features = compute_features(gspc).assign(mine=gspc["close"], yours=gspc["open"])
+    assert plots.plot_feature_groups(features).axes[-1].get_title(loc="left") == "own (2)"
+
+
 def test_the_split_shows_each_set_and_how_much_is_purged(gspc):
     windows = make_windows(gspc, compute_features(gspc), WindowConfig())
     split = holdout(windows, SplitConfig())
@@ -55,37 +60,37 @@ def test_losses_have_a_panel_for_each_output_in_order_of_horizon():
     names = ["", *(f"price_prediction_{h}d_" for h in (30, 7, 14))]
     history = pd.DataFrame({f"{v}{n}loss": [3.0, 1.0, 2.0] for n in names for v in ("", "val_")}, index=[1, 2, 3])
     titles = [axes.get_title(loc="left") for axes in plots.plot_losses(history).axes]
-    assert titles == ["all outputs, weighted", "7d", "14d", "30d"]
+    assert titles == ["weighted sum", "7 sessions", "14 sessions", "30 sessions"]
 
 
-def test_predictions_are_drawn_against_what_happened(gspc, forecasts):
+def test_predictions_are_drawn_with_their_outcomes(gspc, forecasts):
     figure = plots.plot_predictions(evaluate(forecasts, gspc), "model")
     left, right = figure.axes[:2]
     first = forecasts[forecasts["horizon"] == 5]
-    np.testing.assert_allclose(lines(left)["predicted"][:, 1], first["predicted_price"])
-    np.testing.assert_allclose(lines(left)["real"][:, 1], gspc.loc[first["target_date"], "close"])
+    np.testing.assert_allclose(lines(left)["forecast"][:, 1], first["predicted_price"])
+    np.testing.assert_allclose(lines(left)["outcome"][:, 1], gspc.loc[first["target_date"], "close"])
     assert right.get_title(loc="left").startswith("skill ")
 
 
-def test_scores_show_the_true_figure_even_where_the_bar_is_cut(gspc, forecasts):
+def test_scores_show_the_number_even_where_the_bar_is_cut_off(gspc, forecasts):
     awful = forecasts.assign(predicted_price=2.0 * forecasts["predicted_price"], model_version="awful")
     evaluation = evaluate(pd.concat([forecasts, awful]), gspc)
     first = plots.plot_scores(evaluation, {"model": "LSTM"}).axes[0]
     assert {tick.get_text() for tick in first.get_yticklabels()} == {"drift", "awful", "LSTM"}
     shown = " ".join(text.get_text() for text in first.texts)
     assert f"{evaluation.scores.loc[('awful', 5), 'skill']:+.3f}" in shown
-    assert min(bar.get_width() for bar in first.patches) == -plots.WORST_SKILL_SHOWN
+    assert min(bar.get_width() for bar in first.patches) == -plots.MAX_SKILL_SHOWN
 
 
-def test_the_fan_begins_at_the_last_close_and_ends_at_the_ranges(gspc, forecasts):
-    one = forecasts[forecasts["origin"] == forecasts["origin"].iloc[0]]
-    (axes,) = plots.plot_forecast(one, gspc).axes
-    fan = lines(axes)["forecast"]
-    np.testing.assert_allclose(fan[:, 1], [one["last_close"].iloc[0], *one["predicted_price"]])
-    assert "what came" in lines(axes)
+def test_a_forecast_begins_at_the_last_close_and_shows_the_outcome(gspc, forecasts):
+    rows = forecasts[forecasts["origin"] == forecasts["origin"].iloc[0]]
+    (axes,) = plots.plot_forecast(rows, gspc).axes
+    drawn = lines(axes)["forecast"]
+    np.testing.assert_allclose(drawn[:, 1], [rows["last_close"].iloc[0], *rows["predicted_price"]])
+    assert "outcome" in lines(axes)
 
 
-def test_drawing_leaves_the_users_own_style_as_it_was(gspc):
+def test_drawing_does_not_change_the_users_style(gspc):
     with mpl.rc_context({"font.size": 17.0}):
         plots.plot_prices(gspc)
         assert mpl.rcParams["font.size"] == 17.0
@@ -137,23 +142,36 @@ def test_skill_over_time_is_drawn_for_each_horizon_with_its_interval(backtested)
     figure = plots.plot_skill_over_time(backtested)
     for axes, horizon in zip(figure.axes, (5, 10), strict=True):
         seen = backtested.over_time("lstm", horizon)
-        np.testing.assert_allclose(lines(axes)["all origins until then"][:, 1], seen["skill"])
-        np.testing.assert_allclose(lines(axes)["the 250 origins before"][:, 1], seen["rolling_skill"])
+        np.testing.assert_allclose(lines(axes)["all origins so far"][:, 1], seen["skill"])
+        np.testing.assert_allclose(lines(axes)["latest 250 origins"][:, 1], seen["rolling_skill"])
         low = axes.collections[0].get_datalim(axes.transData).y0
         assert low == pytest.approx(seen["low"].min())
     assert "2017" in [text.get_text() for text in figure.axes[0].texts]
     assert "2008-09" not in [text.get_text() for text in figure.axes[0].texts]  # not in view
 
 
-def test_coverage_over_time_has_ranges_as_trained_renewed_and_adaptive_beside_what_was_meant(backtested):
+def test_coverage_over_time_compares_recalibrated_intervals_with_the_nominal_coverage(
+    backtested,
+):
     figure = plots.plot_coverage_over_time(backtested)
     titles = [axes.get_title(loc="left") for axes in figure.axes]
-    assert titles == [f"{c} % range, {h} sessions" for h in (5, 10) for c in (80, 95)]
+    assert titles == [f"{c} % interval coverage, {h} sessions" for h in (5, 10) for c in (80, 95)]
     drawn = lines(figure.axes[3])
-    models = {"as trained": "lstm_as_trained", "renewed each month": "lstm", "and adaptive": "lstm_adaptive"}
+    models = {
+        "as trained": "lstm_as_trained",
+        "recalibrated monthly": "lstm",
+        "recalibrated and adaptive": "lstm_adaptive",
+    }
     for label, model in models.items():
         np.testing.assert_allclose(drawn[label][:, 1], backtested.over_time(model, 10)["coverage_95"])
-    assert set(drawn["meant"][:, 1]) == {0.95}
+    assert set(drawn["nominal"][:, 1]) == {0.95}
+
+
+def test_coverage_over_time_compares_any_models_of_the_backtest(backtested):
+    figure = plots.plot_coverage_over_time(backtested, {"har": "HAR"})
+    drawn = lines(figure.axes[0])
+    np.testing.assert_allclose(drawn["HAR"][:, 1], backtested.over_time("har", 5)["coverage_80"])
+    assert "as trained" not in drawn
 
 
 def test_reliability_shows_each_bin_and_the_calibration_error(backtested):
@@ -176,7 +194,7 @@ def test_a_scorecard_over_time_has_a_line_for_each_horizon_in_every_panel():
     assert {"7 sessions", "14 sessions"} <= set(lines(skill))
     np.testing.assert_allclose(lines(skill)["14 sessions"][:, 1], values[4:] / 10)
     assert [axes.get_title(loc="left") for axes in (narrow, wide)] == [
-        "Prices inside the 80 % range",
-        "Prices inside the 95 % range",
+        "80 % interval coverage",
+        "95 % interval coverage",
     ]
     assert len(calls.get_lines()) == 4  # calls and confidence of both horizons

@@ -22,7 +22,7 @@ def test_the_bundled_prices_have_the_shape(gspc, ixic):
         assert frame.attrs["symbol"] == symbol
 
 
-def test_looking_at_prices_does_not_change_them(prices):
+def test_checking_prices_does_not_change_them(prices):
     before = prices.copy(deep=True)
     require_prices(prices)
     pd.testing.assert_frame_equal(prices, before)
@@ -40,7 +40,7 @@ FAULTS = {
     ),
     "a column twice": (
         lambda p: pd.concat([p, p[["close"]]], axis=1),
-        "expected each column once; close is there more than once",
+        "expected each column once; close is repeated; drop one of them",
     ),
     "no dates": (lambda p: p.reset_index(drop=True), "expected a DatetimeIndex of sessions; got RangeIndex"),
     "a time zone": (
@@ -53,7 +53,7 @@ FAULTS = {
     ),
     "a date twice": (
         lambda p: p.iloc[[0, 1, 1, 2]],
-        "expected each session once; 2015-01-02 is there more than once",
+        "expected each session once; 2015-01-02 is repeated",
     ),
     "newest first": (
         lambda p: p.iloc[[0, 2, 1, 3]],
@@ -61,7 +61,7 @@ FAULTS = {
     ),
     "a time of day": (
         lambda p: with_index(p, p.index + pd.Timedelta(hours=16)),
-        "expected dates at midnight, one a session; got 2015-01-01 16:00:00",
+        "expected dates at midnight, one per session; got 2015-01-01 16:00:00",
     ),
     "whole numbers": (lambda p: p.astype({"volume": "int64"}), "expected float64 in column 'volume'; got int64"),
     "single precision": (lambda p: p.astype({"close": "float32"}), "expected float64 in column 'close'; got float32"),
@@ -70,12 +70,12 @@ FAULTS = {
 
 @pytest.mark.parametrize(("spoil", "message"), FAULTS.values(), ids=FAULTS)
 @pytest.mark.parametrize("complete", [True, False])
-def test_a_frame_of_another_shape_is_refused_with_the_first_fault(prices, spoil, message, complete):
+def test_another_shape_is_an_error_that_names_the_first_difference(prices, spoil, message, complete):
     with pytest.raises(DataQualityError, match=message):
         require_prices(spoil(prices), complete=complete)
 
 
-def test_an_empty_frame_is_too_little_data(prices):
+def test_an_empty_frame_is_not_enough_data(prices):
     with pytest.raises(NotEnoughDataError, match="at least one session"):
         require_prices(prices.iloc[:0])
 
@@ -89,14 +89,14 @@ def test_an_empty_frame_is_too_little_data(prices):
         (-1.0, "expected a positive price in every row; got -1.0 for {} on 2015-01-05"),
     ],
 )
-def test_computing_needs_every_value_and_the_message_names_the_row(prices, column, value, message):
+def test_a_missing_or_negative_value_is_an_error_that_names_the_row(prices, column, value, message):
     prices.iloc[2, prices.columns.get_loc(column)] = value
     require_prices(prices, complete=False)
     with pytest.raises(DataQualityError, match=message.format(column)):
         require_prices(prices)
 
 
-def test_a_price_of_zero_is_refused_and_a_volume_of_zero_is_not(prices):
+def test_a_price_of_zero_is_an_error_and_a_volume_of_zero_is_not(prices):
     prices.iloc[[1, 3], prices.columns.get_loc("volume")] = 0.0
     require_prices(prices)
     prices.iloc[[1, 3], prices.columns.get_loc("low")] = 0.0
@@ -114,7 +114,7 @@ def test_to_prices_sorts_converts_and_keeps_every_value(prices):
     pd.testing.assert_frame_equal(messy, before)
 
 
-def test_to_prices_leaves_holes_for_the_quality_gate(prices):
+def test_to_prices_leaves_missing_values_for_the_quality_checks(prices):
     prices.iloc[2, 0] = np.nan
     pd.testing.assert_frame_equal(to_prices(prices, "TEST"), prices)
 
@@ -132,7 +132,7 @@ def test_to_prices_leaves_holes_for_the_quality_gate(prices):
         (lambda p: p.tz_localize("UTC"), "without a time zone; got UTC"),
     ],
 )
-def test_to_prices_refuses_what_cannot_be_brought_into_shape(prices, spoil, message):
+def test_to_prices_raises_for_frames_that_cannot_be_converted(prices, spoil, message):
     with pytest.raises(DataQualityError, match=message):
         to_prices(spoil(prices), "TEST")
 
@@ -148,7 +148,7 @@ def test_equal_data_has_equal_fingerprints_whatever_its_form(prices):
 
 
 @given(row=st.integers(0, 5), column=st.sampled_from(COLUMNS))
-def test_the_fingerprint_sees_a_change_of_the_last_bit(make_prices, row, column):
+def test_the_fingerprint_changes_with_the_last_bit_of_a_value(make_prices, row, column):
     prices = make_prices(6)
     changed = prices.copy()
     at = changed.columns.get_loc(column)
@@ -156,7 +156,7 @@ def test_the_fingerprint_sees_a_change_of_the_last_bit(make_prices, row, column)
     assert fingerprint(changed) != fingerprint(prices)
 
 
-def test_the_fingerprint_sees_dates_and_length(prices):
+def test_the_fingerprint_depends_on_dates_and_length(prices):
     moved = with_index(prices, prices.index + pd.Timedelta(days=1))
     assert (
         len({fingerprint(prices), fingerprint(moved), fingerprint(prices.iloc[1:]), fingerprint(prices.iloc[:-1])}) == 4

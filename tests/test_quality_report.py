@@ -1,7 +1,6 @@
 import io
 import subprocess
 import sys
-from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
@@ -24,74 +23,59 @@ def broken(prices) -> pd.DataFrame:
     return changed
 
 
-def test_the_table_has_one_row_a_check_in_the_words_of_the_report(prices):
+def test_the_table_has_one_row_per_check(prices):
     report = check_quality(prices)
-    columns = ["check", "severity", "status", "count", "first_dates", "weight", "loss", "detail", "remedy"]
+    columns = ["check", "severity", "status", "count", "first_dates", "weight", "loss", "detail", "meaning", "remedy"]
     assert list(report.checks.columns) == columns
     row = report.checks.set_index("check").loc["zero_volume"]
-    assert (row["severity"], row["status"], row["count"]) == ("warning", "failed", 2)
+    assert (row["severity"], row["status"], row["count"]) == ("warning", "warning", 2)
     assert row["first_dates"] == "2015-05-12, 2018-01-09"
     assert row["remedy"]
     outliers = report.checks.set_index("check").loc["outliers", "first_dates"]
-    assert outliers.startswith("2000-04-03, ") and outliers.endswith(", …")
+    assert outliers.startswith("2000-04-03, ") and outliers.endswith(", and 16 more")
     assert outliers.count("-") == 2 * 5
+    assert (report.checks["meaning"] != "").all()
 
 
-def test_all_dates_of_a_check_can_be_had_and_an_unknown_check_is_an_error(prices):
+def test_a_finding_has_all_its_dates_and_an_unknown_check_is_an_error(prices):
     report = check_quality(prices)
-    assert len(report.dates("outliers")) == 21
-    assert report.dates("outliers").is_monotonic_increasing
-    assert report.dates("columns").empty
+    assert len(report.finding("outliers").dates) == 21
+    assert report.finding("outliers").dates.is_monotonic_increasing
+    assert report.finding("columns").dates.empty
     with pytest.raises(ConfigError, match=r"unknown check 'outlier'; did you mean 'outliers'\?"):
-        report.dates("outlier")
+        report.finding("outlier")
 
 
-def test_errors_are_raised_with_count_dates_and_remedy(prices, broken):
+def test_raising_names_each_error_with_its_figures_and_remedy(prices, broken):
     check_quality(prices).raise_for_errors()
     with pytest.raises(DataQualityError) as caught:
         check_quality(broken).raise_for_errors()
     message = str(caught.value)
-    assert "missing_values: 10 found; 1999-01-19, 1999-01-20" in message
-    assert "close in 10" in message
-    assert "fetch these days again" in message
+    assert "missing_values: close; 10 of 5,031 rows; close in 10; fetch these days again" in message
     assert "outliers" not in message  # a warning
-    with pytest.raises(DataQualityError, match="outliers: 21 found"):
+    with pytest.raises(DataQualityError, match=r"outliers: 2000-04-03, .* and 16 more; 21 of 5,031 rows"):
         check_quality(prices, strict=True).raise_for_errors()
 
 
-class _Cells(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.rows: list[list[str]] = []
-        self.tags: set[str] = set()
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.add(tag)
-        if tag == "tr":
-            self.rows.append([])
-        elif tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_data(self, data):
-        if self.rows:
-            self.rows[-1][-1] += data
-
-
-def test_the_report_shows_itself_as_text_and_as_a_table_that_is_safe_to_embed(prices):
+def test_the_report_displays_itself_as_text_and_as_an_escaped_table(prices):
     named = prices.copy()
     named.attrs["symbol"] = "<script>"
     report = check_quality(named, calendar="NYSE")
-    assert repr(report).startswith("<script>: passed, score 96.2 of 100 (5,031 sessions, 1999-01-04 to 2018-12-31")
-    assert "warning zero_volume: 2 found; 2015-05-12, 2018-01-09" in repr(report)
-    shown = _Cells()
-    shown.feed(report._repr_html_())
-    assert "script" not in shown.tags
-    assert [row[1] for row in shown.rows] == ["check", *report.checks["check"]]
-    zero_volume = next(row for row in shown.rows if row[1] == "zero_volume")
-    assert zero_volume[:5] == ["✗", "zero_volume", "warning", "2", "2015-05-12, 2018-01-09"]
+    headline = "<script> (5,031 sessions, 1999-01-04 to 2018-12-31, calendar NYSE): passed, score 96.2 of 100"
+    assert repr(report).startswith(f"{headline}\n")
+    assert "warning  zero_volume: 2015-05-12, 2018-01-09; 2 of 5,031 rows" in repr(report)
+    html = report._repr_html_()
+    assert "<script>" not in html and "&lt;script&gt;" in html
+    assert html.count("<tr>") == 1 + len(report.checks)
+    assert "! warning" in html and "2015-05-12, 2018-01-09" in html
 
 
-def test_the_figure_marks_every_offending_date_on_a_line_of_its_check(prices):
+def test_the_report_says_why_it_used_its_calendar(prices):
+    assert check_quality(prices).calendar_reason == "a known index"
+    assert check_quality(prices, calendar="NYSE").calendar_reason == "set in the configuration"
+
+
+def test_the_figure_marks_every_affected_date_on_the_line_of_its_check(prices):
     report = check_quality(prices)
     figure = report.plot()
     price, lines = figure.axes
@@ -107,18 +91,18 @@ def test_the_figure_marks_every_offending_date_on_a_line_of_its_check(prices):
     assert picture.getvalue().startswith(b"\x89PNG")
 
 
-def test_errors_and_warnings_differ_in_marker_too_and_not_in_colour_alone(broken):
+def test_errors_and_warnings_differ_in_marker_as_well_as_colour(broken):
     lines = check_quality(broken).plot().axes[1].get_lines()
     looks = {(line.get_color(), line.get_marker()) for line in lines}
     assert len({colour for colour, _ in looks}) == len({marker for _, marker in looks}) == 2
 
 
-def test_a_figure_of_nothing_found_says_so(prices):
+def test_a_figure_without_findings_says_so(prices):
     figure = check_quality(prices.loc["2016":"2017"]).plot()
-    assert [text.get_text() for text in figure.axes[1].texts] == ["no offending dates"]
+    assert [text.get_text() for text in figure.axes[1].texts] == ["no affected dates"]
 
 
-def test_the_gate_loads_neither_matplotlib_nor_a_calendar_until_they_are_needed():
+def test_importing_quality_loads_neither_matplotlib_nor_calendars():
     code = (
         "import sys; import forecastlib.data.quality; "
         "print([name for name in ('matplotlib', 'pandas_market_calendars', 'tensorflow') if name in sys.modules])"

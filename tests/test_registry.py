@@ -27,7 +27,7 @@ SYMBOL = "^IXIC"
 
 
 def registered(version, symbol=SYMBOL):
-    """Register the tiny forecaster in a run of its own, as a version of this name."""
+    """Register the tiny forecaster in a new run, with this version."""
     forecaster = tiny.forecaster()
     renamed = type(forecaster).__new__(type(forecaster))
     renamed.__dict__.update(forecaster.__dict__)
@@ -38,7 +38,7 @@ def registered(version, symbol=SYMBOL):
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """Two versions, the first one champion and the second one challenger."""
+    """Create a store with two versions: the first is champion, the second challenger."""
     with tiny.home(tmp_path_factory.mktemp("project")) as folder:
         first = registered("v1.0.0_20190102_030405")
         registry.promote(first, "the first version")
@@ -54,12 +54,12 @@ def served(store):
 # Names and versions
 
 
-def test_names_are_those_of_the_symbols():
+def test_models_are_named_after_their_symbols():
     assert registry.model_name("^IXIC") == "IXIC_lstm"
     assert registry.model_name("BTC-USD") == "BTC_USD_lstm"
 
 
-def test_the_digest_tells_configurations_apart():
+def test_different_configurations_have_different_digests():
     assert registry.config_digest(tiny.config()) == registry.config_digest(tiny.config())
     assert registry.config_digest(tiny.config()) != registry.config_digest(tiny.config(seed=1))
 
@@ -87,7 +87,7 @@ def test_a_version_is_found_by_alias_number_and_tag(store, version, number):
     assert loaded.config == tiny.config()
 
 
-def test_versions_that_were_trained_in_the_same_second_get_tags_of_their_own(store):
+def test_versions_trained_in_the_same_second_get_different_tags(store):
     tags = [registered("v1.0.0_20181231_235959", "^KS11").tags["version"] for _ in range(3)]
     assert tags == ["v1.0.0_20181231_235959", "v1.0.0_20190101_000000", "v1.0.0_20190101_000001"]
     for number, tag in enumerate(tags, start=1):
@@ -110,7 +110,7 @@ def test_a_symbol_without_models_is_not_found(store):
         registry.load("^GSPC")
 
 
-def test_a_run_knows_what_its_model_costs(store):
+def test_the_size_of_the_model_is_logged(store):
     metrics = mlflow.get_run(registry.find(SYMBOL).run_id).data.metrics
     assert metrics["parameters"] == tiny.forecaster().network.count_params()
     assert 10_000 < metrics["bundle_bytes"] < 1_000_000
@@ -120,26 +120,26 @@ def test_promoting_moves_the_champion_and_ends_the_challenge(tmp_path, store):
     client = runs.connect()
     second = registry.find(SYMBOL, "2")
     try:
-        registry.promote(second, "better by half")
+        registry.promote(second, "better by 50 %")
         aliases = client.get_registered_model("IXIC_lstm").aliases
         assert {alias: int(number) for alias, number in aliases.items()} == {"champion": 2}
         tags = registry.find(SYMBOL).tags
-        assert tags["reason"] == "better by half"
+        assert tags["reason"] == "better by 50 %"
         assert pd.Timestamp(tags["champion_since"]) > pd.Timestamp("2020", tz="UTC")
     finally:
         registry.promote(registry.find(SYMBOL, "1"), "the first version")
         registry.challenge(second, "no better")
 
 
-def test_a_version_whose_files_are_gone_says_so(store):
-    source = Path(mlflow.MlflowClient().get_model_version_download_uri("IXIC_lstm", "2"))
-    aside = source.with_name("aside")
-    source.rename(aside)
+def test_a_version_whose_files_are_missing_raises(store):
+    source = Path(mlflow.artifacts.download_artifacts("models:/IXIC_lstm/2"))
+    hidden = source.with_name("hidden")
+    source.rename(hidden)
     try:
-        with pytest.raises(ModelNotFoundError, match="version 2, in the store; they are gone; restore"):
+        with pytest.raises(ModelNotFoundError, match=r"version 2, in .*; they are missing; restore"):
             registry.load(SYMBOL, "2")
     finally:
-        aside.rename(source)
+        hidden.rename(source)
 
 
 # The model as MLflow loads it
@@ -188,7 +188,7 @@ def test_a_served_model_refuses_prices_without_dates(served):
         served.predict(tiny.prices().reset_index().assign(date="some day"))
 
 
-def test_the_model_says_what_it_takes_and_gives_and_shows_an_example(served):
+def test_the_model_has_a_signature_and_an_input_example(served):
     signature = served.metadata.signature
     assert signature.inputs.input_names() == ["date", "open", "high", "low", "close", "volume"]
     assert signature.inputs.required_input_names() == ["open", "high", "low", "close", "volume"]
@@ -201,8 +201,8 @@ def test_the_model_says_what_it_takes_and_gives_and_shows_an_example(served):
 
 ELSEWHERE = """
 import sys
-source = sys.argv[1]
-sys.path[:] = [path for path in sys.path if path != source]
+from pathlib import Path
+sys.path[:] = [path for path in sys.path if not Path(path, "forecastlib", "py.typed").exists()]
 sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in repr(finder).lower()]
 try:
     import forecastlib
@@ -211,7 +211,6 @@ except ModuleNotFoundError:
 else:
     raise SystemExit("the library can be imported without the model")
 import mlflow, pandas as pd
-mlflow.set_tracking_uri("sqlite:///mlruns/mlflow.db")
 model = mlflow.pyfunc.load_model("models:/IXIC_lstm@champion")
 forecast = model.predict(pd.read_csv("prices.csv", parse_dates=["date"], index_col="date"))
 import forecastlib
@@ -220,32 +219,67 @@ print(forecast.drop(columns="batch_id").to_json(date_format="iso", double_precis
 """
 
 
-def lines_from_elsewhere(folder):
-    tiny.prices().to_csv(folder / "prices.csv")
-    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    for name in ("PYTHONPATH", "FORECASTLIB_HOME", "MLFLOW_TRACKING_URI"):
-        environment.pop(name, None)
-    command = [sys.executable, "-P", "-c", ELSEWHERE, str(registry.SOURCE_TREE.parent)]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout.strip().splitlines()[-2:]
-
-
 @pytest.mark.slow
-def test_a_moved_store_serves_the_same_where_the_source_tree_is_not(store, tmp_path):
-    moved = Path(shutil.copytree(store, tmp_path / "moved"))
-    hidden = store.with_name("hidden")
-    store.rename(hidden)  # nothing may still be read from there
-    try:
-        home, forecast = lines_from_elsewhere(moved)
-        with tiny.home(moved):
-            assert registry.load(SYMBOL).metadata.version == "v1.0.0_20190102_030405"
-    finally:
-        hidden.rename(store)
-        os.chdir(store)
-    assert Path(home).is_relative_to(moved / "mlruns")
-    assert home.endswith("code/forecastlib/__init__.py")
+def test_mlflow_loads_the_champion_from_any_directory_without_the_source_tree(store, tmp_path):
+    tiny.prices().to_csv(tmp_path / "prices.csv")
+    environment = os.environ | {
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{store}/mlruns/mlflow.db",
+    }
+    for name in ("PYTHONPATH", "FORECASTLIB_HOME"):
+        environment.pop(name, None)
+    command = [sys.executable, "-P", "-c", ELSEWHERE]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    code, forecast = done.stdout.strip().splitlines()[-2:]
+    assert Path(code).is_relative_to(store / "mlruns")
+    assert code.endswith("code/forecastlib/__init__.py")
     assert forecast == expected().to_json(date_format="iso", double_precision=15)
+
+
+def test_the_registry_loads_the_champion_from_any_directory(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pd.testing.assert_frame_equal(
+        tiny.numbers(registry.load(SYMBOL).predict(tiny.prices())), expected(), check_exact=True
+    )
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}/mlruns/mlflow.db")
+    monkeypatch.delenv("FORECASTLIB_HOME")
+    assert registry.load(SYMBOL).metadata.version == "v1.0.0_20190102_030405"
+    assert registry.config_of(SYMBOL) == tiny.config()
+    assert not any(tmp_path.iterdir())
+
+
+@contextlib.contextmanager
+def moved(store, folder):
+    """Move the project, and back at the end."""
+    os.chdir(folder.parent)
+    store.rename(folder)
+    try:
+        with tiny.home(folder):
+            yield
+    finally:
+        folder.rename(store)
+        os.chdir(store)
+
+
+def test_the_registry_finds_the_models_of_a_moved_project(store, tmp_path):
+    with moved(store, tmp_path / "moved"):
+        os.chdir(tmp_path)
+        assert registry.load(SYMBOL).metadata.version == "v1.0.0_20190102_030405"
+        second = registered("v1.0.0_20190103_030406")
+        assert registry.load(SYMBOL, str(second.number)).metadata.version == "v1.0.0_20190103_030406"
+        assert not store.exists()
+        runs.connect().delete_model_version(second.name, str(second.number))
+
+
+def test_the_registry_finds_the_models_of_the_first_edition(store, tmp_path, monkeypatch):
+    copy = shutil.copytree(store, tmp_path / "first edition")
+    with tiny.home(copy):
+        tiny.make_locations_relative(copy / "mlruns" / "mlflow.db", store / "mlruns" / "artifacts")
+        assert Path(mlflow.artifacts.download_artifacts("models:/IXIC_lstm@champion")).is_dir()  # from the root only
+        monkeypatch.chdir(tmp_path)
+        assert registry.load(SYMBOL).metadata.version == "v1.0.0_20190102_030405"
+        assert registry.config_of(SYMBOL) == tiny.config()
 
 
 @contextlib.contextmanager
@@ -255,14 +289,14 @@ def model_server(folder, uri):
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", uri, "--env-manager", "local"]
     environment = os.environ | {
-        "MLFLOW_TRACKING_URI": "sqlite:///mlruns/mlflow.db",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlruns/mlflow.db",
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
     with (folder / "server.log").open("w") as log:
         server = subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--port", str(port)],
-            cwd=folder,
+            cwd=folder.parent,
             env=environment,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -288,7 +322,7 @@ def wait_until_it_answers(server, address, log, seconds=150):
 
 
 @pytest.mark.slow
-def test_mlflows_own_model_server_answers_the_same(store):
+def test_mlflows_model_server_gives_the_same_forecast(store):
     frame = as_text(with_whole_volume(tiny.prices().tail(400)))
     body = json.dumps({"dataframe_split": frame.to_dict(orient="split", index=False), "params": {"as_of": ""}}).encode()
     with model_server(store, "models:/IXIC_lstm@champion") as (server, address):
@@ -313,19 +347,19 @@ def test_mlflows_own_model_server_answers_the_same(store):
 
 
 class TestChampions:
-    """Who was champion when, without a model: aliases and tags are all it takes."""
+    """The history of champions. It needs only aliases and tags, no models."""
 
     @pytest.fixture
     def symbol(self, request):
-        """A symbol that only this test uses."""
+        """Return a symbol that only this test uses."""
         return request.node.name
 
     @pytest.fixture
     def versions(self, store, symbol):
-        """Three registered versions of nothing, none of them champion."""
+        """Register three versions without a model, none of them champion."""
         return bare_versions(symbol, 3)
 
-    def test_history_says_who_was_champion_when_and_why(self, symbol, versions):
+    def test_history_lists_champions_with_times_and_reasons(self, symbol, versions):
         assert registry.history(symbol).empty
         before = pd.Timestamp.now("UTC")
         registry.promote(versions[0], "the first version")
@@ -349,52 +383,52 @@ class TestChampions:
         assert list(empty) == list(full)
         assert empty[numbers].dtypes.equals(full[numbers].dtypes)
 
-    def test_rolling_back_goes_one_champion_back_each_time_and_never_forth(self, symbol, versions):
+    def test_each_roll_back_returns_to_the_champion_before(self, symbol, versions):
         for version in versions:
             registry.promote(version, "better")
         registry.challenge(versions[0], "for this test")
         for number in (2, 1):
             assert registry.roll_back(symbol, "it was wrong").number == number
             assert registry.find(symbol).number == number
-        with pytest.raises(ModelNotFoundError, match=r"expected an earlier champion of .* to go back to; "):
+        with pytest.raises(ModelNotFoundError, match=r"expected an earlier champion of .* to roll back to; "):
             registry.roll_back(symbol, "once more")
         assert registry.history(symbol)["number"].tolist() == [1, 2, 3, 2, 1]
         assert registry.history(symbol)["change"].tolist() == ["promoted"] * 3 + ["rolled back"] * 2
         assert runs.connect().get_registered_model(registry.model_name(symbol)).aliases.keys() == {"champion"}
-        registry.promote(versions[2], "mended")
+        registry.promote(versions[2], "repaired")
         assert registry.roll_back(symbol, "it was not").number == 1
 
-    def test_rolling_back_may_name_the_champion_to_go_back_to(self, symbol, versions):
+    def test_a_roll_back_may_name_the_champion_to_return_to(self, symbol, versions):
         for version in versions:
             registry.promote(version, "better")
-        assert registry.roll_back(symbol, "as of old", to="v1.0.0_20190101_000000").number == 1
-        assert registry.roll_back(symbol, "and forth by name", to="3").number == 3
+        assert registry.roll_back(symbol, "it was better", to="v1.0.0_20190101_000000").number == 1
+        assert registry.roll_back(symbol, "and again", to="3").number == 3
 
-    def test_what_was_never_champion_is_no_champion_to_go_back_to(self, symbol, versions):
+    def test_a_version_that_was_never_champion_cannot_be_rolled_back_to(self, symbol, versions):
         registry.promote(versions[0], "the first version")
         registry.promote(versions[1], "better")
         for to in ("3", "2", "9", "v1.0.0_20190103_000000"):
-            with pytest.raises(ModelNotFoundError, match=rf"to go back to, {to}; earlier champions: 1 \(v1\.0\.0"):
+            with pytest.raises(ModelNotFoundError, match=rf"to roll back to, {to}; earlier champions: 1 \(v1\.0\.0"):
                 registry.roll_back(symbol, "why not", to=to)
         assert registry.find(symbol).number == 2
         with pytest.raises(ModelNotFoundError, match="earlier champions: none"):
             registry.roll_back("^GSPC", "there is none")
 
-    def test_a_champion_that_was_deleted_cannot_come_back(self, symbol, versions):
+    def test_a_deleted_champion_cannot_be_rolled_back_to(self, symbol, versions):
         registry.promote(versions[0], "the first version")
         registry.promote(versions[1], "better")
         runs.connect().delete_model_version(registry.model_name(symbol), "1")
         with pytest.raises(ModelNotFoundError, match="expected an earlier champion"):
             registry.roll_back(symbol, "it was better after all")
 
-    def test_while_one_decides_who_is_champion_another_waits(self, symbol, versions):
+    def test_the_contest_lock_lets_one_thread_decide_at_a_time(self, symbol, versions):
         inside, arrived, seen = threading.Event(), threading.Event(), []
 
         def decide(number):
             if number == 2:
                 inside.wait()
                 arrived.set()
-            with registry.turn(symbol):
+            with registry.contest_lock(symbol):
                 inside.set()
                 arrived.wait()
                 champion = registry.find(symbol)

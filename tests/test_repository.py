@@ -24,39 +24,40 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "forecastlib"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-LAYERS = [
-    "config errors",
-    "database locks paths processes progress",
-    "data",
-    "features",
-    "samples",
-    "models",
-    "forecasts",
-    "bundle forecaster",
-    "evaluation auditing tracking ledger pipeline forecasting replaying",
-    "bench cli doctor serving runner report showcase plots",
+# fmt: off
+ORDER = [
+    "errors", "config", "database", "paths", "processes", "progress", "formatting", "checks", "data", "features",
+    "samples", "models", "forecasts", "recipe", "bundle", "forecaster", "doctor", "engine", "evaluation",
+    "auditing", "tracking", "ledger", "workflows", "html_report", "runner", "plots", "showcase", "serving", "cli",
 ]
-LAYER_OF = {part: layer for layer, parts in enumerate(LAYERS) for part in parts.split()}
+# fmt: on
+"""The top-level modules and packages from the bottom up: each imports only those before it."""
+LAYER_OF = {part: layer for layer, part in enumerate(ORDER)}
 
 PUBLIC = [
     "AuditReport",
     "BacktestResult",
+    "CalibrationConfig",
     "ConfigError",
     "DataConfig",
     "DataQualityError",
+    "Distribution",
     "FastLSTM",
     "FeatureConfig",
+    "Forecast",
     "ForecastError",
     "Forecaster",
     "IncompatibleModelError",
     "LeakageError",
     "Ledger",
     "LedgerError",
+    "Model",
     "ModelConfig",
     "ModelNotFoundError",
     "NotEnoughDataError",
     "NotFittedError",
     "QualityReport",
+    "Recipe",
     "RunConfig",
     "SourceError",
     "SplitConfig",
@@ -73,6 +74,8 @@ PUBLIC = [
     "holdout",
     "make_windows",
     "open_source",
+    "register_feature",
+    "register_model",
     "repair",
     "replay",
     "train",
@@ -125,13 +128,13 @@ def part_of(module: str) -> str:
     return module.removeprefix("forecastlib").lstrip(".").split(".")[0]
 
 
-def test_every_module_belongs_to_a_layer():
+def test_every_module_has_a_place_in_the_order():
     parts = {part_of(module) for module in MODULES} - {""}
-    assert parts <= set(LAYER_OF), f"say in LAYERS where {sorted(parts - set(LAYER_OF))} belong"
-    assert sum(len(line.split()) for line in LAYERS) == len(LAYER_OF), "a module belongs to one layer"
+    assert parts == set(ORDER), f"say in ORDER where {sorted(parts ^ set(ORDER))} belong"
+    assert len(ORDER) == len(LAYER_OF), "a module has one place"
 
 
-def test_imports_never_go_up_from_a_layer_into_one_above():
+def test_imports_point_strictly_downwards():
     for module, imported in GRAPH.items():
         for other in imported - {"forecastlib"}:
             assert LAYER_OF[part_of(other)] <= LAYER_OF[part_of(module)], f"{module} imports {other} from above it"
@@ -158,7 +161,7 @@ def test_the_imports_are_found_in_whatever_way_they_are_written():
 import forecastlib.data.prices
 from forecastlib import evaluate, __version__
 from forecastlib.evaluation import metrics
-from forecastlib.data.quality import row_checks, check_quality
+from forecastlib.data import quality_checks, repair
 def later():
     from forecastlib.plots import anything
 if TYPE_CHECKING:
@@ -170,8 +173,8 @@ forecastlib.Forecaster
         "forecastlib.data.prices",
         "forecastlib.evaluation.metrics",
         "forecastlib.evaluation.evaluate",
-        "forecastlib.data.quality",
-        "forecastlib.data.quality.row_checks",
+        "forecastlib.data.quality_checks",
+        "forecastlib.data.repair",
         "forecastlib.plots",
         "forecastlib.samples.windows",
         "forecastlib.forecaster",
@@ -335,3 +338,40 @@ def test_the_lock_satisfies_the_project_with_every_extra_but_the_peers_of_benchm
         version = versions.get(canonicalize_name(requirement.name))
         assert version is not None, f"{requirement} is not locked; run make lock"
         assert requirement.specifier.contains(version, prereleases=True), f"{requirement}: {version} is locked"
+
+
+# Dependencies
+
+
+MODULES_OF = {
+    "arch": "arch",
+    "keras": "keras",
+    "pandas-market-calendars": "pandas_market_calendars",
+    "psycopg": "psycopg",
+    "scikit-learn": "sklearn",
+    "ta-lib": "talib",
+    "jupyterlab": None,  # the user's front end: a command, not an import
+}
+"""Distributions whose module has another name, or that are used without being imported."""
+
+
+def imported_distributions() -> set[str]:
+    """Return the top-level modules outside of the standard library that the package imports."""
+    found = set()
+    for path in MODULES.values():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                found.add(str(node.module).partition(".")[0])
+    return found - set(sys.stdlib_module_names) - {"forecastlib"}
+
+
+def test_declared_dependencies_are_exactly_those_that_are_imported():
+    extras = [text for name in ("yahoo", "postgres") for text in PROJECT["optional-dependencies"][name]]
+    declared = {Requirement(text).name.lower() for text in PROJECT["dependencies"]}
+    optional = {Requirement(text).name.lower() for text in extras}
+    modules = {name: MODULES_OF.get(name, name.replace("-", "_")) for name in declared | optional}
+    imported = imported_distributions()
+    assert {module for name, module in modules.items() if name in declared and module} <= imported
+    assert imported <= {module for module in modules.values() if module} | {"curl_cffi"}  # which comes with yfinance

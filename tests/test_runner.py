@@ -1,4 +1,4 @@
-"""Finding notebooks and reading their parameters."""
+"""Notebooks: finding them, reading their parameters, and running them."""
 
 import contextlib
 import os
@@ -12,8 +12,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from forecastlib.errors import ConfigError
-from forecastlib.runner import find_notebooks, read_parameters
+from forecastlib.errors import ConfigError, ForecastError
+from forecastlib.runner import find_notebooks, read_parameters, run_notebooks
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,7 +31,7 @@ def test_no_name_means_all_notebooks_in_order():
     assert len(names) == len(list((ROOT / "notebooks").glob("*.ipynb")))
 
 
-def test_an_unknown_notebook_is_refused_with_the_nearest_one():
+def test_an_unknown_notebook_is_refused_with_the_nearest_name():
     with pytest.raises(ConfigError, match=r"unknown notebook 'trian'.*03_train"):
         find_notebooks(["trian"], ROOT)
 
@@ -75,7 +75,7 @@ def test_defaults_are_the_literals_of_the_parameters_cell():
         ("START", "none", None),
     ],
 )
-def test_a_parameter_is_read_by_the_kind_of_literal_it_replaces(name, text, value):
+def test_a_parameter_is_converted_to_the_type_of_its_default(name, text, value):
     train = find_notebooks(["train"], ROOT)
     assert read_parameters({name: text}, train) == {name.lower(): value}
 
@@ -116,7 +116,7 @@ def write_notebook(home, parameters, code):
 
 
 @pytest.mark.slow
-def test_runs_that_start_at_the_same_time_have_kernels_of_their_own(tmp_path):
+def test_runs_that_start_at_the_same_time_use_different_kernels(tmp_path):
     write_notebook(tmp_path, "x = 0", "assert x > 0")
     program = """
 import sys
@@ -150,7 +150,27 @@ run_notebooks(notebooks, {"x": 1}, reports=Path(sys.argv[1]), progress=False)
 
 
 @pytest.mark.slow
-def test_if_the_notebooks_of_one_symbol_fail_those_of_the_others_are_done(tmp_path):
+def test_a_run_restores_the_environment_that_its_kernels_inherit(tmp_path, monkeypatch):
+    monkeypatch.setenv("FORECASTLIB_HOME", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    monkeypatch.chdir(tmp_path)
+    write_notebook(
+        tmp_path,
+        "x = 0",
+        "import os\nassert os.environ['TF_CPP_MIN_LOG_LEVEL'] == '3' and os.environ['MLFLOW_RUN_ID'] and x == 1",
+    )
+    before = dict(os.environ)
+    run_notebooks(find_notebooks(["tiny"]), {"x": 1}, progress=False)
+    with pytest.raises(ForecastError, match="01_tiny, cell 3 failed with AssertionError"):
+        run_notebooks(find_notebooks(["tiny"]), {"x": 2}, progress=False)
+    changed = {name for name in before.keys() | os.environ.keys() if before.get(name) != os.environ.get(name)}
+    assert not changed & {"TF_CPP_MIN_LOG_LEVEL", "MLFLOW_RUN_ID", "MLFLOW_LOGGING_LEVEL"}
+
+
+@pytest.mark.slow
+def test_a_failure_for_one_symbol_does_not_stop_the_other_symbols(tmp_path):
     write_notebook(tmp_path, 'symbol = ""', "assert symbol != '^BAD', 'no good'\nprint(2 * symbol)")
     words = ["run", "tiny", "SYMBOL=^BAD,^GOOD", "--no-progress"]
     done = subprocess.run(
@@ -163,6 +183,7 @@ def test_if_the_notebooks_of_one_symbol_fail_those_of_the_others_are_done(tmp_pa
     assert re.search("01_tiny, cell [0-9] failed with AssertionError: no good", done.stderr)
     *_, last = done.stderr.splitlines()
     assert last == "Error: the notebooks of ^BAD failed, see above; those of other symbols are done"
+    assert not re.search("absl|cuda|tensorflow|mlflow", done.stderr)
     assert "^GOOD^GOOD" in (tmp_path / "reports" / "GOOD" / "01_tiny.ipynb").read_text()
     with contextlib.closing(sqlite3.connect(tmp_path / "mlruns" / "mlflow.db")) as database:
         statuses = database.execute("select name, status from runs order by name").fetchall()

@@ -79,18 +79,18 @@ def test_the_dates_that_scalers_were_fitted_on_are_kept_for_the_audit(windows, s
 
 
 @pytest.mark.parametrize("factor", [0.01, 5.0])
-def test_later_rows_change_nothing_that_was_learnt(make_prices, kind, factor):
+def test_later_rows_change_nothing_that_was_learned(make_prices, kind, factor):
     prices = make_prices(120, seed=3)
     windows = windows_of(prices)
     split = holdout(windows)
     later = prices.copy()
     later.loc[prices.index > windows.label_dates[split.train[-1]]] *= factor
     changed = windows_of(later)
-    learnt = Scaling(config_of(kind)).fit(windows, split.train).to_dict()
-    assert Scaling(config_of(kind)).fit(changed, split.train).to_dict() == learnt
+    learned = Scaling(config_of(kind)).fit(windows, split.train).to_dict()
+    assert Scaling(config_of(kind)).fit(changed, split.train).to_dict() == learned
     earlier = prices.copy()
     earlier.iloc[10] *= factor
-    assert Scaling(config_of(kind)).fit(windows_of(earlier), split.train).to_dict() != learnt
+    assert Scaling(config_of(kind)).fit(windows_of(earlier), split.train).to_dict() != learned
 
 
 def test_scalers_of_pooled_symbols_see_the_training_rows_of_each(make_prices):
@@ -181,9 +181,9 @@ def test_scalers_of_another_kind_than_the_configuration_says_are_refused(windows
         lambda s: s.pop("labels_to"),
         lambda s: s["scalers"].pop("targets"),
         lambda s: s["scalers"]["features"].pop("kind"),
-        lambda s: s["scalers"]["features"]["learnt"].pop("mean_"),
-        lambda s: s["scalers"]["features"]["learnt"]["mean_"].pop(),
-        lambda s: s["scalers"]["features"]["learnt"].update(mean_="abc"),
+        lambda s: s["scalers"]["features"]["learned"].pop("mean_"),
+        lambda s: s["scalers"]["features"]["learned"]["mean_"].pop(),
+        lambda s: s["scalers"]["features"]["learned"].update(mean_="abc"),
         lambda s: s["scalers"].update(features=None),
         lambda s: s.update(scalers=[1, 2]),
     ],

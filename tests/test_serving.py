@@ -23,7 +23,7 @@ from forecastlib.data.calendars import calendars
 from forecastlib.errors import ConfigError
 from forecastlib.forecaster import Forecaster
 from forecastlib.ledger import Ledger
-from forecastlib.locks import alone
+from forecastlib.paths import file_lock
 from forecastlib.serving import create_app, predictions, serve
 from forecastlib.serving.keys import KeyFile
 from forecastlib.serving.predictions import Predictor, Query
@@ -467,7 +467,7 @@ class TestEveryAnswer:
         assert Ledger().count(since="2016-04-04", until="2016-04-04") == len(PARAMETERS["horizons"])
 
     def test_a_training_that_blocks_while_opening_the_registry_does_not_delay_requests(self, served):
-        with alone(Path("mlruns") / "mlflow.lock"):
+        with file_lock(Path("mlruns") / "mlflow.lock"):
             served.app.state.service.predictor.clear_versions()
             predict(served, date="2016-05-02").raise_for_status()
             assert served.get("/models").status_code == 200

@@ -1,19 +1,19 @@
-"""The table that the README shows."""
+"""The table of scores in the README."""
 
 from forecastlib.showcase import BEGIN, END, table_rows, with_table
 
 
-def test_only_what_stands_between_the_markers_is_replaced():
+def test_only_text_between_the_markers_is_replaced():
     text = f"before\n{BEGIN}\nold\n{END}\nafter"
     assert with_table(text, "| new |\n") == f"before\n{BEGIN}\n| new |\n{END}\nafter"
 
 
-def test_replacing_twice_is_replacing_once():
+def test_replacing_the_table_twice_changes_nothing():
     text = with_table(f"{BEGIN}{END}", "a\n")
     assert with_table(text, "a\n") == text
 
 
-def test_a_row_has_the_models_error_beside_the_random_walks(gspc):
+def test_a_row_compares_the_error_of_the_model_with_the_random_walk(gspc):
     import pandas as pd
 
     from forecastlib import evaluate

@@ -30,28 +30,28 @@ def test_start_and_end_are_both_included():
     assert [str(date.date()) for date in prices.index] == ["1999-01-05", "1999-01-06", "1999-01-07"]
 
 
-def test_a_range_without_sessions_says_what_range_there_is():
+def test_a_range_without_sessions_is_an_error_that_names_the_available_range():
     with pytest.raises(SourceError, match="from 1999-01-04 to 2018-12-31, but nothing from 2020-01-01 to its end"):
         open_source("bundled").fetch("^GSPC", start="2020-01-01")
 
 
-def test_a_start_after_the_end_is_a_mistake_of_the_caller():
+def test_a_start_after_the_end_is_a_config_error():
     with pytest.raises(ConfigError, match="start must not be after end"):
         open_source("bundled").fetch("^GSPC", start="2010-01-02", end="2010-01-01")
 
 
 @pytest.mark.parametrize("start", ["soon", float("nan"), object()])
-def test_a_start_that_is_no_date_is_a_mistake_of_the_caller(start):
+def test_a_start_that_is_not_a_date_is_a_config_error(start):
     with pytest.raises(ConfigError, match="start must be a date"):
         open_source("bundled").fetch("^GSPC", start=start)
 
 
-def test_an_unknown_symbol_names_the_bundled_ones():
+def test_an_unknown_symbol_is_an_error_that_names_the_bundled_ones():
     with pytest.raises(SourceError, match=r"\^GSPC, \^IXIC; got 'AAPL'"):
         open_source("bundled").fetch("AAPL")
 
 
-def test_every_source_fulfils_the_protocol():
+def test_sources_satisfy_the_protocol():
     assert isinstance(open_source("bundled"), Source)
 
 

@@ -1,7 +1,6 @@
-"""What was fetched is kept for a day, shared by processes, and never trusted when damaged."""
+"""Fetched prices are cached for a day, shared by processes, and never trusted when damaged."""
 
 import datetime as dt
-import json
 import os
 import stat
 import subprocess
@@ -11,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from forecastlib.data.cache import CachedSource, cache_folder
 from forecastlib.data.sources import open_source
-from forecastlib.data.sources.cache import CachedSource, cache_folder
 from forecastlib.errors import SourceError
 
 NOON = dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC)
@@ -41,7 +40,7 @@ def cached(inner, folder, options=None, at=NOON, **more):
     return CachedSource(inner, options or {}, folder=folder, now=lambda: at, **more)
 
 
-def test_prices_are_kept_with_all_that_is_known_of_them(inner, tmp_path):
+def test_cached_prices_have_the_same_values_and_attrs(inner, tmp_path):
     source = cached(inner, tmp_path)
     first, second = source.fetch("^GSPC"), source.fetch("^GSPC")
     assert inner.asked == 1
@@ -51,7 +50,7 @@ def test_prices_are_kept_with_all_that_is_known_of_them(inner, tmp_path):
     assert second.attrs["notes"] == ["é"]
 
 
-def test_missing_values_are_kept_as_missing(tmp_path):
+def test_missing_values_stay_missing_in_the_cache(tmp_path):
     class Holes(CountingSource):
         def fetch(self, symbol, start=None, end=None):
             prices = super().fetch(symbol, start, end)
@@ -62,7 +61,7 @@ def test_missing_values_are_kept_as_missing(tmp_path):
     pd.testing.assert_frame_equal(source.fetch("^GSPC"), source.fetch("^GSPC"))
 
 
-def test_prices_are_fetched_anew_after_a_day(inner, tmp_path):
+def test_prices_are_fetched_again_after_a_day(inner, tmp_path):
     cached(inner, tmp_path).fetch("^GSPC")
     cached(inner, tmp_path, at=NOON + dt.timedelta(hours=23, minutes=59)).fetch("^GSPC")
     assert inner.asked == 1
@@ -70,13 +69,13 @@ def test_prices_are_fetched_anew_after_a_day(inner, tmp_path):
     assert inner.asked == 2
 
 
-def test_prices_from_the_future_are_not_believed(inner, tmp_path):
+def test_cached_prices_from_the_future_are_not_used(inner, tmp_path):
     cached(inner, tmp_path).fetch("^GSPC")
     cached(inner, tmp_path, at=NOON - dt.timedelta(seconds=1)).fetch("^GSPC")
     assert inner.asked == 2
 
 
-def test_a_forced_refresh_fetches_and_keeps(inner, tmp_path):
+def test_a_forced_refresh_fetches_and_replaces_the_cached_prices(inner, tmp_path):
     cached(inner, tmp_path).fetch("^GSPC")
     later = NOON + dt.timedelta(hours=20)
     assert cached(inner, tmp_path, at=later, force_refresh=True).fetch("^GSPC").attrs["fetched_at"] == later.isoformat()
@@ -104,14 +103,14 @@ def test_everything_that_determines_prices_is_in_the_key(tmp_path):
     assert len(list(tmp_path.iterdir())) == len(asked)
 
 
-def test_the_same_range_written_otherwise_is_the_same_key(inner, tmp_path):
+def test_different_spellings_of_a_range_have_the_same_key(inner, tmp_path):
     source = cached(inner, tmp_path)
     for start in ("2018-01-02", dt.date(2018, 1, 2), pd.Timestamp("2018-01-02 15:00"), "Jan 2, 2018"):
         source.fetch("^GSPC", start)
     assert inner.asked == 1
 
 
-def test_what_comes_back_can_be_changed_without_changing_what_is_kept(inner, tmp_path):
+def test_changing_fetched_prices_does_not_change_the_cache(inner, tmp_path):
     source = cached(inner, tmp_path)
     first = source.fetch("^GSPC")
     expected = first.copy()
@@ -121,7 +120,7 @@ def test_what_comes_back_can_be_changed_without_changing_what_is_kept(inner, tmp
     assert source.fetch("^GSPC").attrs["failures"] == []
 
 
-def test_failures_are_not_kept(tmp_path):
+def test_failures_are_not_cached(tmp_path):
     class Failing(CountingSource):
         def fetch(self, symbol, start=None, end=None):
             self.asked += 1
@@ -171,31 +170,31 @@ class TestDamage:
             noticed += "is damaged" in caplog.text
         assert noticed > 10
 
-    def test_a_file_of_another_key_is_not_taken_for_ours(self, inner, kept, caplog):
+    def test_a_file_with_another_key_is_not_used(self, inner, kept, caplog):
         cached(inner, kept.parent).fetch("^IXIC", "2018-12-01")
         (other,) = set(kept.parent.iterdir()) - {kept}
         os.replace(other, kept)
         assert self.refetched(inner, kept, caplog)
 
-    def test_a_plain_parquet_file_is_not_taken_for_ours(self, inner, kept, caplog):
+    def test_a_plain_parquet_file_is_not_used(self, inner, kept, caplog):
         open_source("bundled").fetch("^IXIC").to_parquet(kept)
         assert self.refetched(inner, kept, caplog)
 
 
-def test_a_folder_that_cannot_be_written_costs_the_cache_only(inner, tmp_path, caplog):
+def test_prices_are_still_fetched_if_the_folder_cannot_be_written(inner, tmp_path, caplog):
     (tmp_path / "file").write_text("in the way")
     source = cached(inner, tmp_path / "file" / "folder")
     assert len(source.fetch("^GSPC")) == 5031
-    assert "could not be kept" in caplog.text
+    assert "could not be cached" in caplog.text
 
 
-def test_no_file_is_left_aside(inner, tmp_path):
+def test_no_temporary_file_remains(inner, tmp_path):
     cached(inner, tmp_path).fetch("^GSPC")
-    assert [path.suffix for path in tmp_path.iterdir()] == [".parquet"]
+    assert [path.suffix for path in tmp_path.iterdir()] == [".prices"]
     assert not any(path.name.startswith(".") for path in tmp_path.iterdir())
 
 
-def test_the_folder_is_the_users_own(inner, tmp_path):
+def test_only_the_user_can_read_the_folder(inner, tmp_path):
     cached(inner, tmp_path / "new").fetch("^GSPC")
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
 
@@ -214,7 +213,7 @@ WORKERS = """
 import os, sys
 import pyarrow.parquet
 from forecastlib.data.sources import open_source
-from forecastlib.data.sources.cache import CachedSource
+from forecastlib.data.cache import CachedSource
 
 truth = open_source("bundled").fetch("^GSPC", "2018-01-01")
 waiting, begin = os.pipe()
@@ -257,7 +256,7 @@ def test_nothing_is_pickled(inner, tmp_path, monkeypatch):
     assert inner.asked == 1
 
 
-def test_databases_and_networks_are_cached_and_the_rest_is_not(tmp_path):
+def test_only_databases_and_networks_are_cached(tmp_path):
     assert isinstance(open_source("yahoo"), CachedSource)
     assert isinstance(open_source("sql:sqlite:///x.db"), CachedSource)
     for source in (open_source("bundled"), open_source("csv:x"), open_source("yahoo", cache=False)):
@@ -274,8 +273,8 @@ def test_a_new_version_of_a_source_is_fetched_at_once(inner, tmp_path):
     assert inner.asked == 2
 
 
-def test_what_is_imported_into_sqlite_is_seen_at_once(tmp_path):
-    from forecastlib.data.sources.sql import import_prices
+def test_an_import_into_sqlite_is_visible_at_once(tmp_path):
+    from forecastlib.data.sql import import_prices
 
     url = f"sqlite:///{tmp_path / 'prices.db'}"
     source = open_source(f"sql:{url}", cache=tmp_path / "cache")
@@ -286,20 +285,3 @@ def test_what_is_imported_into_sqlite_is_seen_at_once(tmp_path):
     assert len(list((tmp_path / "cache").iterdir())) == 1
     import_prices(prices * 2, url)
     assert source.fetch("^GSPC").equals(prices * 2)
-
-
-def test_notes_are_json_that_anyone_can_read(inner, tmp_path):
-    import pyarrow.parquet as pq
-
-    cached(inner, tmp_path, {"adjust": "auto"}).fetch("^GSPC", "2018-01-02")
-    (path,) = tmp_path.iterdir()
-    note = json.loads(pq.read_schema(path).metadata[b"forecastlib"])
-    assert json.loads(note["key"]) == {
-        "format": 1,
-        "source": "counting",
-        "options": {"adjust": "auto"},
-        "version": "",
-        "symbol": "^GSPC",
-        "start": "2018-01-02",
-        "end": None,
-    }

@@ -23,13 +23,13 @@ def test_the_first_source_that_has_the_prices_serves_them(tmp_path):
     assert "^GSPC.csv or ^GSPC.parquet" in failure
 
 
-def test_a_source_that_serves_leaves_the_later_ones_alone():
+def test_sources_after_the_one_that_has_the_prices_are_not_asked():
     never = FailingSource("never", AssertionError("a later source was asked"))
     prices = open_source(["bundled", never]).fetch("^GSPC")
     assert (prices.attrs["source"], prices.attrs["failures"]) == ("bundled", [])
 
 
-def test_every_kind_of_failure_moves_on_but_mistakes_of_the_caller_do_not():
+def test_a_chain_continues_after_failures_but_not_after_config_errors():
     damaged = FailingSource("damaged", DataQualityError("two rows for one day"))
     assert open_source([damaged, "bundled"]).fetch("^GSPC").attrs["failures"] == ["damaged: two rows for one day"]
     with pytest.raises(ConfigError, match="start must be a date"):
@@ -38,7 +38,7 @@ def test_every_kind_of_failure_moves_on_but_mistakes_of_the_caller_do_not():
         open_source([FailingSource("wrong", ConfigError("no such setting")), "bundled"]).fetch("^GSPC")
 
 
-def test_a_bug_in_a_source_is_not_taken_for_a_failure():
+def test_a_bug_in_a_source_is_not_treated_as_a_failure():
     with pytest.raises(ZeroDivisionError):
         open_source([FailingSource("buggy", ZeroDivisionError()), "bundled"]).fetch("^GSPC")
 
@@ -74,11 +74,11 @@ def test_a_chain_has_the_names_of_its_sources(tmp_path):
         ("sql:postgresql://host1,host2/db,yahoo", ["sql:postgresql://host1,host2/db", "yahoo"]),
     ],
 )
-def test_a_comma_inside_a_place_does_not_begin_a_source(spec, names):
+def test_a_comma_in_a_path_or_url_does_not_separate_sources(spec, names):
     assert open_source(spec).name == ",".join(names)
 
 
-def test_a_sequence_settles_what_a_comma_means(tmp_path):
+def test_paths_in_a_sequence_may_contain_commas(tmp_path):
     path = tmp_path / "prices,yahoo"
     path.mkdir()
     open_source("bundled").fetch("^GSPC").to_parquet(path / "X.parquet")
@@ -102,13 +102,13 @@ def test_a_sequence_settles_what_a_comma_means(tmp_path):
         ([], "expected at least one source"),
     ],
 )
-def test_what_is_no_source_names_those_that_are(spec, message):
+def test_an_unknown_source_is_an_error_that_names_the_known_ones(spec, message):
     with pytest.raises(ConfigError) as caught:
         open_source(spec)
     assert message.replace("'. Known", "'? Known") in str(caught.value)
 
 
-def test_a_secret_in_what_is_no_source_is_not_repeated():
+def test_error_messages_do_not_repeat_secrets_in_a_spec():
     for spec in (
         "sq:postgresql://ann:hunter2@host/db",
         "sql:mysql://ann:hunter2@host/db",
@@ -121,7 +121,7 @@ def test_a_secret_in_what_is_no_source_is_not_repeated():
 
 
 @pytest.mark.parametrize("decimal", ["", ";", "point"])
-def test_decimal_is_one_of_two_signs(decimal):
+def test_decimal_must_be_a_point_or_a_comma(decimal):
     with pytest.raises(ConfigError, match=r"decimal must be '.' or ','"):
         open_source("csv:x", decimal=decimal)
 

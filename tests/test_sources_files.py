@@ -1,4 +1,4 @@
-"""Every format of file that people have, and what cannot be one."""
+"""Formats of files with prices, and files that are not."""
 
 import shutil
 from pathlib import Path
@@ -63,14 +63,14 @@ ROUNDED = pytest.mark.parametrize(
 
 
 @EXACT
-def test_a_format_is_read_to_the_last_digit_without_an_option(name, truth):
+def test_formats_are_read_exactly_without_options(name, truth):
     prices = open_source(f"csv:{PRICES / name}").fetch("^GSPC")
     require_prices(prices)
     pd.testing.assert_frame_equal(prices, truth, check_exact=True)
 
 
 @ROUNDED
-def test_a_rounded_export_is_read_without_an_option(name, truth):
+def test_rounded_exports_are_read_without_options(name, truth):
     prices = open_source(f"csv:{PRICES / name}").fetch("^GSPC")
     require_prices(prices)
     pd.testing.assert_frame_equal(prices[["open", "high", "low", "close"]], truth.drop(columns="volume").round(2))
@@ -97,7 +97,7 @@ def test_quotes_spaces_and_line_ends_change_nothing(read, truth, rewrite):
     pd.testing.assert_frame_equal(read("\n".join(map(rewrite, lines)) + "\n"), truth, check_exact=True)
 
 
-def test_a_file_says_where_its_prices_come_from_and_what_was_left_out():
+def test_attrs_record_the_source_and_the_rows_left_out():
     path = PRICES / "holidays.csv"
     assert open_source(f"csv:{path}").fetch("^GSPC").attrs == {
         "symbol": "^GSPC",
@@ -109,7 +109,7 @@ def test_a_file_says_where_its_prices_come_from_and_what_was_left_out():
     }
 
 
-def test_all_that_investing_writes_is_understood_at_once(read):
+def test_every_notation_of_investing_com_is_understood(read):
     prices = read(
         '\ufeff"Date","Price","Open","High","Low","Vol.","Change %"\n'
         '"03/15/2021","1,234.56","1,200.00","1,300.1","1,100","12.3M","0.5%"\n'
@@ -123,7 +123,7 @@ def test_all_that_investing_writes_is_understood_at_once(read):
     assert prices.attrs["dropped"] == 1
 
 
-def test_a_row_that_lacks_some_fields_stays(read):
+def test_rows_that_lack_some_values_stay(read):
     prices = read(
         HEADER + "2021-03-04,1,2,0.5,,100\n2021-03-05,1,2,0.5,1.5,100\n2021-03-08,1,2\n2021-03-09,1,2,1,1,5\n"
     )
@@ -131,35 +131,35 @@ def test_a_row_that_lacks_some_fields_stays(read):
     assert prices.attrs["dropped"] == 0
 
 
-def test_without_volume_it_is_zero_and_that_is_said(read):
+def test_a_missing_volume_becomes_zero_with_a_note(read):
     prices = read("Date,Open,High,Low,Close\n2021-03-04,1,2,0.5,1\n")
     assert prices["volume"].to_list() == [0.0]
     assert prices.attrs["notes"] == ["there is no volume; it was set to zero"]
 
 
-def test_a_volume_of_dashes_only_is_no_volume(read):
+def test_a_volume_of_dashes_counts_as_missing(read):
     prices = read(HEADER + "2021-03-04,1,2,0.5,1,-\n2021-03-05,1,2,0.5,1,-\n")
     assert prices["volume"].to_list() == [0.0, 0.0]
     assert prices.attrs["notes"] == ["there is no volume; it was set to zero"]
 
 
-def test_a_last_line_that_is_cut_off_is_dropped_and_said(read):
+def test_a_last_line_that_is_cut_off_is_dropped_with_a_note(read):
     prices = read(HEADER + "2021-03-04,1,2,0.5,1,100\n2021-03-05,1,2,0.5,10")
     assert len(prices) == 1
     assert prices.attrs["dropped"] == 1
     assert prices.attrs["notes"] == ["line 3, the last one, is cut off; it was dropped"]
 
 
-def test_exact_repetitions_are_dropped_and_contradictions_are_not(read):
+def test_exact_repetitions_are_dropped_and_conflicting_rows_raise(read):
     rows = "2021-03-04,1,2,0.5,1,100\n"
     assert read(HEADER + rows + rows).attrs["notes"] == ["1 exact repetitions of a row were dropped"]
     with pytest.raises(DataQualityError, match=r"line 2, .*line 3, .* are the same day"):
         read(HEADER + rows + rows.replace("100", "200"))
 
 
-def test_bars_within_a_day_are_named_as_such(read):
+def test_intraday_bars_are_recognised(read):
     rows = "".join(f"2021-03-04 {hour:02}:00,1,2,0.5,{hour},100\n" for hour in range(9, 16))
-    with pytest.raises(DataQualityError, match="bars within a day"):
+    with pytest.raises(DataQualityError, match="intraday bars"):
         read(HEADER + rows)
 
 
@@ -180,7 +180,7 @@ class TestAdjusting:
         assert prices.iloc[0].to_list() == [8.0, 12.0, 6.0, 10.0, 100.0]
         assert prices.attrs["adjusted"] is False
 
-    def test_close_insists_on_an_adjusted_close(self, read):
+    def test_close_requires_an_adjusted_close(self, read):
         assert read(self.TEXT, adjust="close").attrs["adjusted"] is True
         with pytest.raises(SourceError, match="needs an adjusted close"):
             read(HEADER + "2021-03-04,1,2,0.5,1,100\n", adjust="close")
@@ -190,7 +190,7 @@ class TestAdjusting:
         assert prices.iloc[0].to_list() == [0.1, 0.3, 0.1, 0.3, 1.0]
         assert prices.attrs["adjusted"] is False
 
-    def test_another_word_is_a_mistake_of_the_caller(self):
+    def test_an_unknown_adjustment_is_a_config_error(self):
         with pytest.raises(ConfigError, match="unknown adjust 'clsoe'; did you mean 'close'"):
             open_source("csv:x", adjust="clsoe")
 
@@ -204,20 +204,20 @@ class TestDates:
         assert self.dates(read, "03/05/2021", "14/05/2021") == ["2021-05-03", "2021-05-14"]
         assert self.dates(read, "03/05/2021", "05/14/2021") == ["2021-03-05", "2021-05-14"]
 
-    def test_an_order_that_nothing_decides_is_asked_for(self, read):
+    def test_an_ambiguous_order_is_an_error_that_names_the_options(self, read):
         with pytest.raises(SourceError, match=r"date_format='%d/%m/%Y' or date_format='%m/%d/%Y'"):
             self.dates(read, "03/05/2021", "04/05/2021")
 
-    def test_date_format_settles_it(self, read):
+    def test_date_format_decides_the_order(self, read):
         cells = "03/05/2021", "04/05/2021"
         assert self.dates(read, *cells, date_format="%d/%m/%Y") == ["2021-05-03", "2021-05-04"]
         assert self.dates(read, *cells, date_format="%m/%d/%Y") == ["2021-03-05", "2021-04-05"]
 
-    def test_date_format_holds_for_every_row(self, read):
-        with pytest.raises(SourceError, match=r"line 3, column 'Date': '14/05/2021' does not fit date_format"):
+    def test_every_row_must_match_the_date_format(self, read):
+        with pytest.raises(SourceError, match=r"line 3, column 'Date': '14/05/2021' does not match date_format"):
             self.dates(read, "03/05/2021", "14/05/2021", date_format="%m/%d/%Y")
 
-    def test_a_date_format_that_is_none_is_said(self, read):
+    def test_an_invalid_date_format_is_an_error(self, read):
         with pytest.raises(SourceError, match="date_format='%Q'"):
             self.dates(read, "03/05/2021", date_format="%Q")
 
@@ -229,11 +229,11 @@ class TestDates:
             "2021-03-14",
         ]
 
-    def test_rows_that_contradict_each_other_are_both_named(self, read):
+    def test_conflicting_rows_are_both_named(self, read):
         with pytest.raises(SourceError, match=r"not day first because of line 3.*not month first because of line 2"):
             self.dates(read, "14/05/2021", "05/14/2021")
 
-    def test_two_digit_years_may_stand_first(self, read):
+    def test_two_digit_years_may_come_first(self, read):
         assert self.dates(read, "99/12/30", "99/12/31") == ["1999-12-30", "1999-12-31"]
         with pytest.raises(SourceError, match="%y"):
             self.dates(read, "01/02/03", "01/02/04")
@@ -254,11 +254,11 @@ class TestDates:
             ("05.03.21", "15.03.21", "15.03.93"),
         ],
     )
-    def test_dates_are_read_as_people_write_them(self, read, cells):
+    def test_common_notations_of_dates_are_read(self, read, cells):
         assert self.dates(read, *cells)[-2:] == ["2021-03-05", "2021-03-15"]
 
     @pytest.mark.parametrize("cell", ["2021-02-30", "2021-13-01", "2021-00-10", "soon", "1614902400", "30 Foo 2021"])
-    def test_what_is_no_day_is_named_with_its_line(self, read, cell):
+    def test_an_invalid_date_is_named_with_its_line(self, read, cell):
         with pytest.raises(SourceError, match=f"line 3, column 'Date': '{cell}'"):
             self.dates(read, "2021-03-04", cell)
 
@@ -296,25 +296,25 @@ class TestNumbers:
             (["-37.63", "+5"], [-37.63, 5.0]),
         ],
     )
-    def test_numbers_are_read_as_people_write_them(self, read, cells, expected):
+    def test_common_notations_of_numbers_are_read(self, read, cells, expected):
         assert self.numbers(read, *cells) == expected
 
-    def test_every_word_for_nothing_is_nothing(self, read):
+    def test_every_notation_of_a_missing_value_is_read(self, read):
         cells = ["1", "", "-", "--", "N/A", "#N/A", "null", "None", "NaN", "."]
         assert self.numbers(read, *cells) == [1.0]
 
-    def test_thousands_or_decimals_is_asked_for_where_the_comma_is_the_decimal_sign(self, read):
+    def test_an_ambiguous_comma_in_a_file_with_semicolons_is_an_error(self, read):
         with pytest.raises(SourceError, match=r"line 2, column 'Open': '1,234' .*decimal='.' or decimal=','"):
             self.numbers(read, "1,234", "2,345", delimiter=";")
         assert self.numbers(read, "1,234", "2,345", delimiter=";", decimal=",") == [1.234, 2.345]
         assert self.numbers(read, "1,234", "2,345", delimiter=";", decimal=".") == [1234.0, 2345.0]
 
-    def test_two_decimal_signs_in_one_file_are_both_named(self, read):
+    def test_conflicting_decimal_signs_are_both_named(self, read):
         with pytest.raises(SourceError, match=r"'1.5' has a point.*'1,5' has a comma"):
             self.numbers(read, "1.5", "1,5")
 
     @pytest.mark.parametrize("cell", ["abc", "1_000", "0x10", "1e999", "-inf", "1.2.3", "5%", "1\x1f2", "12MM"])
-    def test_what_is_no_number_is_named_with_its_line(self, read, cell):
+    def test_an_invalid_number_is_named_with_its_line(self, read, cell):
         with pytest.raises(SourceError, match="line 3, column 'Open'"):
             self.numbers(read, "1", cell)
 
@@ -331,7 +331,7 @@ class TestNotPrices:
             (b"PK\x03\x04\x14\x00\x06\x00\x08\x00\x00\x00\x21\x00\xff\xd8\x00\x00", "binary data"),
         ],
     )
-    def test_it_is_said_what_was_looked_for_and_what_was_found(self, read, text, found):
+    def test_the_error_says_what_was_expected_and_what_was_found(self, read, text, found):
         with pytest.raises(SourceError, match=r"looked for .*header with date, open, high, low, close") as caught:
             read(text)
         assert found in str(caught.value)
@@ -340,34 +340,36 @@ class TestNotPrices:
         with pytest.raises(SourceError, match="looked for rows with a price; found 0 rows"):
             read(HEADER)
 
-    def test_an_unquoted_thousands_separator_is_seen_by_the_number_of_fields(self, read):
+    def test_an_unquoted_thousands_separator_is_recognised_by_the_number_of_fields(self, read):
         with pytest.raises(SourceError, match=r"line 2 has 7 fields where the header has 6.*need quotes"):
             read(HEADER + "2021-03-04,1,234.5,2,3,4,5\n")
 
-    def test_a_quote_that_does_not_close_swallows_no_rows_silently(self, read):
+    def test_an_unclosed_quote_is_an_error(self, read):
         rows = "".join(f"2021-03-{day:02},1,2,0.5,1,1\n" for day in range(1, 20))
         with pytest.raises(SourceError, match="line 21 opens a quote that it does not close"):
             read(
                 HEADER + rows + '2021-03-20,"1,2,0.5,1,1\n' + rows.replace("-03-", "-04-") + '2021-05-01,"1,2,0.5,1,1\n'
             )
 
-    def test_a_field_that_is_there_twice_is_asked_about(self, read):
-        with pytest.raises(SourceError, match="the header has 'Close' more than once"):
+    def test_a_repeated_field_is_an_error(self, read):
+        with pytest.raises(
+            SourceError, match="expected one column for the close; the header has 'Close' more than once"
+        ):
             read("Date,Open,High,Low,Close,Close\n2021-03-04,1,2,0.5,1,1\n")
 
-    def test_the_symbols_that_are_there_are_named(self):
+    def test_an_unknown_symbol_is_an_error_that_names_those_in_the_file(self):
         for name in ("yfinance_by_ticker.csv", "symbol_column.csv"):
-            with pytest.raises(SourceError, match=r"are those of \^GSPC, \^IXIC; got symbol 'AAPL'"):
+            with pytest.raises(SourceError, match=r"of 'AAPL'; the (columns|rows) are those of \^GSPC, \^IXIC"):
                 open_source(f"csv:{PRICES / name}").fetch("AAPL")
 
-    def test_a_symbol_that_lacks_a_column_is_not_served_from_another(self, read):
+    def test_a_symbol_never_gets_the_column_of_another(self, read):
         header = "Price,Open,High,Low,Close,High,Low,Close\nTicker,A,A,A,A,B,B,B\nDate,,,,,,,\n"
         row = "2021-03-04,1,2,1,1,2,1,1\n"
         assert len(read(header + row, symbol="A")) == 1
         with pytest.raises(SourceError, match="the columns of B lack open; got High, Low, Close"):
             read(header + row, symbol="B")
 
-    def test_lines_above_the_header_are_passed_over(self, read):
+    def test_lines_above_the_header_are_skipped(self, read):
         assert len(read("S&P 500 Historical Data\nsource: somewhere\n\n" + HEADER + "2021-03-04,1,2,0.5,1,1\n")) == 1
 
     def test_a_huge_file_is_refused_without_reading_it(self, tmp_path):
@@ -393,11 +395,11 @@ class TestFolder:
         pd.testing.assert_frame_equal(source.fetch("^IXIC"), open_source("bundled").fetch("^IXIC"))
         assert source.symbols() == ["BRK.B", "^GSPC", "^IXIC"]
 
-    def test_a_symbol_without_a_file_names_those_that_have_one(self, folder):
+    def test_a_symbol_without_a_file_is_an_error_that_names_those_with_one(self, folder):
         with pytest.raises(SourceError, match=r"AAPL.csv or AAPL.parquet; the folder has BRK.B, \^GSPC, \^IXIC"):
             open_source(f"csv:{folder}").fetch("AAPL")
 
-    def test_two_files_of_one_symbol_are_not_chosen_from(self, folder):
+    def test_two_files_of_one_symbol_are_an_error(self, folder):
         open_source("bundled").fetch("^GSPC").to_parquet(folder / "^GSPC.parquet")
         with pytest.raises(SourceError, match=r"both \^GSPC.csv and \^GSPC.parquet; remove"):
             open_source(f"csv:{folder}").fetch("^GSPC")
@@ -413,7 +415,7 @@ class TestFolder:
         with pytest.raises(SourceError, match=r"expected a symbol|cannot be looked up|looked for"):
             open_source(f"csv:{inner}").fetch(symbol)
 
-    def test_a_place_that_does_not_exist_is_said(self, tmp_path):
+    def test_a_path_that_does_not_exist_is_an_error(self, tmp_path):
         with pytest.raises(SourceError, match=r"expected a file or a folder at .*nowhere; there is none"):
             open_source(f"csv:{tmp_path / 'nowhere'}").fetch("X")
 
@@ -423,7 +425,7 @@ class TestParquet:
         frame.to_parquet(tmp_path / "prices.parquet")
         return open_source(f"csv:{tmp_path / 'prices.parquet'}", **options).fetch(symbol)
 
-    def test_prices_come_back_as_they_were(self, tmp_path, truth):
+    def test_prices_survive_a_round_trip(self, tmp_path, truth):
         pd.testing.assert_frame_equal(self.fetch(tmp_path, truth), truth, check_exact=True)
 
     def test_headers_indexes_and_types_may_differ(self, tmp_path, truth):
@@ -446,7 +448,7 @@ class TestParquet:
         with pytest.raises(SourceError, match=r"are those of \^GSPC, \^IXIC"):
             self.fetch(tmp_path, both, symbol="AAPL")
 
-    def test_rows_without_a_date_are_not_guessed(self, tmp_path, truth):
+    def test_rows_without_a_date_are_an_error(self, tmp_path, truth):
         with pytest.raises(SourceError, match="expected a date in every row"):
             self.fetch(tmp_path, truth.set_axis(truth.index.where(truth.index != truth.index[3])))
 
@@ -454,7 +456,7 @@ class TestParquet:
         with pytest.raises(SourceError, match="fall on Sundays but never on a Friday"):
             self.fetch(tmp_path, truth.set_axis(truth.index.tz_localize("Asia/Seoul").tz_convert("UTC")))
 
-    def test_other_tables_say_what_they_have(self, tmp_path):
+    def test_another_table_is_an_error_that_names_its_columns(self, tmp_path):
         with pytest.raises(SourceError, match=r"looked for a header .*found the columns \['a'\]"):
             self.fetch(tmp_path, pd.DataFrame({"a": [1]}))
 

@@ -1,4 +1,4 @@
-"""Whatever a file holds: prices or a ForecastError; never another exception, never much memory."""
+"""Any file gives prices or a ForecastError, never another exception, and never takes much memory."""
 
 import io
 import subprocess
@@ -157,7 +157,7 @@ def test_every_finite_number_comes_back_exactly(value):
 
 @fuzz
 @given(st.lists(st.dates(min_value=pd.Timestamp("1900-01-01").date()), min_size=1, unique=True), st.data())
-def test_dates_are_read_right_or_asked_about_whatever_their_order(dates, data):
+def test_dates_in_any_order_are_read_correctly_or_reported_as_ambiguous(dates, data):
     written = data.draw(st.sampled_from(["%d/%m/%Y", "%m/%d/%Y", "%Y-%m-%d", "%d.%m.%Y", "%b %d, %Y"]))
     rows = "".join(f'"{date.strftime(written)}",1,2,0.5,1.5,7\n' for date in dates)
     prices = read(("Date,Open,High,Low,Close,Volume\n" + rows).encode())

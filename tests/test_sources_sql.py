@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from forecastlib.data.sources import open_source
-from forecastlib.data.sources.sql import SqlSource, import_prices
+from forecastlib.data.sql import SqlSource, import_prices
 from forecastlib.database import masked, parse_url
 from forecastlib.errors import ConfigError, DataQualityError, SourceError
 
@@ -30,14 +30,14 @@ def url(request, tmp_path):
 
 
 def execute(url, *statements):
-    """Change a database by other means than ours."""
+    """Change a database without the library."""
     with sa.create_engine(parse_url(url), poolclass=sa.NullPool).begin() as connection:
         for statement in statements:
             connection.execute(sa.text(statement))
 
 
 def rows_in(url):
-    """Read a whole table by other means than ours, in order; None if there is none."""
+    """Read the table without the library, in order; None if it does not exist."""
     engine = sa.create_engine(parse_url(url), poolclass=sa.NullPool)
     if not sa.inspect(engine).has_table("prices"):
         return None
@@ -55,7 +55,7 @@ def ixic():
     return open_source("bundled").fetch("^IXIC", "2018-01-01")
 
 
-def test_prices_come_back_to_the_last_digit(url, gspc):
+def test_prices_survive_a_round_trip_exactly(url, gspc):
     assert import_prices(gspc, url) == 5031
     source = SqlSource(url)
     pd.testing.assert_frame_equal(source.fetch("^GSPC"), gspc, check_exact=True)
@@ -88,7 +88,7 @@ def test_missing_values_are_null(url, ixic):
     pd.testing.assert_frame_equal(SqlSource(url).fetch("^IXIC"), holes)
 
 
-def test_a_frame_that_is_no_prices_is_not_written(url, ixic):
+def test_a_frame_without_the_shape_of_prices_is_not_written(url, ixic):
     with pytest.raises(DataQualityError, match="volume missing"):
         import_prices([ixic, ixic.drop(columns="volume")], url)
     nameless = ixic.copy()
@@ -98,7 +98,7 @@ def test_a_frame_that_is_no_prices_is_not_written(url, ixic):
     assert rows_in(url) is None
 
 
-def test_a_symbol_without_rows_names_those_that_have_some(url, gspc, ixic):
+def test_a_symbol_without_rows_is_an_error_that_names_those_with_some(url, gspc, ixic):
     import_prices([gspc.tail(3), ixic.tail(3)], url)
     with pytest.raises(SourceError, match=r"has no rows of 'AAPL'; it has \^GSPC, \^IXIC"):
         SqlSource(url).fetch("AAPL")
@@ -106,7 +106,7 @@ def test_a_symbol_without_rows_names_those_that_have_some(url, gspc, ixic):
         SqlSource(url).fetch("^GSPC", start="2030-01-01")
 
 
-def test_a_database_without_the_table_says_how_to_make_it(url):
+def test_a_database_without_the_table_is_an_error_that_says_how_to_create_it(url):
     execute(url, "CREATE TABLE IF NOT EXISTS other (a INTEGER)")
     with pytest.raises(SourceError, match="write it with `forecastlib import SOURCE --into sql:URL`"):
         SqlSource(url).fetch("^GSPC")
@@ -123,7 +123,7 @@ def test_a_symbol_is_data_and_never_sql(url, ixic):
 
 
 @pytest.mark.parametrize("date", ["DATE", "TIMESTAMP", "TEXT"])
-def test_a_table_of_another_origin_may_hold_dates_otherwise(url, date):
+def test_tables_of_others_may_store_dates_in_other_types(url, date):
     columns = "open FLOAT, high FLOAT, low FLOAT, close FLOAT, volume BIGINT"
     execute(url, f"CREATE TABLE prices (id INTEGER, symbol TEXT, date {date}, {columns})")
     for day in (4, 3):
@@ -133,7 +133,7 @@ def test_a_table_of_another_origin_may_hold_dates_otherwise(url, date):
     assert prices["volume"].to_list() == [3.0, 4.0]
 
 
-def test_a_table_that_allows_duplicates_cannot_be_written_and_says_so(url, ixic):
+def test_a_table_without_a_unique_key_cannot_be_written(url, ixic):
     columns = ", ".join(f"{name} FLOAT" for name in ("open", "high", "low", "close", "volume"))
     execute(url, f"CREATE TABLE prices (symbol TEXT, date DATE, {columns})")
     with pytest.raises(SourceError, match=r"ON CONFLICT"):
@@ -145,7 +145,7 @@ INTERRUPTED = """
 import sys
 import sqlalchemy as sa
 from forecastlib.data.sources import open_source
-from forecastlib.data.sources.sql import import_prices
+from forecastlib.data.sql import import_prices
 
 batches = 0
 
@@ -201,7 +201,7 @@ AT_ONCE = """
 import os, sys
 from forecastlib.database import parse_url
 from forecastlib.data.sources import open_source
-from forecastlib.data.sources.sql import import_prices
+from forecastlib.data.sql import import_prices
 
 prices = open_source("bundled").fetch("^GSPC", "2013-01-01")
 parse_url(sys.argv[1])  # loads SQLAlchemy
@@ -236,12 +236,12 @@ def test_four_imports_at_once_go_one_after_the_other(url, gspc):
 class TestSecrets:
     URL = "postgresql://ann:hunt%40er2@127.0.0.1:1/prices?application_name=x&sslpassword=seCret"
 
-    def test_a_name_holds_none(self):
+    def test_a_name_contains_no_secret(self):
         name = SqlSource(self.URL).name
         assert name == "sql:postgresql://ann:***@127.0.0.1:1/prices?application_name=x&sslpassword=***"
         assert masked(parse_url("sqlite:///prices.db")) == "sqlite:///prices.db"
 
-    def test_neither_messages_nor_what_is_kept_hold_any(self, tmp_path):
+    def test_neither_messages_nor_the_cache_contain_a_secret(self, tmp_path):
         for source in (SqlSource(self.URL), open_source(f"sql:{self.URL}", cache=tmp_path)):
             with pytest.raises(SourceError) as caught:
                 source.fetch("X")
@@ -255,7 +255,7 @@ class TestSecrets:
         assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.slow
-    def test_a_failed_chain_holds_none(self):
+    def test_a_failed_chain_contains_no_secret(self):
         with pytest.raises(SourceError) as caught:
             open_source(["bundled", f"sql:{self.URL}"], cache=False).fetch("X")
         assert "hunt" not in str(caught.value)
@@ -264,7 +264,7 @@ class TestSecrets:
 
 class TestUrl:
     @pytest.mark.parametrize("url", ["", "prices.db", "mysql://h/d", "postgresql:/x y", "://", "sqlite", "mongodb://x"])
-    def test_only_the_two_databases_are_taken(self, url):
+    def test_only_sqlite_and_postgresql_are_accepted(self, url):
         with pytest.raises(ConfigError, match="expected a database as sqlite:///FILE or postgresql://"):
             SqlSource(url)
 
@@ -272,17 +272,17 @@ class TestUrl:
         for name in ("postgres", "postgresql", "postgresql+psycopg"):
             assert parse_url(f"{name}://h/d").drivername == "postgresql+psycopg"
 
-    def test_the_prefix_of_a_source_may_stay(self, tmp_path, ixic):
+    def test_the_prefix_of_a_source_is_accepted(self, tmp_path, ixic):
         assert import_prices(ixic, f"sql:sqlite:///{tmp_path / 'x.db'}") == 251
 
-    def test_a_missing_driver_says_how_to_install_it(self, monkeypatch):
+    def test_a_missing_driver_is_an_error_that_says_how_to_install_it(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "psycopg", None)
         with pytest.raises(SourceError, match=r"pip install 'forecastlib\[postgres\]'"):
             SqlSource("postgresql://h/d").fetch("X")
 
 
 class TestSqliteFile:
-    def test_reading_makes_no_file(self, tmp_path):
+    def test_reading_creates_no_file(self, tmp_path):
         with pytest.raises(SourceError, match="there is no such file; write it with `forecastlib import"):
             SqlSource(f"sqlite:///{tmp_path / 'no.db'}").fetch("X")
         assert list(tmp_path.iterdir()) == []
@@ -294,16 +294,16 @@ class TestSqliteFile:
             importing.execute("DELETE FROM prices")
             assert len(SqlSource(f"sqlite:///{tmp_path / 'x.db'}").fetch("^IXIC")) == 251
 
-    def test_a_file_that_is_no_database_is_said(self, tmp_path):
+    def test_a_file_that_is_not_a_database_is_an_error(self, tmp_path):
         (tmp_path / "x.db").write_text("Date,Open\n" * 1000)
         with pytest.raises(SourceError, match="not a database"):
             SqlSource(f"sqlite:///{tmp_path / 'x.db'}").fetch("X")
 
-    def test_a_folder_that_is_not_there_is_said(self, tmp_path, ixic):
+    def test_a_folder_that_does_not_exist_is_an_error(self, tmp_path, ixic):
         with pytest.raises(SourceError, match="unable to open database file"):
             import_prices(ixic, f"sqlite:///{tmp_path / 'no' / 'x.db'}")
 
-    def test_values_that_are_no_numbers_are_said(self, tmp_path):
+    def test_values_that_are_not_numbers_are_an_error(self, tmp_path):
         url = f"sqlite:///{tmp_path / 'x.db'}"
         execute(
             url,

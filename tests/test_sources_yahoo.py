@@ -1,4 +1,4 @@
-"""Yahoo through the real yfinance, which talks to a server on this machine that answers as Yahoo does, or worse."""
+"""Yahoo through the real yfinance, which talks to a local server that answers as Yahoo does, or fails."""
 
 import datetime as dt
 import json
@@ -18,7 +18,7 @@ import yfinance as yf
 
 from forecastlib.data.prices import require_prices
 from forecastlib.data.sources import open_source
-from forecastlib.data.sources.yahoo import YahooSource
+from forecastlib.data.yahoo import YahooSource
 from forecastlib.errors import ConfigError, SourceError
 
 # yfinance 1.7 itself uses what pandas 4 will remove; nothing of ours can change that.
@@ -31,7 +31,7 @@ AFTER = dt.datetime(2026, 11, 21, tzinfo=dt.UTC)
 
 
 def chart(sessions=SESSIONS, *, adjust=1.0, session_end=None, **quote):
-    """Write the prices of some sessions as Yahoo's chart does."""
+    """Return the prices of some sessions in the format of Yahoo's chart."""
     close = CLOSE[: len(sessions)]
     stamps = [int((session + pd.Timedelta(hours=9, minutes=30)).timestamp()) for session in sessions]
     fields = {
@@ -73,7 +73,7 @@ def refusal(code, description):
 
 
 class Yahoo(ThreadingHTTPServer):
-    """A server that answers requests for charts as the test says, and keeps what was asked."""
+    """A server that answers requests for charts as the test says, and records them."""
 
     daemon_threads = True
     block_on_close = False
@@ -148,7 +148,7 @@ def charts_asked(yahoo):
     return [query for path, query in yahoo.asked if "chart" in path and query.get("range") != "1d"]
 
 
-def test_prices_come_in_the_one_shape(source, yahoo):
+def test_prices_have_the_shape_of_prices(source, yahoo):
     prices = source.fetch("^GSPC")
     require_prices(prices)
     assert prices.index.equals(pd.DatetimeIndex(SESSIONS.tz_localize(None)))
@@ -164,14 +164,14 @@ def test_prices_come_in_the_one_shape(source, yahoo):
     assert {path for path, _ in yahoo.asked} == {"/query2.finance.yahoo.com/v8/finance/chart/%5EGSPC"}
 
 
-def test_a_range_is_cut_to_the_sessions_asked_for(source, yahoo):
+def test_only_the_requested_sessions_are_returned(source, yahoo):
     prices = source.fetch("TEST", start="2026-11-11", end="2026-11-13")
     assert prices.index.strftime("%d").to_list() == ["11", "12", "13"]
     asked = charts_asked(yahoo)[-1]
     assert pd.Timestamp(int(asked["period1"]), unit="s", tz=NEW_YORK) == pd.Timestamp("2026-11-11", tz=NEW_YORK)
 
 
-def test_prices_are_scaled_by_the_adjusted_close_unless_told_otherwise(yahoo):
+def test_prices_are_scaled_by_the_adjusted_close_by_default(yahoo):
     yahoo.answers = lambda path, query: (200, chart(adjust=0.5))
     options = {"base_url": yahoo.url, "now": lambda: AFTER}
     for adjust, factor in (("auto", 0.5), ("close", 0.5), ("none", 1.0)):
@@ -183,15 +183,15 @@ def test_prices_are_scaled_by_the_adjusted_close_unless_told_otherwise(yahoo):
 def test_scaling_agrees_with_yfinance_itself(yahoo, tmp_path):
     yahoo.answers = lambda path, query: (200, chart(adjust=0.37))
     ours = YahooSource("close", base_url=yahoo.url, now=lambda: AFTER).fetch("TEST")
-    from forecastlib.data.sources.yahoo_session import BoundedSession
+    from forecastlib.data.yahoo import bounded_session
 
-    with BoundedSession(10, yahoo.url) as session:
+    with bounded_session(10, yahoo.url) as session:
         theirs = yf.Ticker("TEST", session=session).history(period="max", auto_adjust=True)
     for column in ("Open", "High", "Low", "Close"):
         np.testing.assert_allclose(ours[column.lower()], theirs[column], rtol=1e-15)
 
 
-def test_a_session_that_is_not_over_is_dropped_and_said(yahoo):
+def test_the_bar_of_a_session_that_is_not_over_is_dropped_with_a_note(yahoo):
     during = dt.datetime(2026, 11, 20, 18, 0, tzinfo=dt.UTC)  # 13:00 in New York
     prices = YahooSource(base_url=yahoo.url, now=lambda: during).fetch("TEST")
     assert str(prices.index[-1].date()) == "2026-11-19"
@@ -200,13 +200,13 @@ def test_a_session_that_is_not_over_is_dropped_and_said(yahoo):
 
 
 @pytest.mark.parametrize(("minutes", "kept"), [(10, False), (40, True)])
-def test_a_bar_counts_once_delayed_quotes_have_settled(yahoo, minutes, kept):
+def test_a_bar_is_final_once_delayed_quotes_have_arrived(yahoo, minutes, kept):
     now = dt.datetime(2026, 11, 20, 21, minutes, tzinfo=dt.UTC)  # the session ends at 21:00 UTC
     prices = YahooSource(base_url=yahoo.url, now=lambda: now).fetch("TEST")
     assert (str(prices.index[-1].date()) == "2026-11-20") is kept
 
 
-def test_a_lone_bar_of_today_is_no_price_yet(yahoo):
+def test_a_single_unfinished_bar_is_not_enough(yahoo):
     yahoo.answers = lambda path, query: (200, chart(SESSIONS[:1]))
     during = dt.datetime(2026, 11, 9, 18, 0, tzinfo=dt.UTC)
     with pytest.raises(SourceError, match="no prices of TEST in this range; the bar of 2026-11-09 was dropped"):
@@ -225,12 +225,12 @@ class TestFailures:
             source.fetch("TEST")
         return str(caught.value)
 
-    def test_a_symbol_that_is_not_there_is_not_asked_for_again(self, source, yahoo, pauses):
+    def test_a_missing_symbol_is_not_retried(self, source, yahoo, pauses):
         yahoo.answers = lambda path, query: (404, refusal("Not Found", "No data found, symbol may be delisted"))
         self.fails(source, r"(?i)yahoo has no prices of TEST: .*(delisted|no timezone found)")
         assert pauses == []
 
-    def test_a_delisted_symbol_says_what_yahoo_says(self, source, yahoo, pauses):
+    def test_the_error_for_a_delisted_symbol_repeats_yahoos_reason(self, source, yahoo, pauses):
         def answers(path, query):
             if query.get("range") == "1d":
                 return 200, chart()
@@ -240,20 +240,20 @@ class TestFailures:
         self.fails(source, "yahoo has no prices of TEST: Data doesn't exist for startDate")
         assert pauses == []
 
-    def test_an_empty_answer_is_no_prices(self, source, yahoo):
+    def test_an_empty_answer_is_an_error(self, source, yahoo):
         yahoo.answers = lambda path, query: (
             200,
             chart() if query.get("range") == "1d" else {"chart": {"result": [], "error": None}},
         )
         self.fails(source, "yahoo has no prices of TEST: ")
 
-    def test_a_rate_limit_is_said_and_tried_again_with_growing_pauses(self, source, yahoo, pauses):
+    def test_a_rate_limit_is_reported_and_retried_with_growing_pauses(self, source, yahoo, pauses):
         yahoo.answers = lambda path, query: (429, "Too Many Requests")
         message = self.fails(source, "in 3 attempts")
         assert message.count("Yahoo limits the rate of requests (HTTP 429); wait some minutes") == 3
         assert pauses == [2.0, 4.0]
 
-    def test_what_passes_is_overcome(self, source, yahoo, pauses):
+    def test_a_temporary_failure_is_retried(self, source, yahoo, pauses):
         def answers(path, query):
             return (200, chart()) if pauses else (500, "Internal Server Error")
 
@@ -277,11 +277,11 @@ class TestFailures:
             chart(close=[1.0]),
         ],
     )
-    def test_an_answer_that_cannot_be_read_is_an_error_of_the_source(self, source, yahoo, body):
+    def test_an_unreadable_answer_is_a_source_error(self, source, yahoo, body):
         yahoo.answers = lambda path, query: (200, body)
         self.fails(source, r"yahoo (gave|has) no prices of TEST")
 
-    def test_a_column_that_went_away_is_an_error_of_the_source(self, source, yahoo):
+    def test_a_missing_column_is_a_source_error(self, source, yahoo):
         def without_low(path, query):
             answer = chart()
             del answer["chart"]["result"][0]["indicators"]["quote"][0]["low"]
@@ -290,7 +290,7 @@ class TestFailures:
         yahoo.answers = without_low
         self.fails(source, "cannot read Yahoo's answer .KeyError: 'low'")
 
-    def test_a_server_that_is_not_there_is_an_error_of_the_source(self, pauses):
+    def test_an_unreachable_server_is_a_source_error(self, pauses):
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         gone = YahooSource(base_url=f"http://127.0.0.1:{port}", sleep=pauses.append)
@@ -298,13 +298,13 @@ class TestFailures:
         assert pauses == [2.0, 4.0]
 
     @pytest.mark.parametrize("symbol", ["", "../../v1/test", "A B", "A?range=max", "A/B", "A#", "Ä", "X" * 40])
-    def test_a_symbol_never_leads_to_another_address(self, source, yahoo, symbol):
+    def test_a_symbol_cannot_change_the_url(self, source, yahoo, symbol):
         with pytest.raises(SourceError, match="expected a symbol as Yahoo writes them"):
             source.fetch(symbol)
         assert yahoo.asked == []
 
     @pytest.mark.parametrize("options", [{"attempts": 0}, {"seconds": 0}])
-    def test_bounds_that_bound_nothing_are_a_mistake_of_the_caller(self, options):
+    def test_meaningless_bounds_are_a_config_error(self, options):
         with pytest.raises(ConfigError, match="expected attempts >= 1 and seconds > 0"):
             YahooSource(**options)
 
@@ -362,7 +362,7 @@ class TestWallTime:
         yahoo.answers = lambda path, query: (200, chart())
         assert len(YahooSource(base_url=yahoo.url, now=lambda: AFTER).fetch("TEST")) == len(SESSIONS)
 
-    def test_threads_take_turns(self, yahoo):
+    def test_threads_fetch_one_after_the_other(self, yahoo):
         source = YahooSource(base_url=yahoo.url, seconds=30, now=lambda: AFTER)
         fetched = {}
         threads = [
@@ -375,7 +375,7 @@ class TestWallTime:
         assert {name: prices.attrs["symbol"] for name, prices in fetched.items()} == {name: name for name in "ABCD"}
 
 
-def test_the_switches_of_yfinance_are_left_as_they_were(source, yahoo):
+def test_the_settings_of_yfinance_are_restored(source, yahoo):
     for hides in (True, False):
         yf.config.debug.hide_exceptions = hides
         source.fetch("TEST")
@@ -383,19 +383,22 @@ def test_the_switches_of_yfinance_are_left_as_they_were(source, yahoo):
     yf.config.debug.hide_exceptions = True
 
 
-def test_without_yfinance_it_is_said_how_to_install_it(monkeypatch):
+def test_without_yfinance_the_error_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "yfinance", None)
     with pytest.raises(SourceError, match=r"needs the package yfinance; pip install 'forecastlib\[yahoo\]'"):
         open_source("yahoo", cache=False).fetch("^GSPC")
 
 
-def test_yfinance_is_not_loaded_before_it_is_asked():
-    code = "import sys; from forecastlib.data.sources import open_source; open_source('yahoo');print('yfinance' in sys.modules)"
+def test_yfinance_is_not_imported_before_a_fetch():
+    code = (
+        "import sys; from forecastlib.data.sources import open_source; open_source('yahoo');"
+        "print('yfinance' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
 
-def test_the_real_yahoo_is_what_open_source_opens():
+def test_open_source_opens_yahoo():
     assert open_source("yahoo").name == "yahoo"
 
 

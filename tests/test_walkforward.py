@@ -25,10 +25,10 @@ from forecastlib.evaluation.walkforward.pooling import adapted, mean_of_seeds
 from forecastlib.evaluation.walkforward.processes import compute_all
 from forecastlib.evaluation.walkforward.tasks import MC_DROPOUT, QUANTILES, Folds, Task, compute, key, tasks_of
 from forecastlib.forecasts import COLUMNS
-from forecastlib.locks import alone
 from forecastlib.models.baselines import all_baselines
 from forecastlib.models.distribution import LEVELS
 from forecastlib.models.uncertainty import adaptive_widening, call_came_true
+from forecastlib.paths import file_lock
 from forecastlib.tracking import runs
 
 CONFIG = tiny.config(horizons=[3, 5], epochs=1)
@@ -381,7 +381,7 @@ def test_another_process_at_the_same_backtest_is_not_joined(prices, home, monkey
         for task in tasks_of(2, (9,))
     ]
     digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
-    with alone(folder / f".{digest}.lock"), pytest.raises(ForecastError, match="another process is at this very"):
+    with file_lock(folder / f".{digest}.lock"), pytest.raises(ForecastError, match="another process is at this very"):
         backtest(prices, CONFIG, folds=2, seeds=9, progress=False)
 
 

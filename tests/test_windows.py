@@ -10,7 +10,7 @@ from forecastlib.config import WindowConfig
 from forecastlib.errors import ConfigError, DataQualityError, NotEnoughDataError
 from forecastlib.features import compute_features, warm_up
 from forecastlib.samples.variance import ewma_volatility
-from forecastlib.samples.windows import SMALLEST_PRICE_RATIO, Windows, make_windows, pool_windows
+from forecastlib.samples.windows import MIN_PRICE_RATIO, Windows, make_windows, pool_windows
 
 TARGETS = ("log_return", "vol_scaled", "price")
 
@@ -134,7 +134,7 @@ def test_all_targets_turn_back_into_prices(make_prices, shape):
     windows = numbered_windows(prices, warm, **shape)
     extended = np.append(prices["close"].to_numpy(), np.full(15, np.nan))
     actual = extended[windows.rows[:, None] + np.array(shape["horizons"])]
-    np.testing.assert_allclose(windows.prices(windows.y), actual, rtol=1e-14)
+    np.testing.assert_allclose(windows.to_prices(windows.y), actual, rtol=1e-14)
     np.testing.assert_allclose(
         windows.log_returns(windows.y), np.log(actual / windows.last_close[:, None]), rtol=1e-12, atol=1e-15
     )
@@ -142,7 +142,7 @@ def test_all_targets_turn_back_into_prices(make_prices, shape):
 
 def test_a_negative_price_from_a_network_stays_above_the_floor(ten):
     windows = numbered_windows(ten, lookback=10, horizons=(1, 2), target="price")
-    np.testing.assert_allclose(windows.prices([[-5.0, 150.0]]), [[SMALLEST_PRICE_RATIO * 145.0, 150.0]], rtol=1e-14)
+    np.testing.assert_allclose(windows.to_prices([[-5.0, 150.0]]), [[MIN_PRICE_RATIO * 145.0, 150.0]], rtol=1e-14)
 
 
 def test_the_windows_are_a_read_only_view_of_the_one_matrix(make_prices):

@@ -1,7 +1,8 @@
 """Forecasters that are trained in seconds, shared by the test modules that only look at them."""
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -58,3 +59,13 @@ def home(folder: Path) -> Iterator[Path]:
         patch.delenv("MLFLOW_RUN_ID", raising=False)
         patch.chdir(folder)
         yield folder
+
+
+def make_locations_relative(database: Path, artifacts: Path) -> None:
+    """Turn an MLflow store into one of the first edition, with locations relative to the project and no tag."""
+    columns = {"experiments": "artifact_location", "runs": "artifact_uri", "logged_models": "artifact_location"}
+    with closing(sqlite3.connect(database)) as connection, connection:
+        for table, column in columns.items():
+            change = f"UPDATE {table} SET {column} = replace({column}, ?, 'mlruns/artifacts')"
+            connection.execute(change, (artifacts.as_uri(),))
+        connection.execute("DELETE FROM experiment_tags")

@@ -15,7 +15,7 @@ __version__ = "1.0.0"
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 _HOMES = {
-    "config": ("DataConfig", "FeatureConfig", "ModelConfig", "RunConfig", "SplitConfig", "TrainConfig", "WindowConfig"),
+    "config": ("CalibrationConfig", "DataConfig", "FeatureConfig", "ModelConfig", "RunConfig", "SplitConfig", "TrainConfig", "WindowConfig"),
     "errors": (
         "ConfigError",
         "DataQualityError",
@@ -29,19 +29,21 @@ _HOMES = {
         "SourceError",
     ),
     "evaluation.evaluate": ("evaluate",),
-    "features": ("compute_features",),
+    "features": ("compute_features", "register_feature"),
     "forecaster": ("Forecaster",),
     "auditing": ("AuditReport", "audit"),
-    "forecasting": ("forecast",),
+    "forecasts": ("Forecast",),
     "ledger": ("Ledger",),
+    "models": ("Distribution", "Model", "register_model"),
+    "recipe": ("Recipe",),
+    "workflows": ("backtest", "forecast", "replay", "train"),
     "models.lstm": ("FastLSTM",),
-    "pipeline": ("train",),
-    "data.quality": ("QualityReport", "check_quality", "repair"),
+    "data.quality": ("QualityReport", "check_quality"),
+    "data.repair": ("repair",),
     "serving": ("create_app",),
-    "replaying": ("replay",),
     "data.sources": ("open_source",),
     "samples.splits": ("holdout", "walk_forward"),
-    "evaluation.walkforward": ("BacktestResult", "backtest"),
+    "evaluation.backtest_result": ("BacktestResult",),
     "samples.windows": ("make_windows",),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}

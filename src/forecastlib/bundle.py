@@ -1,12 +1,7 @@
-"""The saved bundle of a forecaster: one folder that holds all it needs, as data, with a checksum of every file.
+"""The bundle: a fitted model as a folder, with everything that its forecasts depend on.
 
-::
-
-    model.keras        the network
-    scalers.json       what the scalers learnt
-    calibration.json   drift, weight of the network, volatility model, quantiles of residuals
-    config.json        the RunConfig, whole
-    metadata.json      where it comes from, and the checksums of the others
+A bundle holds data only, never a pickle: the model in a folder, its scalers and its configuration as JSON, and metadata
+with a checksum for every file. It is written to a temporary folder first and moved into place when it is complete.
 """
 
 from __future__ import annotations
@@ -19,34 +14,33 @@ import platform
 import shutil
 import subprocess
 import tempfile
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
-import keras
 import pandas as pd
 
 from forecastlib import __version__
 from forecastlib.config import RunConfig, load_config
 from forecastlib.data.prices import fingerprint
 from forecastlib.errors import ConfigError, IncompatibleModelError, ModelNotFoundError
-from forecastlib.models.lstm import INPUT_NAME, FastLSTM, output_name
-from forecastlib.models.uncertainty import Calibration
-from forecastlib.samples.dataset import Dataset
+from forecastlib.features import unknown_features
+from forecastlib.models import Model
+from forecastlib.models.base import import_object
+from forecastlib.recipe import Samples
 from forecastlib.samples.scaling import Scaling
 
-FORMAT = 3
-"""Version of the bundle's layout; another one is refused."""
+FORMAT = 4
+"""Version of the layout; bundles of another version are refused."""
 
-NETWORK, SCALERS, CALIBRATION, CONFIG, METADATA = (
-    "model.keras",
-    "scalers.json",
-    "calibration.json",
-    "config.json",
-    "metadata.json",
-)
+MODEL, SCALERS, CONFIG, METADATA = "model", "scalers.json", "config.json", "metadata.json"
+STATE = "model.skops"
+"""The file of a model that has no ``save`` method."""
+
+TRUSTED_PACKAGES = {"forecastlib", "numpy", "pandas", "scipy", "sklearn"}
+"""Packages whose types a stored model may contain, besides the package of its class."""
+
 LIBRARIES = ("keras", "numba", "numpy", "pandas", "scikit-learn", "ta-lib", "tensorflow")
 
 
@@ -57,27 +51,30 @@ class Metadata:
     Attributes
     ----------
     version : str
-        ``v1.0.0_YYYYMMDD_HHMMSS``: of the library, and when training ended (UTC).
+        ``v1.0.0_YYYYMMDD_HHMMSS``: version of the library and the end of the training (UTC).
     symbols : tuple of str
         What it was trained on.
     feature_names : tuple of str
         Its features, in order.
+    model : dict
+        ``name``, and ``class`` as ``"package.module:Class"``.
     sets : dict
-        Of each set: first and last origin, last label date, number of samples.
+        Per set: first and last origin, last label date, number of samples.
     sessions : dict
-        Of each symbol: first and last session, their number, fingerprint of the prices.
+        Per symbol: first and last session, their number, fingerprint of the prices.
     libraries : dict
-        Versions of what computed it.
+        Versions of the libraries that computed it.
     git_commit : str or None
         Commit of the source tree, None outside of a checkout.
     seed, epochs : int
     metrics : dict
-        Figures on the test set, filled in by whoever evaluates the model.
+        Scores on the test set, added by the evaluation.
     """
 
     version: str
     symbols: tuple[str, ...]
     feature_names: tuple[str, ...]
+    model: dict[str, str]
     sets: dict[str, dict[str, Any]]
     sessions: dict[str, dict[str, Any]]
     libraries: dict[str, str]
@@ -87,7 +84,7 @@ class Metadata:
     metrics: dict[str, float] = field(default_factory=dict)
 
     def with_metrics(self, metrics: Mapping[str, float]) -> Self:
-        """Return a copy with figures on the test set."""
+        """Return a copy with scores on the test set."""
         return replace(self, metrics=dict(metrics))
 
     @property
@@ -100,23 +97,21 @@ class Metadata:
 class Parts:
     """What a bundle holds."""
 
-    network: keras.Model
+    model: Model
     scaling: Scaling
-    calibration: Calibration
     config: RunConfig
     metadata: Metadata
 
 
-def describe(
-    prices: pd.DataFrame | Sequence[pd.DataFrame], dataset: Dataset, config: RunConfig, *, epochs: int
-) -> Metadata:
-    """Write down where a model comes from, at the end of its training."""
-    frames = [prices] if isinstance(prices, pd.DataFrame) else list(prices)
-    chosen = {name: dataset.windows.take(index) for name, index in dataset.split.sets().items()}
+def describe(prices: Sequence[pd.DataFrame], samples: Samples, config: RunConfig, model: Model) -> Metadata:
+    """Describe where a fitted model comes from."""
+    sets = {"train": samples.train, "validation": samples.validation, "test": samples.test}
+    kind = type(model)
     return Metadata(
         version=f"v{__version__}_{dt.datetime.now(dt.UTC):%Y%m%d_%H%M%S}",
-        symbols=tuple(str(one.attrs.get("symbol", "")) for one in frames),
-        feature_names=dataset.windows.feature_names,
+        symbols=tuple(str(frame.attrs.get("symbol", "")) for frame in prices),
+        feature_names=samples.windows.feature_names,
+        model={"name": model.name, "class": f"{kind.__module__}:{kind.__qualname__}"},
         sets={
             name: {
                 "first_origin": f"{windows.origins.min():%Y-%m-%d}",
@@ -124,22 +119,22 @@ def describe(
                 "last_label": f"{windows.label_dates.max():%Y-%m-%d}",
                 "samples": len(windows),
             }
-            for name, windows in chosen.items()
+            for name, windows in sets.items()
         },
         sessions={
-            str(one.attrs.get("symbol", "")): {
-                "first": f"{one.index[0]:%Y-%m-%d}",
-                "last": f"{one.index[-1]:%Y-%m-%d}",
-                "count": len(one),
-                "fingerprint": fingerprint(one),
+            str(frame.attrs.get("symbol", "")): {
+                "first": f"{frame.index[0]:%Y-%m-%d}",
+                "last": f"{frame.index[-1]:%Y-%m-%d}",
+                "count": len(frame),
+                "fingerprint": fingerprint(frame),
             }
-            for one in frames
+            for frame in prices
         },
         libraries={"python": platform.python_version(), "forecastlib": __version__}
         | {name: importlib.metadata.version(name) for name in LIBRARIES},
         git_commit=git_commit(),
         seed=config.train.seed,
-        epochs=epochs,
+        epochs=len(getattr(model, "history", ())),
     )
 
 
@@ -155,32 +150,78 @@ def git_commit() -> str | None:
 
 
 def write(path: Path, parts: Parts) -> Path:
-    """Write a bundle; what was at ``path`` before stays until the new one is whole.
+    """Write a bundle; an existing bundle at ``path`` stays until the new one is complete.
 
     Raises
     ------
     ConfigError
-        If there is something at ``path`` that is not a bundle; it is left alone.
+        If ``path`` holds something that is not a bundle, which is left as it is; or the model cannot be stored.
     """
     if path.exists() and not (path / METADATA).is_file() and not (path.is_dir() and not any(path.iterdir())):
         raise ConfigError(f"expected a new folder or an existing bundle at {path}; it holds something else")
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as workspace:
         fresh = Path(workspace) / "new"
-        fresh.mkdir()
-        parts.network.save(fresh / NETWORK)
+        (fresh / MODEL).mkdir(parents=True)
+        _write_model(fresh / MODEL, parts)
         _write_json(fresh / SCALERS, parts.scaling.to_dict())
-        _write_json(fresh / CALIBRATION, parts.calibration.to_dict())
         _write_json(fresh / CONFIG, parts.config.model_dump(mode="json"))
-        checksums = {name: _checksum(fresh / name) for name in (NETWORK, SCALERS, CALIBRATION, CONFIG)}
+        checksums = {name: _checksum(fresh / name) for name in _files(fresh)}
         content = {"format": FORMAT, "checksums": checksums} | asdict(parts.metadata)
         _write_json(fresh / METADATA, content | {"checksum": _digest(content)})
         _put_in_place(fresh, path, Path(workspace) / "old")
     return path
 
 
+def _write_model(folder: Path, parts: Parts) -> None:
+    """Store a model by its own ``save`` method, or by skops, and check that it can be restored."""
+    save = getattr(parts.model, "save", None)
+    if save is not None:
+        save(folder)
+        return
+    import skops.io
+
+    try:
+        skops.io.dump(parts.model, folder / STATE)
+        _read_model(folder, parts.metadata.model["class"], parts.config)
+    except (TypeError, AttributeError, IncompatibleModelError, skops.io.exceptions.UnsupportedTypeException) as error:
+        raise ConfigError(
+            f"cannot store the model {parts.model.name}: {error}; give {type(parts.model).__name__} a save(folder) "
+            "method and a class method load(folder, config)"
+        ) from error
+
+
+def _read_model(folder: Path, kind: str, config: RunConfig) -> Model:
+    """Restore a model by the ``load`` method of its class, or by skops."""
+    if not (folder / STATE).is_file():
+        try:
+            restored: Model = import_object(kind).load(folder, config)
+        except ConfigError as error:
+            raise IncompatibleModelError(f"the model at {folder} is of a class that is not here: {error}") from error
+        except (OSError, ValueError, AttributeError) as error:
+            raise IncompatibleModelError(f"cannot read the model at {folder}: {error}; train it again") from error
+        return restored
+    import skops.io
+
+    unknown = skops.io.get_untrusted_types(file=folder / STATE)
+    packages = TRUSTED_PACKAGES | {kind.partition(":")[0].partition(".")[0]}
+    foreign = [name for name in unknown if name.partition(".")[0] not in packages]
+    if foreign:
+        raise IncompatibleModelError(
+            f"the model at {folder} contains types of other packages than its own: {', '.join(foreign)}"
+        )
+    try:
+        loaded: Model = skops.io.load(folder / STATE, trusted=unknown)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise IncompatibleModelError(
+            f"cannot read the model at {folder}, which is of the class {kind}: {error}; is its package on the Python "
+            "path, in the version that it was trained with?"
+        ) from error
+    return loaded
+
+
 def _put_in_place(fresh: Path, path: Path, old: Path) -> None:
-    """Move a whole bundle to where it belongs; if that fails, what was there before is put back."""
+    """Move a complete bundle into place; if that fails, the previous one is restored."""
     if not path.exists():
         fresh.rename(path)
         return
@@ -193,14 +234,14 @@ def _put_in_place(fresh: Path, path: Path, old: Path) -> None:
 
 
 def read(path: Path) -> Parts:
-    """Read a bundle and check that its parts are whole and fit each other.
+    """Read a bundle and check that its parts are complete and match each other.
 
     Raises
     ------
     ModelNotFoundError
         If there is no bundle at ``path``.
     IncompatibleModelError
-        If it is damaged, of another format, or its parts contradict each other.
+        If it is damaged, of another format, or its parts do not match each other or this process.
     """
     if not (path / METADATA).is_file():
         raise ModelNotFoundError(
@@ -209,57 +250,41 @@ def read(path: Path) -> Parts:
     saved = _read_json(path / METADATA)
     if saved.get("format") != FORMAT:
         raise IncompatibleModelError(
-            f"expected a bundle of format {FORMAT}; {path} has {saved.get('format')}; train it again with this version"
+            f"expected a bundle of format {FORMAT}; {path} has format {saved.get('format')}, written by another "
+            "version of forecastlib; train the model again with this version: make train SYMBOL=..."
         )
     if saved.pop("checksum", None) != _digest(saved):
         raise IncompatibleModelError(_damaged(METADATA, path))
     metadata = _metadata(saved)
-    for name in (NETWORK, SCALERS, CALIBRATION, CONFIG):
+    for name, checksum in saved["checksums"].items():
         if not (path / name).is_file():
-            raise IncompatibleModelError(f"the bundle at {path} lacks {name}; restore it, or train it again")
-        if _checksum(path / name) != saved["checksums"].get(name):
+            raise IncompatibleModelError(f"the bundle at {path} lacks {name}; restore it, or train the model again")
+        if _checksum(path / name) != checksum:
             raise IncompatibleModelError(_damaged(name, path))
+    added = sorted(set(_files(path)) - set(saved["checksums"]) - {METADATA})
+    if added:
+        raise IncompatibleModelError(f"the bundle at {path} holds {added[0]}, which was not saved with it; remove it")
     try:
         config = load_config(_read_json(path / CONFIG))
     except ConfigError as error:
         raise IncompatibleModelError(f"the configuration of the bundle at {path} does not fit: {error}") from error
-    parts = Parts(
-        network=_read_network(path / NETWORK),
-        scaling=Scaling.from_dict(_read_json(path / SCALERS), config.model),
-        calibration=Calibration.from_dict(_read_json(path / CALIBRATION)),
-        config=config,
-        metadata=metadata,
-    )
-    _require_fit(parts, path)
-    return parts
+    unknown = unknown_features(config.features)
+    if unknown:
+        raise IncompatibleModelError(
+            f"the model at {path} was trained with features that this process does not know: {', '.join(unknown)}; "
+            "register them with register_feature, or name them as package.module:function before training"
+        )
+    scaling = Scaling.from_dict(_read_json(path / SCALERS), config.model)
+    if scaling.n_features != len(metadata.feature_names):
+        raise IncompatibleModelError(
+            f"the parts of the bundle at {path} contradict each other: expected scalers of "
+            f"{len(metadata.feature_names)} features; got {scaling.n_features}"
+        )
+    return Parts(_read_model(path / MODEL, metadata.model["class"], config), scaling, config, metadata)
 
 
 def _damaged(name: str, path: Path) -> str:
     return f"{name} of the bundle at {path} is damaged: its checksum differs; restore it, or train the model again"
-
-
-def _require_fit(parts: Parts, path: Path) -> None:
-    window = parts.config.window
-    shape = (window.lookback, len(parts.metadata.feature_names))
-    checks = {
-        f"a network that takes {INPUT_NAME} {shape}": tuple(parts.network.input_shape[1:]) == shape,
-        f"a network with outputs for {window.horizons}": set(parts.network.output_names)
-        == {output_name(h) for h in window.horizons},
-        f"a calibration of {window.horizons}": parts.calibration.horizons == window.horizons,
-        f"scalers of {shape[1]} features": parts.scaling.n_features == shape[1],
-    }
-    wrong = [expected for expected, holds in checks.items() if not holds]
-    if wrong:
-        raise IncompatibleModelError(f"the parts of the bundle at {path} contradict each other: expected {wrong[0]}")
-
-
-def _read_network(path: Path) -> keras.Model:
-    try:
-        return keras.models.load_model(path, compile=False, custom_objects={"FastLSTM": FastLSTM})
-    except (ValueError, TypeError, OSError, KeyError, zipfile.BadZipFile) as error:
-        raise IncompatibleModelError(
-            f"the network at {path} cannot be read by this version of Keras: {error}"
-        ) from error
 
 
 def _metadata(saved: Mapping[str, Any]) -> Metadata:
@@ -268,6 +293,11 @@ def _metadata(saved: Mapping[str, Any]) -> Metadata:
     except KeyError as error:
         raise IncompatibleModelError(f"{METADATA} of the bundle lacks {error}; train it again") from error
     return Metadata(**(values | {"symbols": tuple(saved["symbols"]), "feature_names": tuple(saved["feature_names"])}))
+
+
+def _files(folder: Path) -> list[str]:
+    """Return the relative paths of all files in a folder, sorted."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 def _checksum(path: Path) -> str:

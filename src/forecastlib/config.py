@@ -84,8 +84,11 @@ class FeatureConfig(_Frozen):
     form: FeatureForm = Field(
         default="relative", description="relative: free of the price level; level: prices as they are."
     )
-    groups: Annotated[tuple[str, ...], Many] = Field(default=(), description="Groups to keep; empty: all.")
-    names: Annotated[tuple[str, ...], Many] = Field(default=(), description="Features to keep; empty: all.")
+    groups: Annotated[tuple[str, ...], Many] = Field(default=(), description="Groups of features; empty: all.")
+    names: Annotated[tuple[str, ...], Many] = Field(default=(), description="Names of features; empty: all.")
+    custom: Annotated[tuple[str, ...], Many] = Field(
+        default=(), description="Your own features: registered names or package.module:function."
+    )
 
 
 class WindowConfig(_Frozen):
@@ -126,8 +129,11 @@ class SplitConfig(_Frozen):
 
 
 class ModelConfig(_Frozen):
-    """The network, the scalers in front of it, and how its forecasts are worded."""
+    """The model, the network and its scalers, and how forecasts are called."""
 
+    model: str = Field(
+        default="combination", min_length=1, description="Name of the model, or package.module:factory of your own."
+    )
     lstm_units: Annotated[tuple[Units, ...], Many] = Field(
         default=(50, 50), min_length=1, description="Units of each LSTM."
     )

@@ -1,4 +1,4 @@
-"""Databases, SQLite or PostgreSQL: their URLs without secrets, and transactions that begin when they should."""
+"""SQLite and PostgreSQL databases: URLs, engines with well-defined transactions, errors without secrets."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": 
 _SECRET = re.compile(r"pass|secret|token|key", re.IGNORECASE)
 _CONNECT_SECONDS = 30
 
-PATIENCE = 30.0
-"""Seconds to wait for others who write."""
+LOCK_SECONDS = 30.0
+"""Seconds to wait for other writers by default."""
 
 
 def parse_url(url: str) -> URL:
-    """Read a database's URL and name its driver.
+    """Parse the URL of a database and set its driver.
 
     Raises
     ------
     ConfigError
-        If it is none of SQLite or PostgreSQL; the URL is not repeated, as it may hold a password.
+        If the database is neither SQLite nor PostgreSQL. The message does not repeat the URL, which may contain a
+        password.
     """
     import sqlalchemy as sa
 
@@ -40,13 +41,13 @@ def parse_url(url: str) -> URL:
     if backend not in _DRIVERS:
         raise ConfigError(
             "expected a database as sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE; "
-            f"got {f'one of {backend}' if backend else 'something else'}"
+            f"got {f'a URL of {backend}' if backend else 'something else'}"
         )
     return parsed.set(drivername=driver)
 
 
 def masked(url: URL) -> str:
-    """Write a database's URL without its secrets.
+    """Return the URL of a database as text, without its secrets.
 
     Examples
     --------
@@ -58,48 +59,50 @@ def masked(url: URL) -> str:
     return shown.render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
 
 
-def file_of(url: URL) -> str | None:
-    """Return the file of an SQLite database; None for one in memory, or for another kind of database."""
+def sqlite_file(url: URL) -> str | None:
+    """Return the file of an SQLite database; None for a database in memory or of another kind."""
     file = url.database if url.get_backend_name() == "sqlite" else None
     return file if file and file != ":memory:" and not file.startswith("file:") else None
 
 
-def open_engine(url: URL, *, keep_connections: bool = False, patience: float = PATIENCE) -> Engine:
-    """Return an engine whose transactions begin at their beginning; those of :func:`writing` with the lock.
+def open_engine(url: URL, *, pooled: bool = False, timeout: float = LOCK_SECONDS) -> Engine:
+    """Create an engine whose transactions begin when they are opened; see also :func:`write_transaction`.
 
     Parameters
     ----------
     url
-        Of :func:`parse_url`.
-    keep_connections
-        Whether to pool connections, for an engine that is used again and again, by several threads.
-    patience
-        Seconds to wait for others who hold a lock; what was to be done then fails, and can be tried again.
+        As returned by :func:`parse_url`.
+    pooled
+        Whether to keep connections open between transactions, for an engine that is used repeatedly or by several
+        threads.
+    timeout
+        Seconds to wait for a lock held by another connection. A transaction that waits longer fails and can be
+        retried.
 
     Raises
     ------
     ModuleNotFoundError
-        If the driver of PostgreSQL is not installed; the message says how to.
+        If the PostgreSQL driver is not installed; the message says how to install it.
     """
     import sqlalchemy as sa
 
-    options: dict[str, Any] = {} if keep_connections else {"poolclass": sa.NullPool}
+    options: dict[str, Any] = {} if pooled else {"poolclass": sa.NullPool}
     if url.get_backend_name() == "postgresql":
-        # What the URL says of these itself is the operator's wish.
-        usual = {"connect_timeout": _CONNECT_SECONDS, "options": f"-c lock_timeout={int(1000 * patience)}"}
-        waiting = {name: value for name, value in usual.items() if name not in url.query}
+        # Settings in the URL itself take precedence.
+        defaults = {"connect_timeout": _CONNECT_SECONDS, "options": f"-c lock_timeout={int(1000 * timeout)}"}
+        arguments = {name: value for name, value in defaults.items() if name not in url.query}
         try:
-            # A server may have closed what was kept: look before each use.
-            return sa.create_engine(url, connect_args=waiting, pool_pre_ping=keep_connections, **options)
+            # The server may have closed a pooled connection in the meantime: check each one before use.
+            return sa.create_engine(url, connect_args=arguments, pool_pre_ping=pooled, **options)
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(f"{error}; pip install 'forecastlib[postgres]'") from None
-    if keep_connections and file_of(url) is None:  # in memory: what another connection would not see
+    if pooled and sqlite_file(url) is None:  # each new connection would open another, empty database in memory
         options["poolclass"] = sa.StaticPool
-    engine = sa.create_engine(url, connect_args={"timeout": patience, "check_same_thread": False}, **options)
+    engine = sa.create_engine(url, connect_args={"timeout": timeout, "check_same_thread": False}, **options)
 
-    # Python's sqlite3 begins a transaction late, and none around CREATE TABLE: begin it here; to write, with the lock.
+    # Python's sqlite3 begins a transaction late, and none for CREATE TABLE. Begin it explicitly instead.
     @sa.event.listens_for(engine, "connect")
-    def _no_implicit_begin(connection: Any, _: Any) -> None:
+    def _disable_implicit_begin(connection: Any, _: Any) -> None:
         connection.isolation_level = None
 
     @sa.event.listens_for(engine, "begin")
@@ -112,14 +115,14 @@ def open_engine(url: URL, *, keep_connections: bool = False, patience: float = P
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
-    """Open a transaction that will write: on SQLite it waits for others at its beginning, not half-way."""
+def write_transaction(engine: Engine) -> Iterator[Connection]:
+    """Open a transaction that will write. On SQLite it takes the write lock at its beginning, not half-way."""
     with engine.execution_options(write=True).begin() as connection:
         yield connection
 
 
-def reason_of(error: Exception, url: URL) -> str:
-    """Return what a driver had to say, without the secrets of the URL."""
+def driver_message(error: Exception, url: URL) -> str:
+    """Return the message of a database driver's error, without the secrets of the URL."""
     text = str(getattr(error, "orig", None) or error).strip()
     values = [str(url.password or "")]
     for name, value in url.query.items():

@@ -1,88 +1,99 @@
-"""Looking at prices before anything is trained on them: their source, their quality, and whether they suffice."""
+"""Examining prices before anything is trained on them: their source, their quality, and whether they suffice."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from html import escape
 from itertools import count
-from typing import Literal
+from typing import ClassVar
 
 import pandas as pd
 
+from forecastlib.checks import Check, Outcome, Report, run_checks
 from forecastlib.config import RunConfig
-from forecastlib.data.quality import QualityReport, check_quality
+from forecastlib.data.quality import check_quality
 from forecastlib.errors import DataQualityError, ForecastError
-from forecastlib.features import warm_up
-from forecastlib.samples.dataset import prepare
+from forecastlib.features import compute_features, warm_up
+from forecastlib.samples.splits import holdout
+from forecastlib.samples.windows import make_windows
 
-Level = Literal["good", "note", "warning", "error"]
-_SEVERITY: dict[str, Level] = {"error": "error", "warning": "warning", "note": "note"}
-_SPANS = 5  # longest horizons a set should span: labels nearer than one horizon overlap, and tell little anew
+MIN_HORIZONS_PER_SET = 5
+"""Longest horizons that a set should span: labels less than one horizon apart overlap and add little evidence."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is to be known about prices.
+@dataclass(frozen=True, eq=False, repr=False)
+class Diagnosis(Report):
+    """The result of :func:`examine`: facts about the prices, and a report on their quality and on training.
 
-    Parameters
+    Attributes
     ----------
-    level
-        ``good``, ``note``, ``warning``, or ``error``: as they are, these prices cannot be trained on.
-    subject
-        What it is about, in a word or two.
-    text
-        What was found.
-    remedy
-        What to do about it; empty if nothing is to be done.
+    facts : mapping of str to str
+        ``source sessions calendar quality notes training``, each in a few words.
     """
 
-    level: Level
-    subject: str
-    text: str
-    remedy: str = ""
+    facts: Mapping[str, str]
+
+    error: ClassVar = DataQualityError
+    expectation: ClassVar = "prices to train on"
+
+    def _repr_html_(self) -> str:
+        """Return the facts and the report as HTML tables."""
+        cells = '<td style="text-align:left"><b>{}</b></td><td style="text-align:left">{}</td>'
+        rows = "".join(f"<tr>{cells.format(escape(name), escape(text))}</tr>" for name, text in self.facts.items())
+        return f"<table><tbody>{rows}</tbody></table>{super()._repr_html_()}"
 
 
-def findings_table(findings: Sequence[Finding]) -> pd.DataFrame:
-    """Return findings as a table, one row each, for showing in a notebook."""
-    return pd.DataFrame([asdict(finding) for finding in findings]).set_index("subject")
-
-
-def examine(prices: pd.DataFrame, config: RunConfig | None = None) -> list[Finding]:
+def examine(prices: pd.DataFrame, config: RunConfig | None = None) -> Diagnosis:
     """Examine fetched prices: their source, range, quality and calendar, and whether they suffice for training.
 
     Parameters
     ----------
     prices
-        Prices as a source gave them.
+        Prices as a source returned them.
     config
-        The run they are meant for.
+        The run they are meant for; None: the defaults.
 
     Returns
     -------
-    list of Finding
+    Diagnosis
+        Displays itself as tables; ``.passed`` if the prices can be trained on, ``.facts``, ``.checks``.
     """
-    config = config or RunConfig()
-    report = check_quality(prices, calendar=config.data.calendar)
-    return [*_origin(prices), *_quality(report), _training(prices, config)]
+    training = _Training(prices, config or RunConfig())
+    quality = check_quality(prices, calendar=training.config.data.calendar)
+    findings = run_checks(TRAINING_CHECKS, training)
+    attrs = prices.attrs
+    fetched = f", fetched {attrs['fetched_at'][:16]} UTC" if "fetched_at" in attrs else ""
+    adjusted = ", scaled by the adjusted close" if attrs.get("adjusted") else ""
+    facts = {
+        "source": f"{attrs.get('source', 'unknown')}{fetched}{adjusted}",
+        "sessions": f"{len(prices):,} from {prices.index[0]:%Y-%m-%d} to {prices.index[-1]:%Y-%m-%d}",
+        "calendar": f"{quality.calendar} ({quality.calendar_reason})",
+        "quality": f"{'passed' if quality.passed else 'failed'}, score {quality.score:.1f} of 100",
+        "training": training.summary,
+        "notes": "; ".join(attrs.get("notes", [])) or "none",
+    }
+    return Diagnosis(title=quality.symbol or "prices", findings=(*quality.findings, *findings), facts=facts)
 
 
 def sessions_needed(config: RunConfig | None = None) -> int:
-    """Count the sessions without which some set of the split would be empty.
+    """Return the number of sessions below which some set of the split would be empty.
 
-    They are the features' warm-up, one window's lookback, the labelled origins of which each set keeps one after
-    purging, and the longest horizon behind the last of them.
+    It is the sum of the features' warm-up, the lookback of one window, the labelled origins of which each set keeps one
+    after purging, and the longest horizon after the last of them.
 
     Examples
     --------
     252 of warm-up, 59 before the first origin, 195 labelled origins (136, 30 and 29, of which the purge leaves 107, 1
-    and 29), and 30 behind the last:
+    and 29), and 30 after the last:
 
     >>> sessions_needed()
     536
     """
     config = config or RunConfig()
     longest = config.window.horizons[-1]
-    lost = longest + config.split.embargo  # a set must be this long, so that purging leaves one of it
+    lost = longest + config.split.embargo  # a set must be this long for purging to leave one origin in it
     train, both = config.split.train_share, config.split.train_share + config.split.validation_share
     for origins in count(1):
         first, second = round(train * origins), round(both * origins)
@@ -91,64 +102,85 @@ def sessions_needed(config: RunConfig | None = None) -> int:
     return warm_up(config.features) + config.window.lookback - 1 + origins + longest
 
 
-def _origin(prices: pd.DataFrame) -> list[Finding]:
-    attrs = prices.attrs
-    first, last = prices.index[0], prices.index[-1]
-    findings = [
-        Finding(
-            "warning",
-            "failed before",
-            failure,
-            "set right what it says, or leave that source out",
+@dataclass(frozen=True, eq=False)
+class _Training:
+    """Prices, the run they are meant for, and the samples it would have."""
+
+    prices: pd.DataFrame
+    config: RunConfig
+
+    @cached_property
+    def needed(self) -> str:
+        """How many sessions are needed, and for what."""
+        shares, longest = self.config.split, self.config.window.horizons[-1]
+        split = f"{shares.train_share:.0%} / {shares.validation_share:.0%} / rest, purged by {longest + shares.embargo}"
+        return (
+            f"{sessions_needed(self.config):,} needed (warm-up {warm_up(self.config.features)}, lookback "
+            f"{self.config.window.lookback}, horizon {longest}, split {split})"
         )
-        for failure in attrs.get("failures", [])
-    ]
-    kept = f", fetched {attrs['fetched_at'][:16]} UTC" if "fetched_at" in attrs else ""
-    adjusted = ", scaled by the adjusted close" if attrs.get("adjusted") else ""
-    findings.append(Finding("good", "source", f"{attrs.get('source', 'unknown')}{kept}{adjusted}"))
-    findings.append(Finding("good", "range", f"{len(prices):,} sessions from {first:%Y-%m-%d} to {last:%Y-%m-%d}"))
-    findings += [Finding("note", "reading", note) for note in attrs.get("notes", [])]
-    return findings
+
+    @cached_property
+    def sizes(self) -> dict[str, int] | str:
+        """The number of samples in each set, or why there are none."""
+        if len(self.prices) < sessions_needed(self.config):
+            return f"{len(self.prices):,} sessions; {self.needed}"
+        try:
+            features = compute_features(self.prices, self.config.features)
+            windows = make_windows(self.prices, features, self.config.window)
+            return {name: len(index) for name, index in holdout(windows, self.config.split).sets().items()}
+        except ForecastError as error:
+            return str(error)
+
+    @property
+    def summary(self) -> str:
+        """The sets, or why there are none, in one line."""
+        if isinstance(self.sizes, str):
+            return "not possible"
+        sets = ", ".join(f"{name} {size:,}" for name, size in self.sizes.items())
+        return f"{sets} samples of {len(self.prices):,} sessions, {self.needed}"
 
 
-def _quality(report: QualityReport) -> list[Finding]:
-    level: Level = "good" if report.passed else "error"
-    findings = [
-        Finding(level, "quality", f"{'passed' if report.passed else 'failed'}, score {report.score:.1f} of 100"),
-        Finding("good", "calendar", report.calendar),
-    ]
-    for result in report.results:
-        if result.status == "failed":
-            text = "; ".join(filter(None, [f"{result.count:,} found", result.first_dates, result.detail]))
-            findings.append(Finding(_SEVERITY[result.severity], result.check, text, result.remedy))
-        elif result.status != "passed":
-            findings.append(Finding("note", result.check, f"{result.status}: {result.detail}"))
-    return findings
+def _earlier_sources(training: _Training) -> Outcome:
+    failures = training.prices.attrs.get("failures", [])
+    return Outcome("failed" if failures else "passed", len(failures), detail="; ".join(failures))
 
 
-def _training(prices: pd.DataFrame, config: RunConfig) -> Finding:
-    needed = sessions_needed(config)
-    longest = config.window.horizons[-1]
-    shares = config.split
-    split = f"{shares.train_share:.0%} / {shares.validation_share:.0%} / rest, purged by {longest + shares.embargo}"
-    bill = f"warm-up {warm_up(config.features)}, lookback {config.window.lookback}, horizon {longest}, split {split}"
-    if len(prices) < needed:
-        return Finding(
-            "error",
-            "training",
-            f"{len(prices):,} sessions; at least {needed:,} are needed ({bill})",
-            "fetch a longer history, keep fewer features (groups, names), or choose shorter horizons or lookback",
-        )
-    try:
-        sets = prepare(prices, config).split.sets()
-    except DataQualityError as error:
-        return Finding("error", "training", str(error), "repair(prices), or mend the source")
-    except ForecastError as error:
-        return Finding("error", "training", str(error), "choose other settings")
-    sizes = ", ".join(f"{name} {len(index):,}" for name, index in sets.items())
-    text = f"{sizes} samples of {len(prices):,} sessions, {needed:,} needed ({bill})"
-    if min(map(len, sets.values())) < _SPANS * longest:
-        return Finding(
-            "warning", "training", f"{text}; a set spans fewer than {_SPANS} horizons", "fetch a longer history"
-        )
-    return Finding("good", "training", text)
+def _training_possible(training: _Training) -> Outcome:
+    if isinstance(training.sizes, str):
+        return Outcome("failed", len(training.prices), detail=training.sizes)
+    return Outcome("passed", len(training.prices), detail=training.summary)
+
+
+def _set_sizes(training: _Training) -> Outcome:
+    if isinstance(training.sizes, str):
+        return Outcome("not applicable", detail="there are no sets")
+    smallest, longest = min(training.sizes.values()), training.config.window.horizons[-1]
+    enough = smallest >= MIN_HORIZONS_PER_SET * longest
+    detail = f"the smallest set has {smallest:,} samples, {smallest / longest:.1f} horizons of {longest} sessions"
+    return Outcome("passed" if enough else "failed", smallest, detail=detail)
+
+
+TRAINING_CHECKS = (
+    Check(
+        "earlier_sources",
+        _earlier_sources,
+        severity="warning",
+        meaning="no preferred source failed",
+        remedy="correct what the message says, or leave that source out",
+    ),
+    Check(
+        "training_possible",
+        _training_possible,
+        meaning="there are enough sound sessions for every set",
+        remedy="fetch a longer history, use fewer features (groups, names), choose shorter horizons or lookback, or "
+        "repair(prices) if values are wrong",
+    ),
+    Check(
+        "set_sizes",
+        _set_sizes,
+        severity="warning",
+        meaning=f"every set spans at least {MIN_HORIZONS_PER_SET} of the longest horizons",
+        remedy="fetch a longer history",
+    ),
+)
+"""What is examined beside the quality of the prices."""

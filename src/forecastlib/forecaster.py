@@ -1,16 +1,13 @@
-"""The forecaster: a network with its scalers and its calibration, from raw prices to a forecast frame."""
+"""The forecaster: a model with its scalers, from raw prices to a forecast."""
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import datetime as dt
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -22,76 +19,43 @@ from forecastlib.data.calendars import resolve_calendar, target_dates
 from forecastlib.data.prices import require_prices
 from forecastlib.errors import ConfigError, IncompatibleModelError, NotEnoughDataError, NotFittedError
 from forecastlib.features import warm_up
-from forecastlib.forecasts import forecast_frame
-from forecastlib.models.distribution import Distribution
-from forecastlib.models.lstm import (
-    NetworkCaller,
-    TrainingData,
-    build_network,
-    compile_network,
-    fit_network,
-    fit_together,
-)
-from forecastlib.models.uncertainty import (
-    OUTCOMES_TO_RENEW,
-    Calibration,
-    NetworkAnswers,
-    calibrate,
-    known_past,
-    mc_dropout_confidence,
-    past_at_the_end_of,
-)
-from forecastlib.samples.dataset import Dataset, all_windows
+from forecastlib.forecasts import Forecast, mc_dropout_confidence
+from forecastlib.models import Model, create
+from forecastlib.models.base import as_trained, components_of
+from forecastlib.recipe import Recipe, Samples
 from forecastlib.samples.scaling import Scaling
-from forecastlib.samples.splits import Split, holdout
-from forecastlib.samples.variance import SESSIONS_NEEDED, volatility_predictors
+from forecastlib.samples.splits import Split
+from forecastlib.samples.variance import SESSIONS_NEEDED
 from forecastlib.samples.windows import Windows
 
 Floats = npt.NDArray[np.float64]
+_NOT_FITTED = "this forecaster is not fitted yet; call fit(prices), or Forecaster.load(path)"
+
 Origins = str | dt.date | np.datetime64 | pd.DatetimeIndex | Sequence[str] | Sequence[dt.date]
 
 
-@dataclass(frozen=True, eq=False)
-class _Samples:
-    """What networks of one configuration train on, whatever their seed."""
-
-    frames: list[pd.DataFrame]
-    windows: Windows
-    split: Split
-    scaling: Scaling
-    train: TrainingData
-    validation: TrainingData
-
-    @classmethod
-    def of(cls, prices: pd.DataFrame | Sequence[pd.DataFrame], config: RunConfig, split: Split | None) -> Self:
-        frames = [prices] if isinstance(prices, pd.DataFrame) else list(prices)
-        windows = all_windows(frames, config)
-        split = split or holdout(windows, config.split)
-        scaling = Scaling(config.model).fit(windows, split.train)
-        matrix = scaling.features(windows.matrix)
-        train, validation = (
-            TrainingData.of(windows.take(index), scaling, matrix) for index in (split.train, split.validation)
-        )
-        return cls(frames, windows, split, scaling, train, validation)
-
-
 class Forecaster:
-    """Fit on prices, forecast from prices, save as one folder.
+    """Fit on prices, forecast from prices, save as a folder.
 
     Parameters
     ----------
     config
-        All that determines the run; the section ``data`` is not used here, prices are given.
+        All that determines the run; the section ``data`` is not used here, as prices are given.
+    model
+        A model, a name or ``"package.module:factory"``; None: the one that ``config`` names.
+    recipe
+        The steps from prices to a forecast.
 
     Attributes
     ----------
     config : RunConfig
-    network : keras.Model
+    recipe : Recipe
+    model : Model
+        The fitted model.
     scaling : Scaling
-    calibration : Calibration
     metadata : Metadata
-    history : DataFrame
-        Losses of each epoch; only after :meth:`fit`, not saved.
+    samples : Samples or None
+        What it was fitted on; None for a forecaster that was loaded.
 
     Examples
     --------
@@ -102,123 +66,103 @@ class Forecaster:
     """
 
     config: RunConfig
-    network: keras.Model
     scaling: Scaling
-    calibration: Calibration
     metadata: Metadata
-    history: pd.DataFrame
 
-    def __init__(self, config: RunConfig | None = None) -> None:
+    def __init__(
+        self, config: RunConfig | None = None, *, model: str | Model | None = None, recipe: Recipe | None = None
+    ) -> None:
         self.config = config or RunConfig()
-        self._caller: NetworkCaller | None = None
+        self.recipe = recipe or Recipe()
+        if isinstance(model, str):
+            self.config = self.config.replace(model=model)
+        elif model is not None:
+            self.config = self.config.replace(model=model.name)
+            given = create(model)
+            self.recipe = replace(self.recipe, model=lambda config: given)
+        self.samples: Samples | None = None
+        self._model: Model | None = None
+
+    @property
+    def model(self) -> Model:
+        """The fitted model.
+
+        Raises
+        ------
+        NotFittedError
+            If nothing was fitted or loaded.
+        """
+        if self._model is None:
+            raise NotFittedError(_NOT_FITTED)
+        return self._model
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """Losses of each epoch, for a model that was trained in epochs; empty otherwise."""
+        history: pd.DataFrame = getattr(self.model, "history", pd.DataFrame())
+        return history
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """The weights of a combination; empty for other models."""
+        weights: Mapping[str, float] = getattr(self.model, "weights", {})
+        return weights
 
     def fit(
         self,
         prices: pd.DataFrame | Sequence[pd.DataFrame],
         *,
+        samples: Samples | None = None,
         split: Split | None = None,
-        callbacks: Sequence[keras.callbacks.Callback] = (),
+        callbacks: Sequence[Any] = (),
         progress: bool = True,
     ) -> Self:
-        """Train on the training set, stop by the validation set, calibrate on what was known at its end.
+        """Fit on the training set; the validation set stops the training and calibrates the intervals.
 
         The test set takes no part in it.
 
         Parameters
         ----------
         prices
-            Prices of a symbol, or of several for a global model.
+            Prices of a symbol, or of several that are pooled into one model.
+        samples
+            Of :meth:`Recipe.prepare` for the same prices and configuration, where the caller has them already.
         split
-            Which samples of :func:`forecastlib.samples.dataset.all_windows` train and validate; None: as configured.
+            The sets, as positions in the samples; None: as configured.
         callbacks
-            Further Keras callbacks.
+            Further Keras callbacks, for a model that is a network.
         progress
             Whether to show a progress bar.
-
-        Returns
-        -------
-        Forecaster
-            Itself.
 
         Raises
         ------
         DataQualityError, NotEnoughDataError
             If the prices are not usable, or too few.
         ForecastError
-            If training diverged.
+            If training diverges.
         """
-        self._caller = None  # nothing may predict with parts of two models, should this fail half-way
-        samples = _Samples.of(prices, self.config, split)
-        self._begin(samples)
-        self.history = fit_network(
-            self.network, samples.train, samples.validation, self.config.train, callbacks=callbacks, progress=progress
-        )
-        self._end(samples)
+        frames = [prices] if isinstance(prices, pd.DataFrame) else list(prices)
+        for frame in frames:
+            require_prices(frame)
+        self._model = None  # a failed fit must not leave parts of two models behind
+        self.samples = samples or self.recipe.prepare(frames, self.config, split)
+        self.scaling = self.samples.scaling
+        model = self.recipe.model(self.config)
+        for part in (model, *components_of(model).values()):
+            if hasattr(part, "callbacks") and hasattr(part, "progress"):
+                part.callbacks, part.progress = callbacks, progress
+        self._model = model.fit(self.samples.train, self.samples.validation)
+        self.metadata = bundle.describe(frames, self.samples, self.config, self._model)
         return self
 
-    @classmethod
-    def fit_seeds(
-        cls,
-        prices: pd.DataFrame | Sequence[pd.DataFrame],
-        config: RunConfig,
-        seeds: Sequence[int],
+    def forecast(
+        self,
+        prices: pd.DataFrame,
+        as_of: Origins | None = None,
         *,
-        split: Split | None = None,
-        progress: bool = True,
-    ) -> list[Self]:
-        """Fit forecasters that differ by their seed alone, their networks trained together.
-
-        Each is, within rounding, what :meth:`fit` would have made of it; all of them take less time than one after the
-        other.
-
-        Parameters
-        ----------
-        prices, split, progress
-            As for :meth:`fit`.
-        config
-            The run; each of the seeds replaces its own.
-        seeds
-            One for each forecaster, at least one.
-
-        Raises
-        ------
-        DataQualityError, NotEnoughDataError, ForecastError
-            As for :meth:`fit`.
-        """
-        forecasters = [cls(config.replace(seed=seed)) for seed in seeds]
-        samples = _Samples.of(prices, config, split)
-        for one in forecasters:
-            one._begin(samples)
-        histories = fit_together(
-            [one.network for one in forecasters],
-            samples.train,
-            samples.validation,
-            [one.config.train for one in forecasters],
-            progress=progress,
-        )
-        for one, history in zip(forecasters, histories, strict=True):
-            one.history = history
-            one._end(samples)
-        return forecasters
-
-    def _begin(self, samples: _Samples) -> None:
-        """Build and compile a network for some samples."""
-        config = self.config
-        self.scaling = samples.scaling
-        names = samples.windows.feature_names
-        self.network = build_network(len(names), config.window, config.model, seed=config.train.seed)
-        steps = samples.train.steps(config.train.batch_size)
-        compile_network(self.network, config.window.horizons, config.train, steps=steps)
-
-    def _end(self, samples: _Samples) -> None:
-        """Calibrate a network that is trained."""
-        self._caller = self._new_caller()
-        validation = samples.windows.take(samples.split.validation)
-        self.calibration = self._calibrate(samples.frames, validation, samples.train.matrix)
-        dataset = Dataset(samples.windows, samples.split)
-        self.metadata = bundle.describe(samples.frames, dataset, self.config, epochs=len(self.history))
-
-    def predict(self, prices: pd.DataFrame, as_of: Origins | None = None, *, renew: bool = False) -> pd.DataFrame:
+        recalibrate: bool = True,
+        model: Model | None = None,
+    ) -> Forecast:
         """Forecast from raw prices.
 
         Parameters
@@ -228,94 +172,125 @@ class Forecaster:
         as_of
             The origin: the last session on or before this date. Several dates give several origins, computed in one
             pass. None: the newest session.
-        renew
-            Whether ranges follow what became known since training: those of each month are calibrated anew at the end
-            of the month before it, see :meth:`forecastlib.models.uncertainty.Calibration.renewed`. It takes prices that go
-            back :data:`forecastlib.models.uncertainty.OUTCOMES_TO_RENEW` sessions and more; ranges stay as trained with
-            fewer, and in the months up to the end of training.
-
-        Returns
-        -------
-        DataFrame
-            A forecast frame, see :data:`forecastlib.forecasts.COLUMNS`; one row for each origin and horizon.
-            ``attrs["known_until"]`` is the last session of the prices: with an earlier origin, whoever asks can know
-            what came.
+        recalibrate
+            Whether intervals use what became known since training, up to the end of the month before each origin. That
+            takes prices that reach back about three years; with fewer, and in the months up to the end of training,
+            intervals are those of the training.
+        model
+            A component of the fitted model to forecast with; None: the model itself.
 
         Raises
         ------
         NotFittedError
             If nothing was fitted or loaded.
         NotEnoughDataError
-            If there are too few sessions up to an origin: the message says how many are needed and how many came.
+            If there are too few sessions up to an origin: the message says how many are needed.
         """
-        windows, dates, matrix, predictors = self._origins(prices, as_of)
+        chosen = model or self.model
+        require_prices(prices)
+        samples = self._origins(prices, as_of)
+        distribution = self.recipe.predict(chosen if recalibrate else as_trained(chosen), samples)
         stated = None
         if self.config.model.confidence_method == "mc_dropout":
-            samples = self._sampled_prices(windows, matrix, self.config.model.mc_samples)
-            stated = mc_dropout_confidence(samples.mean(axis=1), samples.std(axis=1))
-        distribution = self._distribution(windows, matrix, predictors, renewing=prices if renew else None)
-        frame = forecast_frame(
-            windows,
-            dates,
+            passes = self._stochastic_passes(samples, self.config.model.mc_samples)
+            stated = mc_dropout_confidence(passes.mean(axis=1), passes.std(axis=1))
+        return Forecast.of(
+            samples,
+            self._target_dates(samples, [prices]),
             distribution,
-            config=self.config.model,
+            model=chosen.name,
             model_version=self.metadata.version,
+            direction_threshold=self.config.model.direction_threshold,
             stated_confidence=stated,
+            known_until=pd.Timestamp(prices.index[-1]),
         )
-        frame.attrs["known_until"] = f"{prices.index[-1]:%Y-%m-%d}"
-        return frame
 
-    def predict_distribution(
-        self, prices: pd.DataFrame, as_of: Origins | None = None, *, renew: bool = False
-    ) -> tuple[Windows, Distribution]:
-        """Forecast as :meth:`predict` does, and return the origins and the whole distributions of their log returns."""
-        windows, _, matrix, predictors = self._origins(prices, as_of)
-        return windows, self._distribution(windows, matrix, predictors, renewing=prices if renew else None)
+    def predict(self, prices: pd.DataFrame, as_of: Origins | None = None, *, recalibrate: bool = True) -> pd.DataFrame:
+        """Forecast from raw prices, as :meth:`forecast` does, and return the forecast frame.
 
-    def sample(self, prices: pd.DataFrame, as_of: Origins | None = None, *, samples: int | None = None) -> Floats:
-        """Run MC dropout and return the prices of every pass.
+        Returns
+        -------
+        DataFrame
+            One row per origin and horizon, see :data:`forecastlib.forecasts.COLUMNS`.
+        """
+        return self.forecast(prices, as_of, recalibrate=recalibrate).frame()
+
+    def prepare_again(self, prices: pd.DataFrame | Sequence[pd.DataFrame]) -> Self:
+        """Compute the samples of the prices that a loaded forecaster was fitted on, with the scalers that it has."""
+        frames = [prices] if isinstance(prices, pd.DataFrame) else list(prices)
+        for frame in frames:
+            require_prices(frame)
+        windows = self.recipe.all_windows(frames, self.config)
+        split = self.recipe.split(windows, self.config.split)
+        calibration = self.recipe.calibration(windows, split)
+        self.samples = Samples(self.scaling.apply(windows), split, self.scaling, calibration)
+        return self
+
+    def forecast_test_set(self, models: Sequence[str | Model] = ()) -> list[Forecast]:
+        """Forecast the test set of the samples that the forecaster was fitted on, without computing features again.
+
+        Parameters
+        ----------
+        models
+            Further models by name or object, which are fitted on the same training and validation set; a component of
+            the fitted model is used as it is. The fitted model comes first in the result.
+
+        Raises
+        ------
+        NotFittedError
+            If the forecaster was loaded: samples are not saved.
+        """
+        samples = self.samples
+        if samples is None:
+            raise NotFittedError("a loaded forecaster has no test set; call prepare_again(prices) first")
+        test = samples.test
+        dates = self._target_dates(test, test.prices)
+        found = [self.model]
+        for name in models:
+            part = components_of(self.model).get(name) if isinstance(name, str) else None
+            found.append(part or create(name, self.config).fit(samples.train, samples.validation))
+        return [
+            Forecast.of(
+                test,
+                dates,
+                self.recipe.predict(model, test),
+                model=model.name,
+                model_version=self.metadata.version if model is self.model else model.name,
+                direction_threshold=self.config.model.direction_threshold,
+            )
+            for model in found
+        ]
+
+    def sample(self, prices: pd.DataFrame, as_of: Origins | None = None, *, passes: int | None = None) -> Floats:
+        """Run MC dropout and return the prices of every pass, shape (origins, passes, horizons).
 
         Parameters
         ----------
         prices, as_of
-            As in :meth:`predict`.
-        samples
-            Passes; None: ``mc_samples`` of the configuration.
+            As in :meth:`forecast`.
+        passes
+            Stochastic passes per origin; None: ``mc_samples`` of the configuration.
 
-        Returns
-        -------
-        ndarray, shape (origins, samples, horizons)
+        Raises
+        ------
+        ConfigError
+            If the model has no dropout.
         """
-        windows, _, matrix, _ = self._origins(prices, as_of)
-        return self._sampled_prices(windows, matrix, samples or self.config.model.mc_samples)
-
-    def with_network_weight(self, weight: float) -> Self:
-        """Return a forecaster that shares this one's parts, and follows the network as far as told.
-
-        Parameters
-        ----------
-        weight
-            1: the network alone; 0: the drift alone. The shape of the ranges stays what it is.
-        """
-        self._require_fitted()
-        other = copy.copy(self)
-        other.calibration = dataclasses.replace(self.calibration, network_weight=weight)
-        return other
+        require_prices(prices)
+        return self._stochastic_passes(self._origins(prices, as_of), passes)
 
     @property
     def sessions_needed(self) -> int:
-        """Sessions up to an origin that its forecast depends on; older ones change nothing, not in the last bit."""
-        return max(self._fewest_sessions, SESSIONS_NEEDED)
+        """Sessions up to an origin that the inputs of its forecast depend on; recalibration uses all that are given."""
+        return max(self._min_sessions, SESSIONS_NEEDED)
 
     @property
-    def _fewest_sessions(self) -> int:
+    def _min_sessions(self) -> int:
         return warm_up(self.config.features) + self.config.window.lookback
 
     def save(self, path: str | Path) -> Path:
-        """Write the bundle, one folder; an existing bundle there is replaced only once the new one is whole."""
-        self._require_fitted()
-        parts = bundle.Parts(self.network, self.scaling, self.calibration, self.config, self.metadata)
-        return bundle.write(Path(path), parts)
+        """Write the bundle, a folder; an existing bundle is replaced only once the new one is complete."""
+        return bundle.write(Path(path), bundle.Parts(self.model, self.scaling, self.config, self.metadata))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -326,101 +301,49 @@ class Forecaster:
         ModelNotFoundError
             If there is none.
         IncompatibleModelError
-            If it is damaged, or its parts do not fit each other or this version.
+            If it is damaged, or its parts do not match each other or this version.
         """
         parts = bundle.read(Path(path))
         forecaster = cls(parts.config)
-        forecaster.network = parts.network
         forecaster.scaling = parts.scaling
-        forecaster.calibration = parts.calibration
         forecaster.metadata = parts.metadata
-        forecaster._caller = forecaster._new_caller()
+        forecaster._model = parts.model
         return forecaster
 
-    def _new_caller(self) -> NetworkCaller:
-        return NetworkCaller(self.network, self.config.window.horizons, seed=self.config.train.seed)
+    def _stochastic_passes(self, samples: Windows, passes: int | None) -> Floats:
+        sample = getattr(self.model, "sample", None)
+        if sample is None:
+            raise ConfigError(f"expected a model with MC dropout, such as lstm; {self.model.name} has none")
+        drawn: Floats = sample(samples, passes)
+        return drawn
 
-    def _require_fitted(self) -> NetworkCaller:
-        if self._caller is None:
-            raise NotFittedError("this forecaster is not fitted yet; call fit(prices), or Forecaster.load(path)")
-        return self._caller
+    def _target_dates(self, samples: Windows, prices: Sequence[pd.DataFrame]) -> npt.NDArray[np.datetime64]:
+        """Return the session that each horizon of each origin refers to, shape (n, horizons)."""
+        horizons = samples.config.horizons
+        dates = np.empty((len(samples), len(horizons)), dtype="datetime64[us]")
+        for part, known in zip(samples.by_symbol(), prices, strict=True):
+            calendar = resolve_calendar(part.symbol, self.config.data.calendar)
+            origins = samples.origins[part.index]
+            dates[part.index] = target_dates(origins, horizons, pd.DatetimeIndex(known.index), calendar)
+        return dates
 
-    def _calibrate(
-        self, frames: Sequence[pd.DataFrame], validation: Windows, matrix: npt.NDArray[np.float32]
-    ) -> Calibration:
-        horizons, config = self.config.window.horizons, self.config.calibration
-        symbols = [str(one.attrs.get("symbol", "")) for one in frames]
-        answers = NetworkAnswers(
-            past=np.array([symbols.index(symbol) for symbol in validation.symbols]),
-            origins=validation.origins,
-            log_returns=self._answers(validation, matrix),
-        )
-        pasts = [past_at_the_end_of(validation, one) for one in frames]
-        return calibrate(pasts, answers, horizons, config)
-
-    def _distribution(
-        self,
-        windows: Windows,
-        matrix: npt.NDArray[np.float32],
-        predictors: Floats,
-        *,
-        renewing: pd.DataFrame | None,
-    ) -> Distribution:
-        """Return the distributions about the network's answers, each with the ranges that hold at its origin."""
-        answers = self._answers(windows, matrix)
-        quantiles = np.empty((*answers.shape, len(self.calibration.levels)))
-        for calibration, rows in self._calibrations(windows.origins, renewing):
-            quantiles[rows] = calibration.distribution(answers[rows], calibration.scale(predictors[rows])).quantiles
-        return Distribution(self.calibration.levels, quantiles)
-
-    def _calibrations(
-        self, origins: pd.DatetimeIndex, renewing: pd.DataFrame | None
-    ) -> Iterator[tuple[Calibration, npt.NDArray[np.int64]]]:
-        """Yield the calibrations that hold at some origins, each with the positions of its own."""
-        months = origins.to_numpy().astype("datetime64[M]")
-        new = months > np.datetime64(self.calibration.until, "M")
-        if renewing is None or len(renewing) < OUTCOMES_TO_RENEW or not new.any():
-            yield self.calibration, np.arange(len(origins))
-            return
-        yield self.calibration, np.flatnonzero(~new)
-        past = known_past(renewing, origins.max(), self.config.window.horizons)
-        for month in np.unique(months[new]):
-            known = past.until(pd.Timestamp(month) - pd.Timedelta(days=1))
-            yield self.calibration.renewed(known, self.config.calibration), np.flatnonzero(months == month)
-
-    def _answers(self, windows: Windows, matrix: npt.NDArray[np.float32]) -> Floats:
-        """Return the log returns that the network answers, shape (n, horizons)."""
-        scaled = self._require_fitted().predict(matrix, windows.rows)
-        return windows.log_returns(self.scaling.unscaled_targets(scaled))
-
-    def _sampled_prices(self, windows: Windows, matrix: npt.NDArray[np.float32], samples: int) -> Floats:
-        scaled = self._require_fitted().sample(matrix, windows.rows, samples)
-        targets = self.scaling.unscaled_targets(scaled.reshape(-1, scaled.shape[2]))
-        repeated = windows.take(np.repeat(np.arange(len(windows)), samples))
-        return repeated.prices(targets).reshape(scaled.shape)
-
-    def _origins(
-        self, prices: pd.DataFrame, as_of: Origins | None
-    ) -> tuple[Windows, npt.NDArray[np.datetime64], npt.NDArray[np.float32], Floats]:
-        """Return the origins asked for, target dates, the scaled matrix they look into, predictors of volatility."""
-        self._require_fitted()
-        require_prices(prices)
+    def _origins(self, prices: pd.DataFrame, as_of: Origins | None) -> Windows:
+        """Return the scaled samples of the origins, which look at no more sessions than they need."""
+        if self._model is None:
+            raise NotFittedError(_NOT_FITTED)
         positions = _positions(prices.index, as_of)
-        if positions.min() + 1 < self._fewest_sessions:
+        oldest, newest = int(positions.min()), int(positions.max())
+        if oldest + 1 < self._min_sessions:
             raise NotEnoughDataError(
-                f"expected at least {self._fewest_sessions} sessions up to the origin; got {positions.min() + 1} up to "
-                f"{prices.index[positions.min()]:%Y-%m-%d}; give a longer history or a later as_of"
+                f"expected at least {self._min_sessions} sessions up to the origin; got {oldest + 1} up to "
+                f"{prices.index[oldest]:%Y-%m-%d}; give a longer history or a later as_of"
             )
-        first = max(0, int(positions.min()) + 1 - self.sessions_needed)
-        seen = prices.iloc[first : positions.max() + 1]
-        windows = all_windows(seen, self.config)
+        first = max(0, oldest + 1 - self.sessions_needed)
+        windows = self.recipe.serve(prices.iloc[first : newest + 1], self.config)
         if windows.feature_names != self.metadata.feature_names:
             raise IncompatibleModelError(_other_features(self.metadata.feature_names, windows.feature_names))
         chosen = windows.take(np.searchsorted(windows.rows, positions - first))
-        calendar = resolve_calendar(str(prices.attrs.get("symbol", "")), self.config.data.calendar)
-        dates = target_dates(chosen.origins, self.config.window.horizons, pd.DatetimeIndex(prices.index), calendar)
-        predictors = volatility_predictors(seen)[positions - first]
-        return chosen, np.asarray(dates), self.scaling.features(windows.matrix), predictors
+        return self.scaling.apply(replace(chosen, prices=(prices.iloc[: newest + 1],)))
 
 
 def _positions(index: pd.Index, as_of: Origins | None) -> npt.NDArray[np.int64]:
@@ -445,9 +368,9 @@ def _positions(index: pd.Index, as_of: Origins | None) -> npt.NDArray[np.int64]:
 
 
 def _other_features(expected: Sequence[str], got: Sequence[str]) -> str:
-    lacking = [name for name in expected if name not in got]
-    surplus = [name for name in got if name not in expected]
+    missing = [name for name in expected if name not in got]
+    unknown = [name for name in got if name not in expected]
     return (
         f"expected the {len(expected)} features that the model was trained on; this version computes {len(got)}"
-        f" (missing: {lacking[:3]}, not known to the model: {surplus[:3]}); train it again"
+        f" (missing: {missing[:3]}, unknown to the model: {unknown[:3]}); train it again"
     )

@@ -1,9 +1,12 @@
-"""Child processes of this library: how many threads they get, and what they inherit."""
+"""Processes: what child processes inherit, how many threads they get, and what libraries write when they are loaded."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
 
 SINGLE_THREAD = dict.fromkeys(
     (
@@ -22,7 +25,7 @@ Several single-threaded processes finish more work on the same cores than one pr
 results do not depend on the number of cores.
 """
 
-QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "MLFLOW_DISABLE_TELEMETRY": "true"}
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "WARNING"}
 """Environment variables that keep libraries from writing log lines of their own."""
 
 
@@ -45,3 +48,42 @@ def child_environment(*, single_thread: bool = True, drop: tuple[str, ...] = (),
     """
     inherited: Mapping[str, str] = {name: value for name, value in os.environ.items() if name not in drop}
     return QUIET | dict(inherited) | (SINGLE_THREAD if single_thread else {}) | extra
+
+
+_STARTUP_MESSAGES = (
+    "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR",
+    "Could not find cuda drivers on your machine, GPU will not be used.",
+)
+
+
+@contextlib.contextmanager
+def hidden_startup_messages() -> Iterator[None]:
+    """Drop two messages that TensorFlow writes while it is imported; to be used around that import only.
+
+    TensorFlow 2.21 logs the absence of a GPU while its shared libraries are loaded, before it reads
+    ``TF_CPP_MIN_LOG_LEVEL``, so no setting silences it. Here everything that is written to file descriptor 2 is held
+    back until the import has ended, successfully or not, and then written without those two messages. If the process
+    is killed by a signal meanwhile, what was held back is lost, so nothing is held back if ``TF_CPP_MIN_LOG_LEVEL`` is
+    set to 0, 1 or 2.
+
+    Other threads must not write to standard error meanwhile. Where TensorFlow has been imported already, or there is
+    no standard error, this does nothing.
+    """
+    wants_messages = os.environ.get("TF_CPP_MIN_LOG_LEVEL") in {"0", "1", "2"}
+    if wants_messages or "tensorflow" in sys.modules or sys.stderr is None:
+        yield
+        return
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held_back:
+        original = os.dup(2)
+        os.dup2(held_back.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(original, 2)
+            os.close(original)
+            held_back.seek(0)
+            for line in held_back.read().decode(errors="replace").splitlines(keepends=True):
+                if not line.rstrip().endswith(_STARTUP_MESSAGES):
+                    sys.stderr.write(line)

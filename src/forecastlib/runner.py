@@ -1,4 +1,4 @@
-"""Running notebooks: papermill executes them with checked parameters, inside an MLflow run that holds the result."""
+"""Running notebooks: papermill executes them with checked parameters, inside an MLflow run that stores the results."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ from traitlets.config import Config
 
 from forecastlib.config import unknown_name
 from forecastlib.errors import ConfigError, ForecastError
+from forecastlib.html_report import write_html
 from forecastlib.paths import project_root, slug
+from forecastlib.processes import QUIET
 from forecastlib.progress import report as report_progress
-from forecastlib.report import write_html
 from forecastlib.tracking.runs import RUN_VARIABLE, connect, experiment_id
 
 Literal = str | int | float | bool | list[object] | None
+"""The value of a parameter."""
 
-DEAD_KERNEL = (RuntimeError, OSError)
+KERNEL_ERRORS = (RuntimeError, OSError)
+"""What papermill raises if a kernel does not start or stops before its notebook ends."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Notebook:
     ----------
     path : Path
     defaults : dict
-        The literals of its ``parameters`` cell, by name.
+        The default values in its ``parameters`` cell, by name.
     """
 
     path: Path
@@ -43,19 +46,23 @@ class Notebook:
 
     @property
     def name(self) -> str:
-        """Its name without folder and ending, for instance ``03_train``."""
+        """The file name without its suffix, for instance ``03_train``."""
         return self.path.stem
 
 
 def find_notebooks(names: Sequence[str], root: Path | None = None) -> list[Notebook]:
-    """Find notebooks by name, with or without the number in front.
+    """Find notebooks by name, with or without their leading number.
 
     Parameters
     ----------
     names
-        For instance ``train`` or ``03_train``; none: all of them, in order.
+        For instance ``train`` or ``03_train``; if empty, all notebooks are returned, in order.
     root
-        The project's root folder.
+        The project's root folder; by default :func:`forecastlib.paths.project_root`.
+
+    Returns
+    -------
+    list of Notebook
 
     Raises
     ------
@@ -65,7 +72,7 @@ def find_notebooks(names: Sequence[str], root: Path | None = None) -> list[Noteb
     folder = (root or project_root()) / "notebooks"
     known = {path.stem: path for path in sorted(folder.glob("[0-9]*.ipynb"))}
     if not known:
-        raise ConfigError(f"expected notebooks in {folder}; found none; run this in a checkout of the project")
+        raise ConfigError(f"expected notebooks in {folder}; found none; run this command in a checkout of the project")
     by_name = known | {stem.partition("_")[2]: path for stem, path in known.items()}
     for name in names:
         if name not in by_name:
@@ -76,19 +83,24 @@ def find_notebooks(names: Sequence[str], root: Path | None = None) -> list[Noteb
 def _read(path: Path) -> Notebook:
     found = papermill.inspect_notebook(str(path))
     if not found:
-        raise ConfigError(f"expected a cell tagged 'parameters' with at least one literal in {path.name}; found none")
+        raise ConfigError(f"expected a cell tagged 'parameters' with at least one parameter in {path.name}; found none")
     return Notebook(path, {name: ast.literal_eval(entry["default"]) for name, entry in found.items()})
 
 
 def read_parameters(given: Mapping[str, str], notebooks: Sequence[Notebook]) -> dict[str, Literal]:
-    """Read parameters as a command line gives them, names in any case, by the kind of literal that they replace.
+    """Convert parameters from the command line to the types of their defaults.
 
     Parameters
     ----------
     given
-        For instance ``{"SYMBOL": "^GSPC", "EPOCHS": "5", "HORIZONS": "5,10"}``.
+        Values by name in upper or lower case, for instance ``{"SYMBOL": "^GSPC", "EPOCHS": "5", "HORIZONS": "5,10"}``.
     notebooks
-        The notebooks that will run; each parameter must belong to at least one of them.
+        The notebooks to run; each parameter must belong to at least one of them.
+
+    Returns
+    -------
+    dict
+        Values by name in lower case. A parameter whose default is text stays text.
 
     Raises
     ------
@@ -97,7 +109,8 @@ def read_parameters(given: Mapping[str, str], notebooks: Sequence[Notebook]) -> 
 
     Examples
     --------
-    With the defaults ``symbol = "^IXIC"`` and ``epochs = 100`` the values above become ``"^GSPC"`` and ``5``.
+    With the defaults ``symbol = "^IXIC"``, ``epochs = 100`` and ``horizons = [7, 14, 30]``, the values above become
+    ``"^GSPC"``, ``5`` and ``[5, 10]``.
     """
     defaults = {name: value for notebook in notebooks for name, value in notebook.defaults.items()}
     parameters: dict[str, Literal] = {}
@@ -115,7 +128,7 @@ def _literal(text: str) -> Literal:
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
-        return text  # dates, for instance
+        return text  # a date, for instance
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -127,24 +140,25 @@ def run_notebooks(
     reports: Path | None = None,
     progress: bool = True,
 ) -> str:
-    """Execute notebooks one after the other for one symbol, inside one MLflow run.
+    """Execute notebooks in order for one symbol, inside one MLflow run.
 
-    Executed copies and their HTML go to ``reports/SYMBOL/`` and are attached to the run. If a cell fails, the partial
-    notebook is kept and attached, and the run is left FAILED. Whoever asked for it is told when the run has begun and
-    when all is done, see :mod:`forecastlib.progress`.
+    Executed copies and their HTML are written to ``reports/SYMBOL/`` and attached to the run. If a cell fails, the
+    partly executed notebook is written and attached all the same, and the status of the run is FAILED. The start and
+    the end of the run are reported as progress events, see :mod:`forecastlib.progress`.
 
     Parameters
     ----------
     notebooks
-        What to execute, in order; each gets those parameters that it has.
+        The notebooks; each gets those of the parameters that it has.
     parameters
-        Of :func:`read_parameters`.
+        Values as returned by :func:`read_parameters`.
     root
-        The project's root folder.
+        The project's root folder; by default :func:`forecastlib.paths.project_root`.
     reports
-        Another folder for executed copies, for runs of one symbol at the same time.
+        Folder of the executed copies; by default ``reports/SYMBOL/``. Concurrent runs of one symbol need different
+        folders.
     progress
-        Whether to show a bar over cells.
+        Whether to show a progress bar over cells.
 
     Returns
     -------
@@ -154,7 +168,11 @@ def run_notebooks(
     Raises
     ------
     ForecastError
-        If a cell fails or the kernel dies: the message names notebook and cell.
+        If a cell fails or the kernel stops; the message names the notebook and the cell.
+
+    Notes
+    -----
+    Kernels inherit the environment of this process, which is changed while they run and restored afterwards.
     """
     home = root or project_root()
     symbol = str(
@@ -162,43 +180,57 @@ def run_notebooks(
     )
     folder = reports or home / "reports" / slug(symbol)
     folder.mkdir(parents=True, exist_ok=True)
-    with _run_of_notebooks(notebooks, symbol) as (client, run_id):
+    with _open_run(notebooks, symbol) as (client, run_id):
         report_progress("run", run_id=run_id)
         for notebook in notebooks:
-            own = {name: value for name, value in parameters.items() if name in notebook.defaults}
-            _execute(notebook, own, folder / notebook.path.name, home, progress=progress, client=client, run_id=run_id)
+            accepted = {name: value for name, value in parameters.items() if name in notebook.defaults}
+            _execute(
+                notebook, accepted, folder / notebook.path.name, home, progress=progress, client=client, run_id=run_id
+            )
     report_progress("finished", run_id=run_id)
     return run_id
 
 
 @contextlib.contextmanager
-def _run_of_notebooks(notebooks: Sequence[Notebook], symbol: str) -> Iterator[tuple[mlflow.MlflowClient, str]]:
-    """Open the run that the kernels resume, and set its status whatever happens to them."""
+def _open_run(notebooks: Sequence[Notebook], symbol: str) -> Iterator[tuple[mlflow.MlflowClient, str]]:
+    """Create the run that the kernels resume, and set its final status.
+
+    Papermill does not set the status: MLflow would show a run as finished although a cell failed, or as running after
+    its kernel was killed.
+    """
     client = connect()
-    names = ",".join(notebook.name for notebook in notebooks)
     run = client.create_run(
         experiment_id(client),
         run_name=f"{slug(symbol)}_{notebooks[0].name if len(notebooks) == 1 else 'all'}",
-        tags={"symbol": symbol, "notebooks": names},
+        tags={"symbol": symbol, "notebooks": ",".join(notebook.name for notebook in notebooks)},
     )
     run_id = run.info.run_id
-    outside = {name: os.environ.get(name) for name in (RUN_VARIABLE, "TF_CPP_MIN_LOG_LEVEL")}
-    os.environ[RUN_VARIABLE] = run_id
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     status = "FAILED"
     try:
-        yield client, run_id
+        quiet = {name: value for name, value in QUIET.items() if name not in os.environ}
+        with _environment(quiet | {RUN_VARIABLE: run_id}):
+            yield client, run_id
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
         raise
     finally:
-        for name, value in outside.items():
+        client.set_terminated(run_id, status)
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables of this process and restore their previous values."""
+    previous = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in previous.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-        client.set_terminated(run_id, status)
 
 
 def _execute(
@@ -212,7 +244,7 @@ def _execute(
     run_id: str,
 ) -> None:
     try:
-        # Kernels that talk over files cannot race for a port; in a folder of their own, not for a file either.
+        # Kernels that communicate through sockets in separate folders cannot compete for a port or a file.
         with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
             papermill.execute_notebook(
                 str(notebook.path),
@@ -226,11 +258,11 @@ def _execute(
     except PapermillExecutionError as error:
         raise ForecastError(
             f"{notebook.name}, cell {error.cell_index + 1} failed with {error.ename}: {error.evalue}\n"
-            f"The notebook up to there, with the traceback: {output}"
+            f"The traceback is in the partly executed notebook: {output}"
         ) from error
-    except DEAD_KERNEL as error:
+    except KERNEL_ERRORS as error:
         raise ForecastError(
-            f"the kernel of {notebook.name} died: {error}\nThe notebook up to there: {output}; "
+            f"the kernel of {notebook.name} stopped: {error}\nThe partly executed notebook: {output}; "
             "if memory ran out, use a shorter lookback or fewer units"
         ) from error
     finally:

@@ -1,4 +1,4 @@
-"""The figures and the table that the README shows, drawn anew from the present champions."""
+"""The figures and the table of the README, made from the present champions."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from forecastlib.evaluation.evaluate import RANDOM_WALK, Evaluation
-from forecastlib.pipeline import evaluate_on_test_set, fetch
+from forecastlib.formatting import format_error
 from forecastlib.plots import plot_forecast, plot_scores
 from forecastlib.tracking import registry
+from forecastlib.workflows import evaluate_test_set, fetch
 
 BEGIN, END = "<!-- scores: written by make showcase -->", "<!-- /scores -->"
 
@@ -21,14 +22,14 @@ def write_showcase(symbols: Sequence[str], root: Path) -> list[Path]:
     Parameters
     ----------
     symbols
-        The figures are of the first one; the table has all of them.
+        The figures show the first symbol; the table has rows for all symbols.
     root
         The project's root folder.
 
     Returns
     -------
     list of Path
-        What was written.
+        The files that were written.
     """
     folder = root / "reports" / "showcase"
     folder.mkdir(parents=True, exist_ok=True)
@@ -37,14 +38,14 @@ def write_showcase(symbols: Sequence[str], root: Path) -> list[Path]:
     for position, symbol in enumerate(symbols):
         model = registry.load(symbol)
         prices, _ = fetch(model.config.data)
-        evaluation = evaluate_on_test_set(model, prices)
-        rows += table_rows(evaluation, model.metadata.version)
+        evaluation = evaluate_test_set(model, prices)
+        rows += table_rows(evaluation, model.model.name)
         if position == 0:
-            # An origin in the middle of the test set, so that what came is known and can be drawn too.
+            # An origin in the middle of the test set, so that the figure can show the outcome as well.
             origins = pd.DatetimeIndex(evaluation.forecasts["origin"].unique())
             figures = {
-                "forecast": plot_forecast(model.predict(prices, origins[len(origins) // 2], renew=True), prices),
-                "scores": plot_scores(evaluation, {model.metadata.version: "LSTM"}),
+                "forecast": plot_forecast(model.predict(prices, origins[len(origins) // 2]), prices),
+                "scores": plot_scores(evaluation),
             }
             for name, figure in figures.items():
                 figure.savefig(folder / f"{name}.png")
@@ -57,34 +58,34 @@ def write_showcase(symbols: Sequence[str], root: Path) -> list[Path]:
 
 
 _HEADER = (
-    "| index | sessions ahead | MAE, LSTM | MAE, random walk | skill | verdict (Diebold-Mariano) | 80 % range held "
-    "| 95 % range held |",
+    "| index | sessions ahead | MAE, combination | MAE, random walk | skill | verdict (Diebold-Mariano) "
+    "| 80 % interval coverage | 95 % interval coverage |",
     "|---|---|---|---|---|---|---|---|",
 )
 
 
 def table_rows(evaluation: Evaluation, model: str) -> list[str]:
-    """Return a row in Markdown for each horizon: the model beside the random walk."""
+    """Return one Markdown row per horizon that compares the model with the random walk."""
     rows = []
     for horizon in evaluation.scores.index.unique("horizon"):
-        own, walk = evaluation.scores.loc[(model, horizon)], evaluation.scores.loc[(RANDOM_WALK, horizon)]
+        scores, walk = evaluation.scores.loc[(model, horizon)], evaluation.scores.loc[(RANDOM_WALK, horizon)]
         test = evaluation.verdicts.loc[(model, horizon)]
         cells = [
             evaluation.symbol,
             str(horizon),
-            f"{own['mae']:,.1f}",
-            f"{walk['mae']:,.1f}",
-            f"{own['skill']:+.3f}",
+            format_error(scores["mae"]),
+            format_error(walk["mae"]),
+            f"{scores['skill']:+.3f}",
             f"{test['outcome']} the random walk, p = {test['p_value']:.3f}",
-            f"{own['coverage_80']:.0%}",
-            f"{own['coverage_95']:.0%}",
+            f"{scores['coverage_80']:.0%}",
+            f"{scores['coverage_95']:.0%}",
         ]
         rows.append(f"| {' | '.join(cells)} |")
     return rows
 
 
 def with_table(text: str, table: str) -> str:
-    """Return a text with the table between its two markers replaced."""
+    """Return a text in which the table between the two markers is replaced."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{table}{END}{after}"

@@ -1,19 +1,10 @@
-"""The leakage audit: proof by trial that nothing of the future reaches a model, its scalers, its ranges or its score.
+"""The leakage audit: tests by trial that nothing of the future reaches a model, its scalers, intervals or scores.
 
-:func:`audit` examines a :class:`Recipe`, the parts that lead from prices to a score; by default the library's own. A
-part that is suspicious is put in the place of the real one, and the audit names it if it leaks. Each check is a
-pure function of a subject; together they are :data:`CHECKS`. :mod:`forecastlib.auditing.planted` holds parts that are
-wrong on purpose, one for each kind of leak.
-
-=====================  =====================================================================================
-perturbation           ``future_cut_off``, ``future_changed``, ``served_features``, ``scalers``: exact, no tolerance
-bookkeeping            ``windows``, ``labels``, ``unlabelled_tail``, ``label_overlap``, ``calibration``: exact
-skill                  ``single_features``, ``shuffled_targets``: statistical, against the spread of shuffles
-=====================  =====================================================================================
+:func:`audit` examines the :class:`~forecastlib.recipe.Recipe` and the model of a forecaster by trying each step.
+:mod:`forecastlib.auditing.planted` holds steps that leak on purpose, one for each kind of leak, and
+:mod:`forecastlib.auditing.ladder` shows how good a leaking evaluation can look.
 """
 
-from forecastlib.auditing.auditing import CHECKS, FEATURE_CHECKS, SET_CHECKS, audit
-from forecastlib.auditing.recipe import Recipe
-from forecastlib.auditing.report import AuditReport, Finding
+from forecastlib.auditing.audit import CHECKS, FEATURE_CHECKS, MODEL_CHECKS, SET_CHECKS, AuditReport, audit
 
-__all__ = ["CHECKS", "FEATURE_CHECKS", "SET_CHECKS", "AuditReport", "Finding", "Recipe", "audit"]
+__all__ = ["CHECKS", "FEATURE_CHECKS", "MODEL_CHECKS", "SET_CHECKS", "AuditReport", "audit"]

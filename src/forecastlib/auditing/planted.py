@@ -1,7 +1,7 @@
-"""Parts that are wrong on purpose, to see the audit catch them; never use one.
+"""Planted leaks: steps and models that leak on purpose, to test the audit with; never use one.
 
-Every one of them is found in published work on forecasting prices. :data:`LEAKS` names each, with the check that must
-catch it and a word that must be among the culprits; :func:`caught` tries them all.
+Each of them is found in published work on forecasting prices. :data:`LEAKS` lists them, with the check that must catch
+each and what it must name; :func:`caught` tries them all.
 """
 
 from __future__ import annotations
@@ -13,24 +13,19 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from forecastlib.auditing.auditing import FEATURE_CHECKS, SET_CHECKS, audit
-from forecastlib.auditing.recipe import Recipe, ridge_forecast
-from forecastlib.auditing.report import CANARY
+from forecastlib.auditing.audit import CANARY, FEATURE_CHECKS, MODEL_CHECKS, SET_CHECKS, audit
 from forecastlib.config import FeatureConfig, ModelConfig, RunConfig, SplitConfig, WindowConfig
 from forecastlib.features import compute_features
-from forecastlib.models.baselines.interface import labels
-from forecastlib.models.uncertainty import Past, known_past
+from forecastlib.models import Distribution, Model
+from forecastlib.models.naive import PointModel
+from forecastlib.models.tabular import Ridge
+from forecastlib.recipe import Recipe
 from forecastlib.samples.scaling import Scaling
 from forecastlib.samples.splits import Split
 from forecastlib.samples.windows import Windows, make_windows
 
 Floats = npt.NDArray[np.float64]
 FeatureOfPrices = Callable[[pd.DataFrame], "pd.Series[float]"]
-
-
-def unspoiled(prices: pd.DataFrame) -> pd.DataFrame:
-    """Leave the prices as they are."""
-    return prices
 
 
 @dataclass(frozen=True)
@@ -43,36 +38,39 @@ class Leak:
         What is wrong.
     check : str
         The check that must catch it.
-    culprit : str
-        What that check must name: the beginning of one of its culprits.
+    affected : str
+        How one of the names that the check reports must begin.
     recipe : Recipe
-        The recipe with the wrong part in it.
-    spoil : (prices) -> prices
-        What happened to the prices; most leaks leave them alone.
+        The recipe with the leaking step.
+    distort : (prices) -> prices
+        What happens to the prices; None for most leaks: nothing.
     """
 
     name: str
     check: str
-    culprit: str
+    affected: str
     recipe: Recipe = field(default_factory=Recipe)
-    spoil: Callable[[pd.DataFrame], pd.DataFrame] = unspoiled
+    distort: Callable[[pd.DataFrame], pd.DataFrame] | None = None
+
+    def prices(self, prices: pd.DataFrame) -> pd.DataFrame:
+        """Return the prices to audit."""
+        return prices if self.distort is None else self.distort(prices)
+
+
+# Features
 
 
 def with_feature(name: str, trained: FeatureOfPrices, served: FeatureOfPrices | None = None) -> Recipe:
-    """Return the real recipe with one more feature; serving may compute it in another way."""
+    """Return the real recipe with one more feature, which may be computed in another way in serving."""
 
-    def features(prices: pd.DataFrame, config: FeatureConfig) -> pd.DataFrame:
-        return compute_features(prices, config).assign(**{name: trained(prices)})
+    def adding(feature: FeatureOfPrices) -> Callable[[pd.DataFrame, FeatureConfig], pd.DataFrame]:
+        return lambda prices, config: compute_features(prices, config).assign(**{name: feature(prices)})
 
-    def serve(prices: pd.DataFrame, config: RunConfig) -> Windows:
-        features = compute_features(prices, config.features).assign(**{name: (served or trained)(prices)})
-        return make_windows(prices, features, config.window)
-
-    return Recipe(features=features, serve=serve)
+    return Recipe(features=adding(trained), served_features=adding(served or trained))
 
 
 def centred_mean(prices: pd.DataFrame) -> pd.Series[float]:
-    """Average the closes of ten sessions before and ten after, over the close."""
+    """Average the closes of ten sessions before and ten after, relative to the close."""
     sides = pd.concat([prices["close"].shift(lag) for lag in range(-10, 11)], axis=1)
     ratio: pd.Series[float] = sides.mean(axis=1) / prices["close"] - 1.0
     return ratio
@@ -86,52 +84,17 @@ def over_the_whole_series(prices: pd.DataFrame) -> pd.Series[float]:
 
 
 def monthly_filled_backwards(prices: pd.DataFrame) -> pd.Series[float]:
-    """Take the volume of a month, known at its end, and fill it backwards into the days of that month."""
+    """Fill the volume of a month, known at its end, backwards into the days of that month."""
     months = pd.DatetimeIndex(prices.index).to_period("M")
     total: pd.Series[float] = np.log1p(prices["volume"]).groupby(months).cumsum()
     return total.where(months != np.roll(months, -1)).bfill().fillna(0.0)
 
 
 def average_from_the_first_row(prices: pd.DataFrame) -> pd.Series[float]:
-    """Average exponentially from whatever row the prices begin with: causal, but serving begins with another one."""
+    """Average exponentially from the first row on: causal, but serving begins with another row."""
     average = prices["close"].ewm(span=200, adjust=False).mean()
     ratio: pd.Series[float] = average / prices["close"] - 1.0
     return ratio
-
-
-def scaling_of_all_rows(windows: Windows, split: Split, config: ModelConfig) -> Scaling:
-    """Fit the scalers before splitting."""
-    return Scaling(config).fit(windows, np.flatnonzero(windows.labelled))
-
-
-def split_without_purge(windows: Windows, config: SplitConfig) -> Split:
-    """Cut the labelled samples at the shares, and leave no gap."""
-    rows = np.flatnonzero(windows.labelled)
-    first = round(config.train_share * len(rows))
-    second = round((config.train_share + config.validation_share) * len(rows))
-    return Split(rows[:first], rows[first:second], rows[second:])
-
-
-def clipped_tail(prices: pd.DataFrame, features: pd.DataFrame, config: WindowConfig) -> Windows:
-    """Label the newest sessions with the last close that there is."""
-    windows = make_windows(prices, features, config)
-    rows = prices.index.get_indexer(windows.origins)
-    ahead = np.minimum(rows[:, None] + np.asarray(config.horizons), len(prices) - 1)
-    close = prices["close"].to_numpy()
-    clipped = np.log(close[ahead] / close[rows][:, None])
-    if config.target == "price":
-        clipped = close[ahead]
-    return replace(
-        windows,
-        y=np.where(np.isnan(windows.y), clipped, windows.y),
-        label_dates=pd.DatetimeIndex(windows.label_dates.fillna(prices.index[-1])),
-    )
-
-
-def calibration_into_the_test(prices: pd.DataFrame, windows: Windows, split: Split, config: RunConfig) -> Past:
-    """Calibrate the ranges on the first half of the test set as well."""
-    until = windows.label_dates[split.test[len(split.test) // 2]]
-    return known_past(prices, until, config.window.horizons)
 
 
 def deviation(prices: pd.DataFrame, ddof: int = 1) -> pd.Series[float]:
@@ -143,26 +106,99 @@ def deviation(prices: pd.DataFrame, ddof: int = 1) -> pd.Series[float]:
 
 
 def deviation_by_n(prices: pd.DataFrame) -> pd.Series[float]:
-    """Return the same divided by n in the place of n - 1, as another library does."""
+    """Return the same divided by n instead of n - 1, as another library does."""
     return deviation(prices, ddof=0)
 
 
-def corrected_on_the_test_set(train: Windows, validation: Windows, test: Windows, prices: pd.DataFrame) -> Floats:
-    """Shift and stretch the forecasts of each horizon to fit the test set, as is done to correct a bias."""
-    forecasts, actual = ridge_forecast(train, validation, test, prices), labels(test)
-    deviation = forecasts - forecasts.mean(axis=0)
-    slope = (deviation * actual).sum(axis=0) / (deviation**2).sum(axis=0)
-    corrected: Floats = actual.mean(axis=0) + slope * deviation
-    return corrected
+# Samples and sets
+
+
+def scaling_of_all_rows(windows: Windows, split: Split, config: ModelConfig) -> Scaling:
+    """Fit the scalers before splitting."""
+    return Scaling(config).fit(windows, np.flatnonzero(windows.labelled))
+
+
+def split_without_purge(windows: Windows, config: SplitConfig) -> Split:
+    """Cut the labelled samples at the shares, without a gap."""
+    rows = np.flatnonzero(windows.labelled)
+    first = round(config.train_share * len(rows))
+    second = round((config.train_share + config.validation_share) * len(rows))
+    return Split(rows[:first], rows[first:second], rows[second:])
+
+
+def clipped_tail(prices: pd.DataFrame, features: pd.DataFrame, config: WindowConfig) -> Windows:
+    """Label the newest sessions with the last close."""
+    windows = make_windows(prices, features, config)
+    rows = prices.index.get_indexer(windows.origins)
+    ahead = np.minimum(rows[:, None] + np.asarray(config.horizons), len(prices) - 1)
+    close = prices["close"].to_numpy()
+    clipped = close[ahead] if config.target == "price" else np.log(close[ahead] / close[rows][:, None])
+    return replace(
+        windows,
+        y=np.where(np.isnan(windows.y), clipped, windows.y),
+        label_dates=pd.DatetimeIndex(windows.label_dates.fillna(prices.index[-1])),
+    )
+
+
+def calibration_into_the_test_set(windows: Windows, split: Split) -> npt.NDArray[np.int64]:
+    """Calibrate on the first half of the test set as well."""
+    return np.concatenate([split.validation, split.test[: len(split.test) // 2]])
 
 
 def interpolated_between_weeks(prices: pd.DataFrame) -> pd.DataFrame:
     """Draw a straight line between every fifth close, as is done to turn weekly prices into daily ones."""
-    kept = prices["close"].where(np.arange(len(prices)) % 5 == 0)
-    factor = kept.interpolate().ffill() / prices["close"]
+    weekly = prices["close"].where(np.arange(len(prices)) % 5 == 0)
+    factor = weekly.interpolate().ffill() / prices["close"]
     drawn = prices.assign(**{name: prices[name] * factor for name in ("open", "high", "low", "close")})
     drawn.attrs = dict(prices.attrs)
     return drawn
+
+
+# Models and forecasts
+
+
+def corrected_on_the_test_set(model: Model, samples: Windows) -> Distribution:
+    """Shift and stretch the forecasts of each horizon to fit the outcomes, as is done to correct a bias."""
+    distribution, actual = model.predict(samples.without_labels()), samples.labels()
+    centre = distribution.median()
+    deviation = centre - centre.mean(axis=0)
+    slope = (deviation * actual).sum(axis=0) / (deviation**2).sum(axis=0)
+    corrected = actual.mean(axis=0) + slope * deviation
+    return Distribution(distribution.levels, distribution.quantiles + (corrected - centre)[:, :, None])
+
+
+class TowardsTheLastClose(PointModel):
+    """Forecasts the last close of the prices it is given, whatever the origin."""
+
+    name = "towards_the_last_close"
+
+    def fit_location(self, train: Windows, validation: Windows) -> None:
+        """Do nothing: there are no parameters."""
+
+    def location(self, samples: Windows) -> Floats:
+        """Return the change from each origin to the last session of the prices."""
+        change = np.empty(len(samples))
+        for part in samples.by_symbol():
+            change[part.index] = np.log(part.prices["close"].iloc[-1] / samples.last_close[part.index])
+        return np.repeat(change[:, None], len(samples.config.horizons), axis=1)
+
+
+class ClippedByAllRows(Ridge):
+    """Ridge regression on features whose outliers are clipped at quantiles of the whole series."""
+
+    name = "clipped_by_all_rows"
+
+    def fit_location(self, train: Windows, validation: Windows) -> None:
+        """Take the quantiles over all rows of the shared matrix, the test set's included."""
+        self._bounds = np.nanquantile(train.matrix, (0.05, 0.95), axis=0)
+        super().fit_location(self._clipped(train), validation)
+
+    def location(self, samples: Windows) -> Floats:
+        """Predict from clipped features."""
+        return super().location(self._clipped(samples))
+
+    def _clipped(self, samples: Windows) -> Windows:
+        return replace(samples, matrix=np.clip(samples.matrix, *self._bounds))
 
 
 LEAKS = (
@@ -185,10 +221,10 @@ LEAKS = (
     Leak("a split without purge", "label_overlap", "train into validation", Recipe(split=split_without_purge)),
     Leak("a clipped tail", "unlabelled_tail", "labels of", Recipe(windows=clipped_tail)),
     Leak(
-        "calibration rows shared with the test set",
+        "calibration samples shared with the test set",
         "calibration",
         "test set",
-        Recipe(calibration=calibration_into_the_test),
+        Recipe(calibration=calibration_into_the_test_set),
     ),
     Leak(
         "a feature computed by other code in serving",
@@ -202,24 +238,31 @@ LEAKS = (
         "average_200",
         with_feature("average_200", average_from_the_first_row),
     ),
-    Leak(
-        "prices interpolated between weeks",
-        "single_features",
-        "",
-        spoil=interpolated_between_weeks,
-    ),
+    Leak("prices interpolated between weeks", "single_features", "", distort=interpolated_between_weeks),
     Leak(
         "forecasts corrected on the test set",
         CANARY,
         "corrected_on_the_test_set",
-        Recipe(forecast=corrected_on_the_test_set),
+        Recipe(predict=corrected_on_the_test_set),
+    ),
+    Leak(
+        "a model that reads prices after the origin",
+        "model_predictions",
+        "towards_the_last_close",
+        Recipe(model=TowardsTheLastClose),
+    ),
+    Leak(
+        "a model that is fitted on rows of the test set",
+        "model_fit",
+        "clipped_by_all_rows",
+        Recipe(model=ClippedByAllRows),
     ),
 )
 """One leak of each kind."""
 
 
 def caught(prices: pd.DataFrame, config: RunConfig | None = None, leaks: Collection[Leak] = LEAKS) -> pd.DataFrame:
-    """Audit each leak, by the check that must catch it and those of its kind.
+    """Audit each leak, by the check that must catch it and related checks.
 
     Parameters
     ----------
@@ -231,17 +274,17 @@ def caught(prices: pd.DataFrame, config: RunConfig | None = None, leaks: Collect
     Returns
     -------
     DataFrame
-        One row a leak: ``leak``; ``caught``, whether the check meant for it named it; ``by``, the checks that found
-        something; ``culprits``, what the check meant for it named.
+        One row per leak: ``leak``; ``caught``, whether the check meant for it named it; ``by``, the checks that found
+        something; ``affected``, what the check meant for it named.
     """
     rows = []
     for leak in leaks:
-        report = audit(leak.spoil(prices), config, recipe=leak.recipe, checks=_of_its_kind(leak.check))
+        report = audit(leak.prices(prices), config, recipe=leak.recipe, checks=_related_checks(leak.check))
         finding = report.finding(leak.check)
-        named = any(culprit.startswith(leak.culprit) for culprit in finding.culprits)
-        rows.append((leak.name, named, ", ".join(report.culprits()), finding.named))
-    return pd.DataFrame(rows, columns=["leak", "caught", "by", "culprits"])
+        named = any(name.startswith(leak.affected) for name in finding.affected)
+        rows.append((leak.name, named, ", ".join(report.affected()), finding.affected_text))
+    return pd.DataFrame(rows, columns=["leak", "caught", "by", "affected"])
 
 
-def _of_its_kind(check: str) -> tuple[str, ...]:
-    return next((kind for kind in (FEATURE_CHECKS, SET_CHECKS) if check in kind), (check,))
+def _related_checks(check: str) -> tuple[str, ...]:
+    return next((kind for kind in (FEATURE_CHECKS, SET_CHECKS, MODEL_CHECKS) if check in kind), (check,))

@@ -1,4 +1,4 @@
-"""The commands around prices: copy them into a database, examine them."""
+"""The commands for prices: copy them into a database, examine them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from forecastlib.cli.terminal import print_table
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -14,9 +16,9 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def source_options(command: _Command) -> _Command:
-    """Add the options that say how a source is read; they arrive as ``start``, ``end`` and ``**options``."""
+    """Add the options for reading a source; the command gets them as ``start``, ``end`` and ``**options``."""
     for option in (
-        click.option("--force-refresh", is_flag=True, help="Fetch even what was kept for a day."),
+        click.option("--force-refresh", is_flag=True, help="Fetch again even if prices were cached within a day."),
         click.option(
             "--adjust",
             type=click.Choice(["auto", "none", "close"]),
@@ -24,10 +26,10 @@ def source_options(command: _Command) -> _Command:
             show_default=True,
             help="Scale prices by the adjusted close: where it differs, never, or always.",
         ),
-        click.option("--decimal", type=click.Choice([".", ","]), help="Sign in front of decimals in files."),
-        click.option("--date-format", help="How files write dates, such as %d/%m/%Y."),
-        click.option("--end", help="Last session wanted, such as 2018-12-31."),
-        click.option("--start", help="First session wanted."),
+        click.option("--decimal", type=click.Choice([".", ","]), help="Decimal separator of files."),
+        click.option("--date-format", help="Date format of files, such as %d/%m/%Y."),
+        click.option("--end", help="Last session to read, such as 2018-12-31."),
+        click.option("--start", help="First session to read."),
     ):
         command = option(command)
     return command
@@ -51,33 +53,33 @@ def import_command(
 ) -> None:
     """Copy prices of SOURCE into the table `prices` of a database.
 
-    Without a SYMBOL, all that the source has. Sessions that are there already get the new values. It is one
-    transaction: if anything fails, the table stays as it was.
+    Without a SYMBOL, copies every symbol of the source. Sessions that already exist are updated. Everything is written
+    in one transaction: if anything fails, the table is unchanged.
     """
+    from forecastlib.data.prices import list_symbols
     from forecastlib.data.sources import open_source
-    from forecastlib.data.sources.base import symbols_of
-    from forecastlib.data.sources.sql import import_prices
+    from forecastlib.data.sql import import_prices
     from forecastlib.database import masked, parse_url
 
     target = masked(parse_url(into))
     opened = open_source(source, **options)
     frames = []
-    for symbol in symbols or symbols_of(opened):
+    for symbol in symbols or list_symbols(opened):
         frames.append(opened.fetch(symbol, start, end))
-        click.echo(_served(frames[-1]))
+        click.echo(_description(frames[-1]))
     written = import_prices(frames, into)
     click.echo(f"{written:,} rows written to {target}")
 
 
-def _served(prices: pd.DataFrame) -> str:
-    """Word which source served prices, and what is to be known about them."""
+def _description(prices: pd.DataFrame) -> str:
+    """Describe fetched prices: their range, the source that returned them, failed sources and notes."""
     first, last = prices.index[0], prices.index[-1]
     title = f"{prices.attrs['symbol']}: {len(prices):,} sessions from {first:%Y-%m-%d} to {last:%Y-%m-%d}"
     failed = [f"failed: {failure}" for failure in prices.attrs["failures"]]
     return "\n  ".join([f"{title}, from {prices.attrs['source']}", *failed, *prices.attrs.get("notes", [])])
 
 
-_COLOURS = {"good": "green", "note": "cyan", "warning": "yellow", "error": "red"}
+_STYLES = {"warning": "yellow", "failed": "red"}
 
 
 @click.command(
@@ -93,20 +95,24 @@ Examples:
 @click.argument("symbol")
 @source_options
 def doctor_command(source: str, symbol: str, start: str | None, end: str | None, **options: Any) -> None:
-    """Examine the prices of SYMBOL from SOURCE, and say what to do about what is found.
+    """Examine the prices of SYMBOL from SOURCE, and recommend what to do about each problem.
 
-    Shows which source served them, their range, quality and calendar, and whether they suffice for training; exits
-    with 1 if they cannot be trained on as they are.
+    Shows the source that returned the prices, their range, quality and calendar, and whether there are enough for
+    training. Exits with 1 if a model cannot be trained on them as they are.
     """
+    from rich.text import Text
+
     from forecastlib.data.sources import open_source
     from forecastlib.doctor import examine
 
-    findings = examine(open_source(source, **options).fetch(symbol, start, end))
-    width = max(len(finding.subject) for finding in findings)
-    for finding in findings:
-        level = click.style(f"{finding.level:7}", fg=_COLOURS[finding.level])
-        click.echo(f"{level}  {finding.subject:{width}}  {finding.text}")
-        if finding.remedy:
-            click.echo(f"{'':9}{'':{width}}  -> {finding.remedy}")
-    if any(finding.level == "error" for finding in findings):
+    diagnosis = examine(open_source(source, **options).fetch(symbol, start, end))
+    rows = [{"status": "", "about": name, "text": text} for name, text in diagnosis.facts.items()]
+    for finding in diagnosis.findings:
+        if finding.found_something:
+            text = "; ".join(filter(None, [finding.dates_text, finding.detail]))
+            rows.append({"status": finding.status, "about": finding.check, "text": text})
+            rows.append({"status": "", "about": "", "text": f"-> {finding.remedy}"})
+    print_table(rows, {"status": lambda status: Text(status, style=_STYLES.get(status, ""))}, header=False)
+    click.echo(diagnosis.headline)
+    if not diagnosis.passed:
         raise click.exceptions.Exit(1)

@@ -1,23 +1,80 @@
-"""The one shape of prices, and the one guard of it.
+"""The shape of prices, checked once at the boundary, and the protocol of the sources that return them.
 
 Prices are a DataFrame with a tz-naive, increasing, unique DatetimeIndex named ``date`` (microseconds, at midnight) and
 the float64 columns ``open high low close volume``; ``attrs["symbol"]`` names the series. Every source returns this
-shape and every function of the library takes it, so that the data's shape is learned once.
+shape by way of :func:`serve_prices`; the public functions of the library check it with :func:`require_prices`, and the
+functions below them rely on it.
 """
 
+from __future__ import annotations
+
+import datetime as dt
 import hashlib
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from forecastlib.errors import DataQualityError, NotEnoughDataError
+from forecastlib.errors import ConfigError, DataQualityError, NotEnoughDataError, SourceError
 
 COLUMNS = ("open", "high", "low", "close", "volume")
 """The columns of prices, in order."""
 
 PRICE_COLUMNS = COLUMNS[:4]
-"""Those of them that are prices."""
+"""Those that hold prices."""
+
+Day = str | dt.date | pd.Timestamp | None
+"""A first or last session: ISO text, a date or a time stamp; None leaves that side open."""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where prices come from.
+
+    Anything with a name and a ``fetch`` is a source and can be part of a chain, beside the ones of this package.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name used in messages and in ``attrs["source"]``; it never contains a password."""
+
+    def fetch(self, symbol: str, start: Day = None, end: Day = None) -> pd.DataFrame:
+        """Return the daily prices of one symbol.
+
+        Parameters
+        ----------
+        symbol
+            The symbol as the source knows it.
+        start, end
+            First and last session wanted, both included; None leaves that side open.
+
+        Returns
+        -------
+        DataFrame
+            Prices, with ``attrs["symbol"]``, ``attrs["source"]`` (the name of the source that served them) and
+            ``attrs["failures"]`` (one text for each source that failed before it; empty if none did).
+
+        Raises
+        ------
+        SourceError
+            If the source has no prices of this symbol in this range, or cannot be read.
+        """
+
+
+def list_symbols(source: Source) -> list[str]:
+    """List the symbols of a source, if it can.
+
+    Raises
+    ------
+    SourceError
+        If it cannot list them, as no network source can.
+    """
+    symbols = getattr(source, "symbols", None)
+    if symbols is None:
+        raise SourceError(f"{source.name} cannot list its symbols; name them")
+    listed: list[str] = symbols()
+    return listed
 
 
 def require_prices(prices: pd.DataFrame, *, complete: bool = True) -> None:
@@ -26,16 +83,15 @@ def require_prices(prices: pd.DataFrame, *, complete: bool = True) -> None:
     Parameters
     ----------
     prices
-        The frame to look at; it is not changed. The name and the resolution of its index may differ: nothing depends
-        on them.
+        The frame to check; it is not changed. Name and resolution of its index may differ, as nothing depends on them.
     complete
-        Whether every value must be there too, and every price be positive, as computing with them needs.
-        A source may return rows that lack a field, for the quality gate to report.
+        Whether every value must be present and every price positive, which computing with them needs. A source may
+        return rows that lack a value, for the quality checks to report.
 
     Raises
     ------
     DataQualityError
-        If the frame has another shape, naming the first thing that is wrong with it.
+        If the frame has another shape, naming the first difference.
     NotEnoughDataError
         If it has no rows.
     """
@@ -45,7 +101,7 @@ def require_prices(prices: pd.DataFrame, *, complete: bool = True) -> None:
     if prices.empty:
         raise NotEnoughDataError("expected prices of at least one session; got an empty frame")
     _require_index(prices.index)
-    series = [prices[column] for column in COLUMNS]  # one by one: choosing several by a list takes ten times longer
+    series = [prices[column] for column in COLUMNS]  # one by one: selecting a list of columns takes ten times longer
     for column, values in zip(COLUMNS, series, strict=True):
         if values.dtype != np.float64:
             raise DataQualityError(f"expected float64 in column {column!r}; got {values.dtype}; convert it first")
@@ -54,13 +110,15 @@ def require_prices(prices: pd.DataFrame, *, complete: bool = True) -> None:
 
 
 def _require_columns(frame: pd.DataFrame) -> None:
-    there = list(frame.columns)
-    missing = [column for column in COLUMNS if column not in there]
+    present = list(frame.columns)
+    missing = [column for column in COLUMNS if column not in present]
     if missing:
-        raise DataQualityError(f"expected the columns {', '.join(COLUMNS)}; {', '.join(missing)} missing from {there}")
-    twice = [column for column in COLUMNS if there.count(column) > 1]
-    if twice:
-        raise DataQualityError(f"expected each column once; {', '.join(twice)} is there more than once; keep one")
+        raise DataQualityError(
+            f"expected the columns {', '.join(COLUMNS)}; {', '.join(missing)} missing from {present}"
+        )
+    repeated = [column for column in COLUMNS if present.count(column) > 1]
+    if repeated:
+        raise DataQualityError(f"expected each column once; {', '.join(repeated)} is repeated; drop one of them")
 
 
 def _require_index(index: pd.Index) -> None:
@@ -71,8 +129,8 @@ def _require_index(index: pd.Index) -> None:
     if index.hasnans:
         raise DataQualityError("expected a date in every row; some are missing (NaT)")
     if not index.is_unique:
-        twice = index[index.duplicated()][0]
-        raise DataQualityError(f"expected each session once; {twice:%Y-%m-%d} is there more than once")
+        repeated = index[index.duplicated()][0]
+        raise DataQualityError(f"expected each session once; {repeated:%Y-%m-%d} is repeated")
     if not index.is_monotonic_increasing:
         late = index[1:][np.diff(index.to_numpy()) < np.timedelta64(0)][0]
         raise DataQualityError(
@@ -80,30 +138,30 @@ def _require_index(index: pd.Index) -> None:
         )
     if not index.is_normalized:
         timed = index[index != index.normalize()]
-        raise DataQualityError(f"expected dates at midnight, one a session; got {timed[0]}; use index.normalize()")
+        raise DataQualityError(f"expected dates at midnight, one per session; got {timed[0]}; use index.normalize()")
 
 
 def _require_values(values: npt.NDArray[np.float64], dates: pd.Index) -> None:
     not_positive = values <= 0
     not_positive[:, 4] = values[:, 4] < 0
-    for problem, bad in (("a finite number", ~np.isfinite(values)), ("a positive price", not_positive)):
-        if bad.any():
-            row, column = np.argwhere(bad)[0]
+    for expected, wrong in (("a finite number", ~np.isfinite(values)), ("a positive price", not_positive)):
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
             raise DataQualityError(
-                f"expected {problem} in every row; got {values[row, column]} for {COLUMNS[column]} on "
-                f"{dates[row]:%Y-%m-%d} ({int(bad.any(axis=1).sum())} such rows); see check_quality(prices)"
+                f"expected {expected} in every row; got {values[row, column]} for {COLUMNS[column]} on "
+                f"{dates[row]:%Y-%m-%d} ({int(wrong.any(axis=1).sum())} such rows); see check_quality(prices)"
             )
 
 
 def to_prices(frame: pd.DataFrame, symbol: str) -> pd.DataFrame:
-    """Bring a frame of sessions that has the right columns into the exact shape of prices.
+    """Bring a frame that has the right columns into the exact shape of prices.
 
     Parameters
     ----------
     frame
         Columns ``open high low close volume`` of numbers, on a tz-naive DatetimeIndex of any resolution.
     symbol
-        Goes to ``attrs["symbol"]``.
+        Becomes ``attrs["symbol"]``.
 
     Returns
     -------
@@ -113,7 +171,7 @@ def to_prices(frame: pd.DataFrame, symbol: str) -> pd.DataFrame:
     Raises
     ------
     DataQualityError, NotEnoughDataError
-        If it cannot be brought into this shape, duplicate dates included.
+        If it cannot be brought into this shape, for instance because dates are repeated.
     """
     _require_columns(frame)
     if not isinstance(frame.index, pd.DatetimeIndex):
@@ -129,6 +187,72 @@ def to_prices(frame: pd.DataFrame, symbol: str) -> pd.DataFrame:
     prices.attrs = {"symbol": symbol}
     require_prices(prices, complete=False)
     return prices
+
+
+def serve_prices(frame: pd.DataFrame, symbol: str, source: str, *, start: Day, end: Day, **notes: Any) -> pd.DataFrame:
+    """Return the rows of a source as prices, cut to the requested range, with a record of their origin.
+
+    Parameters
+    ----------
+    frame
+        Columns ``open high low close volume`` on a tz-naive DatetimeIndex.
+    symbol, source
+        Go to ``attrs``.
+    start, end
+        First and last session wanted, both included.
+    **notes
+        Anything else to be known about these rows; goes to ``attrs`` under the same name.
+
+    Raises
+    ------
+    SourceError
+        If no row is left, naming the range that is available.
+    DataQualityError
+        If the rows cannot be brought into the shape of prices.
+    """
+    first, last = read_range(start, end)
+    prices = to_prices(frame, symbol)
+    cut = prices.loc[first:last]
+    if cut.empty:
+        wanted_from = "its beginning" if first is None else f"{first:%Y-%m-%d}"
+        wanted_to = "its end" if last is None else f"{last:%Y-%m-%d}"
+        raise SourceError(
+            f"{source} has {symbol} from {prices.index[0]:%Y-%m-%d} to {prices.index[-1]:%Y-%m-%d}, "
+            f"but nothing from {wanted_from} to {wanted_to}; ask for another range"
+        )
+    cut.attrs.update({"source": source, "failures": []} | notes)
+    return cut
+
+
+def read_range(start: Day, end: Day) -> tuple[pd.Timestamp | None, pd.Timestamp | None]:
+    """Return the first and last session wanted as time stamps at midnight without a time zone.
+
+    Raises
+    ------
+    ConfigError
+        If one of them is not a date, or the first is after the last.
+
+    Examples
+    --------
+    >>> read_range("2018-12-28", None)
+    (Timestamp('2018-12-28 00:00:00'), None)
+    """
+    first, last = _read_day(start, "start"), _read_day(end, "end")
+    if first is not None and last is not None and first > last:
+        raise ConfigError(f"start must not be after end; got start={first:%Y-%m-%d}, end={last:%Y-%m-%d}")
+    return first, last
+
+
+def _read_day(value: Day, parameter: str) -> pd.Timestamp | None:
+    if value is None:
+        return None
+    try:
+        stamp: pd.Timestamp | None = pd.Timestamp(value)
+    except (ValueError, TypeError, OverflowError):
+        stamp = None
+    if stamp is None or pd.isna(stamp):
+        raise ConfigError(f"{parameter} must be a date such as '2018-12-31'; got {value!r}")
+    return stamp.tz_localize(None).normalize()
 
 
 def fingerprint(prices: pd.DataFrame) -> str:

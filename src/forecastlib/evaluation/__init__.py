@@ -1,1 +1,1 @@
-"""Evaluation: metrics, significance, scores of a test set and of a walk-forward backtest."""
+"""Evaluation: scores of forecasts, tests of their differences, and the walk-forward backtest."""

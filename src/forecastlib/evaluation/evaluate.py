@@ -1,13 +1,13 @@
-"""Evaluation: what forecasts were worth, beside the random walk and the drift, on the same origins.
+"""Evaluation of forecasts beside the random walk, on the same origins.
 
-Scores are in prices; the test of a difference is on absolute errors relative to the last close, so that times of high
+Scores are in prices; the test of a difference uses absolute errors relative to the last close, so that periods of high
 prices do not count more.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,30 +17,9 @@ import pandas as pd
 
 from forecastlib.data.prices import require_prices
 from forecastlib.errors import DataQualityError, NotEnoughDataError
-from forecastlib.evaluation import metrics
-from forecastlib.evaluation.metrics.comparison import SMALLEST_COUNT
-from forecastlib.forecasts import COVERAGES, require_forecasts
-from forecastlib.models.distribution import Distribution
-from forecastlib.samples.windows import Windows
-
-RANDOM_WALK, DRIFT = "random_walk", "drift"
-
-SCORES = (
-    "n",
-    "mae",
-    "skill",
-    "rmse",
-    "squared_skill",
-    "mape",
-    "mase",
-    "r2",
-    "bias",
-    "directional_accuracy",
-    *(f"{score}_{coverage}" for coverage in COVERAGES for score in ("coverage", "width", "interval_score")),
-    "crps",
-    "crps_skill",
-)
-"""The columns of :attr:`Evaluation.scores`; those of ranges are NaN for a model that gives none."""
+from forecastlib.evaluation.score_table import RANDOM_WALK, SCORES, score_table, with_outcomes
+from forecastlib.evaluation.significance import MIN_LOSSES, diebold_mariano, verdict
+from forecastlib.forecasts import Forecast, require_forecasts
 
 Floats = npt.NDArray[np.float64]
 
@@ -52,14 +31,13 @@ class Evaluation:
     Attributes
     ----------
     scores : DataFrame
-        One row for each model and horizon (index ``model, horizon``), the columns :data:`SCORES`. Coverages are shares,
-        widths are relative to the last close, ``skill`` is 1 - MAE / MAE of the random walk. ``crps`` is in per cent,
-        as :func:`crps` gives it, and ``crps_skill`` is 1 - CRPS / CRPS of the random walk.
+        One row per model and horizon (index ``model, horizon``), the columns
+        :data:`~forecastlib.evaluation.score_table.SCORES`.
     verdicts : DataFrame
-        The same rows but for the random walk: Diebold-Mariano ``statistic``, ``p_value``, ``outcome`` and ``verdict``,
+        The same rows without the random walk: Diebold-Mariano ``statistic``, ``p_value``, ``outcome`` and ``verdict``,
         a sentence.
     forecasts : DataFrame
-        The forecasts that were scored, with the column ``actual_price``.
+        The forecasts that were scored, with the columns ``actual_price`` and ``crps``.
     symbol : str
     """
 
@@ -70,11 +48,11 @@ class Evaluation:
 
     @property
     def models(self) -> list[str]:
-        """The models, in the order given, the random walk first."""
+        """The models in the order given, the random walk first."""
         return list(self.scores.index.unique("model"))
 
     def flat(self, model: str) -> dict[str, float]:
-        """Return a model's scores by name and horizon, for instance ``mae_7d``, as metrics of a run."""
+        """Return the scores of a model by name and horizon, for instance ``mae_7d``, as metrics of a run."""
         rows = self.scores.loc[model]
         return {
             f"{score}_{horizon}d": float(value)
@@ -84,7 +62,7 @@ class Evaluation:
         }
 
     def table(self) -> pd.DataFrame:
-        """Return MAE, skill and, where it is known, CRPS of every model, one row a model, to be read at a glance."""
+        """Return MAE, skill and, where it is known, CRPS of every model, one row per model."""
         horizons = self.scores.index.unique("horizon")
         shown = [score for score in ("mae", "skill", "crps") if self.scores[score].notna().any()]
         return pd.DataFrame(
@@ -100,38 +78,19 @@ class Evaluation:
         return html
 
 
-def crps(windows: Windows, distribution: Distribution) -> Floats:
-    """Score predictive distributions by the continuous ranked probability score, in per cent.
+def evaluate(
+    forecasts: Forecast | pd.DataFrame | Sequence[Forecast | pd.DataFrame], prices: pd.DataFrame
+) -> Evaluation:
+    """Score forecasts of one symbol against their outcomes, beside the random walk.
 
-    Parameters
-    ----------
-    windows
-        The origins that are forecast, n rows, with their labels.
-    distribution
-        Predictive distributions of their log returns.
-
-    Returns
-    -------
-    ndarray, shape (n, horizons)
-        100 times the score of the log return, which is nearly per cent of the last close, so that times of high prices
-        do not count more; NaN where the label is not known yet. In a forecast frame it is the column ``crps``, row by
-        row: ``frame.assign(crps=crps(windows, distribution).ravel())``.
-    """
-    actual = windows.log_returns(windows.y)
-    return 100.0 * metrics.crps_of_quantiles(actual, distribution.quantiles, distribution.levels)
-
-
-def evaluate(forecasts: pd.DataFrame, prices: pd.DataFrame) -> Evaluation:
-    """Score forecasts of one symbol against what happened.
-
-    The random walk and the drift (the mean log return of all sessions up to the origin) are always scored beside
-    them. Only origins and horizons count for which every model has a forecast and the outcome is known.
+    Only origins and horizons count for which every model has a forecast and the outcome is known.
 
     Parameters
     ----------
     forecasts
-        A forecast frame, of one or several models (``model_version``). It may have a further column ``crps``, see
-        :func:`crps`: a frame has the ends of two ranges, but not the distribution that they are of.
+        Forecasts or forecast frames of one or several models, which the column ``model`` tells apart. A
+        :class:`~forecastlib.forecasts.Forecast` is scored by CRPS too; a frame has the ends of two intervals but not
+        the distribution, and may give the scores as a column ``crps``, in per cent.
     prices
         Prices of the symbol, reaching beyond the target dates.
 
@@ -142,139 +101,170 @@ def evaluate(forecasts: pd.DataFrame, prices: pd.DataFrame) -> Evaluation:
     Raises
     ------
     DataQualityError
-        If a frame has another shape, there is more than one symbol or another one than the prices are of, or a model
-        has forecast the same origin and horizon twice.
+        If a frame has another shape, there is more than one symbol or a symbol other than that of the prices, or a
+        model has several forecasts of the same origin and horizon.
     NotEnoughDataError
         If no outcome is known.
 
     Examples
     --------
-    A forecast of origin row t for h = 7 is compared with the close of row t + 7 of ``prices``; if the frame ends before
-    that row, the forecast does not count yet.
+    A forecast of origin row t for h = 7 is compared with the close of row t + 7 of ``prices``; if the prices end
+    before that row, the forecast does not count yet.
+
+    >>> evaluate(forecaster.forecast_test_set(["har"]), prices).scores     # doctest: +SKIP
     """
-    require_forecasts(forecasts)
     require_prices(prices)
-    symbols = forecasts["symbol"].unique()
+    given = [forecasts] if isinstance(forecasts, Forecast | pd.DataFrame) else list(forecasts)
+    rows = pd.concat([scored_rows(part, prices) for part in given], ignore_index=True)
+    known = _common(rows, prices)
+    if RANDOM_WALK not in set(known["model"]):
+        known = pd.concat([_random_walk(known), known], ignore_index=True)
+    history = prices["close"].loc[: known["origin"].min()]
+    scores = score_table(known, history=history)
+    return Evaluation(scores, compare_with_random_walk(known, prices), known, str(known["symbol"].iloc[0]))
+
+
+def scored_rows(forecasts: Forecast | pd.DataFrame, prices: pd.DataFrame) -> pd.DataFrame:
+    """Return forecasts as rows with their outcomes, their threshold, and their CRPS.
+
+    Parameters
+    ----------
+    forecasts
+        A forecast, or a forecast frame.
+    prices
+        Prices of the symbol.
+
+    Returns
+    -------
+    DataFrame
+        The forecast frame with ``actual_price`` (NaN where it is not known), ``direction_threshold`` and ``crps``: 100
+        times the continuous ranked probability score of the log return, which is close to per cent of the last close;
+        NaN for a frame that has no such column.
+
+    Raises
+    ------
+    DataQualityError
+        If it is not a forecast frame, or of other symbols than the prices.
+    """
+    frame = forecasts.frame() if isinstance(forecasts, Forecast) else forecasts
+    require_forecasts(frame)
+    symbols = sorted(frame["symbol"].unique())
+    expected = prices.attrs.get("symbol", symbols[0])
     if len(symbols) != 1:
         raise DataQualityError(
-            f"expected forecasts of one symbol; got {', '.join(sorted(symbols))}; evaluate each apart"
+            f"expected forecasts of one symbol; got {', '.join(symbols)}; evaluate each symbol separately"
         )
-    if prices.attrs.get("symbol", symbols[0]) != symbols[0]:
-        raise DataQualityError(f"expected prices of {symbols[0]}, as the forecasts are; got {prices.attrs['symbol']}")
-    known = _with_outcomes(forecasts, prices)
-    complete = pd.concat([*_reference(known, prices), known], ignore_index=True)
-    groups = {key: group for key, group in complete.groupby(["model_version", "horizon"], sort=False)}
-    models = [RANDOM_WALK, *(name for name in dict.fromkeys(complete["model_version"]) if name != RANDOM_WALK)]
-    horizons = sorted(known["horizon"].unique())
-    every = pd.MultiIndex.from_product([models, horizons], names=["model", "horizon"])
-    rivals = every[every.get_level_values("model") != RANDOM_WALK]
-    scores = [_score(groups[m, h], groups[RANDOM_WALK, h], prices, known["origin"].min()) for m, h in every]
-    verdicts = [_compare(groups[m, h], groups[RANDOM_WALK, h], prices, h) for m, h in rivals]
-    return Evaluation(
-        pd.DataFrame(scores, index=every, columns=list(SCORES)),
-        pd.DataFrame(verdicts, index=rivals),
-        known,
-        str(symbols[0]),
-    )
-
-
-def _with_outcomes(forecasts: pd.DataFrame, prices: pd.DataFrame) -> pd.DataFrame:
-    """Add ``actual_price``, and keep what every model has forecast and whose outcome is known."""
-    twice = forecasts.duplicated(["model_version", "origin", "horizon"])
-    if twice.any():
-        first = forecasts[twice].iloc[0]
-        raise DataQualityError(
-            f"expected one forecast for each model, origin and horizon; {first['model_version']} has several of "
-            f"{first['origin']:%Y-%m-%d}, {first['horizon']} sessions ahead; keep one"
-        )
-    at = prices.index.get_indexer(pd.DatetimeIndex(forecasts["origin"]))
-    target = at + forecasts["horizon"].to_numpy()
-    close = prices["close"].to_numpy()
-    known = (at >= 0) & (target < len(close))
-    rows: pd.DataFrame = forecasts[known].assign(actual_price=close[target[known]])
-    models = forecasts["model_version"].nunique()
-    by_all = rows.groupby(["origin", "horizon"])["model_version"].transform("nunique") == models
-    rows = rows[by_all].sort_values(["origin", "horizon"], kind="stable", ignore_index=True)
-    if rows.empty:
-        raise NotEnoughDataError(
-            f"expected forecasts of the same origin and horizon by all of {models} models, whose outcome the prices "
-            f"know; these end on {prices.index[-1]:%Y-%m-%d}, the origins are {forecasts['origin'].min():%Y-%m-%d} to "
-            f"{forecasts['origin'].max():%Y-%m-%d}; give later prices, or forecasts of common origins"
-        )
+    if symbols[0] != expected:
+        raise DataQualityError(f"expected prices of {symbols[0]}, the symbol of the forecasts; got {expected}")
+    rows = with_outcomes(frame, prices)
+    if "direction_threshold" not in rows:
+        rows["direction_threshold"] = frame.attrs.get("direction_threshold", math.nan)
+    if isinstance(forecasts, Forecast):
+        returns = np.log(rows["actual_price"] / rows["last_close"]).to_numpy().reshape(len(forecasts), -1)
+        rows["crps"] = 100.0 * forecasts.distribution.crps(returns).ravel()
+    elif "crps" not in rows:
+        rows["crps"] = math.nan
+    rows.attrs = {}
     return rows
 
 
-def _reference(known: pd.DataFrame, prices: pd.DataFrame) -> list[pd.DataFrame]:
-    """Make the forecasts of random walk and drift, where they are not given, for the same origins; without ranges."""
+def _common(rows: pd.DataFrame, prices: pd.DataFrame) -> pd.DataFrame:
+    """Keep the origins and horizons that every model has forecast and whose outcome is known."""
+    symbols, repeated = rows["symbol"].unique(), rows.duplicated(["model", "origin", "horizon"])
+    if len(symbols) != 1:
+        raise DataQualityError(
+            f"expected forecasts of one symbol; got {', '.join(sorted(symbols))}; evaluate each symbol separately"
+        )
+    if repeated.any():
+        first = rows[repeated].iloc[0]
+        raise DataQualityError(
+            f"expected one forecast for each model, origin and horizon; {first['model']} has several of "
+            f"{first['origin']:%Y-%m-%d}, {first['horizon']} sessions ahead; drop the others, or give each version a "
+            "model name"
+        )
+    models = rows["model"].nunique()
+    known = rows[rows["actual_price"].notna()]
+    by_all = known.groupby(["origin", "horizon"])["model"].transform("nunique") == models
+    known = known[by_all].sort_values(["origin", "horizon"], kind="stable", ignore_index=True)
+    if known.empty:
+        raise NotEnoughDataError(
+            f"expected forecasts of the same origin and horizon by all of {models} models, whose outcome the prices "
+            f"contain; these end on {prices.index[-1]:%Y-%m-%d}, the origins are {rows['origin'].min():%Y-%m-%d} to "
+            f"{rows['origin'].max():%Y-%m-%d}; give later prices, or forecasts of common origins"
+        )
+    return known
+
+
+def _random_walk(known: pd.DataFrame) -> pd.DataFrame:
+    """Return the point forecasts of the random walk for the same origins and horizons; it has no intervals."""
     rows = known.drop_duplicates(["origin", "horizon"])
-    shared = rows[["symbol", "origin", "horizon", "last_close", "actual_price"]]
-    logs = np.log(prices["close"].to_numpy())
-    at = prices.index.get_indexer(pd.DatetimeIndex(rows["origin"]))
-    a_session = (logs[at] - logs[0]) / np.maximum(at, 1)
-    drifted = rows["last_close"] * np.exp(a_session * rows["horizon"].to_numpy())
-    parts = {RANDOM_WALK: rows["last_close"], DRIFT: drifted}
-    made = [shared.assign(predicted_price=path, model_version=name) for name, path in parts.items()]
-    return [frame for name, frame in zip(parts, made, strict=True) if name not in set(known["model_version"])]
+    shared = rows[["symbol", "origin", "horizon", "target_date", "last_close", "actual_price", "direction_threshold"]]
+    names = {"model": RANDOM_WALK, "model_version": RANDOM_WALK}
+    return shared.assign(predicted_price=rows["last_close"], change_pct=0.0, direction="neutral", **names)
 
 
-def _score(rows: pd.DataFrame, walk: pd.DataFrame, prices: pd.DataFrame, first_origin: pd.Timestamp) -> list[float]:
-    actual, predicted, last = (rows[name].to_numpy() for name in ("actual_price", "predicted_price", "last_close"))
-    before = prices["close"].loc[:first_origin].to_numpy()
-    horizon = int(rows["horizon"].iloc[0])
-    scores = {
-        "n": len(rows),
-        "mae": metrics.mae(actual, predicted),
-        "skill": metrics.skill(actual, predicted, last),
-        "rmse": metrics.rmse(actual, predicted),
-        "squared_skill": metrics.squared_skill(actual, predicted, last),
-        "mape": metrics.mape(actual, predicted),
-        "mase": metrics.mase(actual, predicted, before, horizon) if len(before) > horizon else math.nan,
-        "r2": metrics.r2(actual, predicted),
-        "bias": metrics.bias(actual, predicted),
-        "directional_accuracy": metrics.directional_accuracy(actual, predicted, last),
+def compare_with_random_walk(rows: pd.DataFrame, prices: pd.DataFrame) -> pd.DataFrame:
+    """Test every model against the random walk on its own origins.
+
+    Parameters
+    ----------
+    rows
+        Forecasts with ``actual_price``.
+    prices
+        Prices of the symbol, from which the distance between origins is taken.
+
+    Returns
+    -------
+    DataFrame
+        Index ``model, horizon``: ``statistic``, ``p_value``, ``outcome`` and ``verdict`` of the Diebold-Mariano test
+        of absolute errors relative to the last close; "undecided" where there are too few forecasts for the overlap of
+        their labels.
+    """
+    rivals = rows[rows["model"] != RANDOM_WALK]
+    verdicts = {
+        (str(model), int(str(horizon))): _compare(group.sort_values("origin"), prices, int(str(horizon)))
+        for model in rivals["model"].unique()
+        for horizon, group in rivals[rivals["model"] == model].groupby("horizon")
     }
-    for coverage in COVERAGES:
-        if f"lower_{coverage}" in rows and rows[f"lower_{coverage}"].notna().all():
-            lower, upper = (rows[f"{end}_{coverage}"].to_numpy() / last for end in ("lower", "upper"))
-            scores |= {
-                f"coverage_{coverage}": metrics.coverage(actual / last, lower, upper),
-                f"width_{coverage}": metrics.mean_width(lower, upper),
-                f"interval_score_{coverage}": metrics.interval_score(actual / last, lower, upper, coverage / 100.0),
-            }
-    if "crps" in rows:  # NaN where a model gives no distribution
-        own = rows["crps"].mean(skipna=False)
-        scores |= {"crps": own, "crps_skill": 1.0 - own / walk["crps"].mean(skipna=False)}
-    return [float(scores.get(name, math.nan)) for name in SCORES]
+    index = pd.MultiIndex.from_tuples(list(verdicts), names=["model", "horizon"])
+    columns = ["statistic", "p_value", "outcome", "verdict"]
+    return pd.DataFrame(list(verdicts.values()), index=index, columns=columns)
 
 
-def _compare(rows: pd.DataFrame, walk: pd.DataFrame, prices: pd.DataFrame, horizon: int) -> dict[str, object]:
-    """Test a model against the random walk on the same origins."""
-    # Labels overlap by as many forecasts as origins follow within one horizon.
-    at = prices.index.get_indexer(pd.DatetimeIndex(rows["origin"]))
-    spacing = float(np.median(np.diff(at))) if len(at) > 1 else 1.0
-    overlap = max(1, math.ceil(horizon / spacing))
-    if len(rows) < max(SMALLEST_COUNT, 2 * overlap):
-        sentence = f"{horizon} sessions ahead: {len(rows)} forecasts are too few to tell it from the random walk"
+def _compare(rows: pd.DataFrame, prices: pd.DataFrame, horizon: int) -> dict[str, object]:
+    overlap = math.ceil(horizon / spacing(rows["origin"], prices))
+    if len(rows) < max(MIN_LOSSES, 2 * overlap):
+        sentence = f"{horizon} sessions ahead: {len(rows)} forecasts are too few to compare with the random walk"
         return {"statistic": math.nan, "p_value": math.nan, "outcome": "undecided", "verdict": sentence}
-    result = metrics.diebold_mariano(_loss(rows), _loss(walk), overlap)
+    losses = [
+        np.abs((rows[name] - rows["actual_price"]) / rows["last_close"]).to_numpy(dtype=np.float64)
+        for name in ("predicted_price", "last_close")
+    ]
+    result = replace(diebold_mariano(*losses, overlap), horizon=horizon)
     return {
         "statistic": result.statistic,
         "p_value": result.p_value,
         "outcome": result.outcome(),
-        "verdict": metrics.verdict(replace(result, horizon=horizon)),
+        "verdict": verdict(result),
     }
 
 
-def _loss(rows: pd.DataFrame) -> Floats:
-    error = (rows["predicted_price"] - rows["actual_price"]) / rows["last_close"]
-    loss: Floats = np.abs(error.to_numpy(dtype=np.float64))
-    return loss
+def spacing(origins: Iterable[pd.Timestamp], prices: pd.DataFrame) -> float:
+    """Return the median number of sessions from one origin to the next, at least 1.
+
+    Labels overlap by as many forecasts as there are origins within one horizon.
+    """
+    rows = np.unique(prices.index.get_indexer(pd.DatetimeIndex(list(origins))))
+    return max(1.0, float(np.median(np.diff(rows)))) if len(rows) > 1 else 1.0
 
 
 def mean_relative_error(evaluation: Evaluation, model: str, horizons: Sequence[int] | None = None) -> float:
-    """Return a model's MAE over that of the random walk, averaged over horizons: below 1 is better.
+    """Return the MAE of a model over that of the random walk, averaged over horizons: below 1 is better.
 
-    This is what decides which model is champion.
+    It decides which model is champion.
     """
     skill = evaluation.scores.loc[model]["skill"]
     return float((1.0 - (skill if horizons is None else skill.loc[list(horizons)])).mean())
+
+
+__all__ = ["RANDOM_WALK", "SCORES", "Evaluation", "evaluate", "mean_relative_error"]

@@ -1,35 +1,161 @@
-"""Rolling windows of one series, folded so that each value depends on its window alone (see :mod:`.fold`)."""
+"""Rolling windows whose values depend on the content of the window alone, to the last bit.
+
+The usual rolling sum adds the newest value and subtracts the oldest. It is fast, but its rounding errors come from
+every row since the first, so the same window has different last bits in a longer or a shorter history. Here a window
+is merged from two shorter, adjacent ones,
+
+    window of 6 ending at t  =  window of 3 ending at t-3  +  window of 3 ending at t,
+
+and those likewise, down to single rows. How a window is split depends on its length only (:func:`split_window`), so
+each result is one fixed expression of the window's values: neither where the history starts nor where a row lies in
+memory can change it. A window of w rows takes about log2(w) vector operations, and windows share their parts.
+
+Any quantity of a window that follows from those of its two parts can be computed this way: sums, extremes, central
+moments (Chan, Golub and LeVeque 1983; Pébay 2008: without the cancellation of sums of powers), exponentially weighted
+sums over a bounded memory, the maximum drawdown.
+"""
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Callable
+from functools import cache, cached_property
 
 import numpy as np
+import numpy.typing as npt
 
-from forecastlib.features.arithmetic import ROUNDING, Array, lag, ratio, without_rounding
-from forecastlib.features.fold import Fold
+Array = npt.NDArray[np.float64]
+Merge = Callable[[Array, Array, int, int], Array]
+
+ROUNDING = 1e-10
+"""A spread below this share of the level is rounding error and counts as zero."""
 
 MEMORY_IN_SPANS = 4
-"""Rows of an exponential average, in spans: what is cut off had e**-8 = 0.03 % of the weight."""
+"""Rows that an exponential average looks back, in spans: the weights cut off sum to e**-8 = 0.03 %."""
+
+
+def lag(values: Array, rows: int) -> Array:
+    """Return the value some rows earlier, NaN in the first rows."""
+    lagged = np.empty(len(values))
+    lagged[:rows] = np.nan
+    lagged[rows:] = values[: len(values) - rows]
+    return lagged
+
+
+def change(values: Array, rows: int) -> Array:
+    """Return the change from some rows earlier, NaN in the first rows."""
+    changes = np.empty(len(values))
+    changes[:rows] = np.nan
+    np.subtract(values[rows:], values[: len(values) - rows], out=changes[rows:])
+    return changes
+
+
+def ratio(numerator: Array, denominator: Array, at_zero: float) -> Array:
+    """Divide, with a given value where the denominator is zero; NaN stays NaN."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        quotient = numerator / denominator
+    quotient[denominator == 0.0] = at_zero
+    return quotient
+
+
+def sign(difference: Array, level: Array) -> Array:
+    """Return -1, 0 or 1; a difference that is rounding error at this level counts as 0; NaN stays NaN."""
+    return np.sign(difference) * (np.abs(difference) > level * ROUNDING)
+
+
+def without_rounding(spread: Array, level: Array | float, share: float = ROUNDING) -> Array:
+    """Set a spread to zero where it is so small a share of the level that it is rounding error; NaN stays NaN."""
+    cleaned = spread.copy()
+    cleaned[spread <= level * share] = 0.0
+    return cleaned
+
+
+@cache
+def split_window(window: int) -> tuple[int, int]:
+    """Return the lengths of the earlier and the later part of a window.
+
+    Examples
+    --------
+    >>> split_window(126), split_window(63), split_window(21), split_window(5)
+    ((63, 63), (42, 21), (14, 7), (4, 1))
+    """
+    if window % 2 == 0:
+        return window // 2, window // 2
+    if window % 3 == 0:
+        return 2 * window // 3, window // 3
+    return window - 1, 1
+
+
+@cache
+def merge_steps(window: int) -> tuple[tuple[int, int, int], ...]:
+    """Return the merges that make up a window, shortest first, each as (length, earlier part, later part).
+
+    Examples
+    --------
+    >>> merge_steps(6)
+    ((2, 1, 1), (3, 2, 1), (6, 3, 3))
+    """
+    if window == 1:
+        return ()
+    earlier, later = split_window(window)
+    return tuple(dict.fromkeys((*merge_steps(later), *merge_steps(earlier), (window, earlier, later))))
+
+
+class Fold:
+    """One quantity of windows of any length, each merged from two shorter windows and cached.
+
+    Parameters
+    ----------
+    leaf
+        The quantity in windows of one row.
+    merge
+        Function of the quantity in the earlier parts, in the later parts, and the lengths of both.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> total = Fold(np.array([1.0, 2.0, 3.0, 4.0]), lambda earlier, later, before, after: earlier + later)
+    >>> total(3)  # of rows 0-2 and of rows 1-3
+    array([6., 9.])
+    """
+
+    def __init__(self, leaf: Array, merge: Merge) -> None:
+        self._merge = merge
+        self._by_length = {1: leaf}
+
+    def __call__(self, window: int) -> Array:
+        """Return the quantity in all windows of this length, starting with the window that begins in row 0."""
+        by_length = self._by_length
+        if window not in by_length:
+            merge = self._merge
+            for length, before, after in merge_steps(window):
+                if length not in by_length:
+                    later = by_length[after]
+                    by_length[length] = merge(by_length[before][: len(later) - before], later[before:], before, after)
+        return by_length[window]
+
+    def parts(self, before: int, after: int) -> tuple[Array, Array]:
+        """Return the quantity in the earlier and in the later parts, of these lengths, of all windows."""
+        later = self(after)
+        return self(before)[: len(later) - before], later[before:]
 
 
 class Rolling:
-    """One series, and what the windows of it that end at each row say.
+    """One series and the statistics of its trailing windows.
 
-    Every method returns an array as long as the series. Windows count rows, the newest one included; rows whose
-    window begins before the first row, or reaches back to a NaN, are NaN.
+    Every method returns an array as long as the series, whose value at row t describes the ``window`` rows that end
+    with t. Rows whose window begins before the first row, or contains a NaN, are NaN.
 
     Parameters
     ----------
     values
-        float64, contiguous; a leading run of NaN is allowed and carried on.
+        float64, contiguous; leading NaN are allowed and propagate.
     """
 
     def __init__(self, values: Array) -> None:
         self.values = values
         self._exponential: dict[float, Array] = {}
         self._deviations: dict[int, Array] = {}
-        self._whole_squares: dict[int, Array] = {}
+        self._squares_by_window: dict[int, Array] = {}
 
     def sum(self, window: int) -> Array:
         """Return the rolling sum."""
@@ -48,15 +174,15 @@ class Rolling:
         return self._pad(self._minima(window))
 
     def linear_mean(self, window: int) -> Array:
-        """Return the linearly weighted average: the newest row weighs ``window``, the oldest 1."""
+        """Return the linearly weighted average: the newest row has weight ``window``, the oldest 1."""
         newest = window * self._sums(window) - self._aged(window)
         return self._pad(newest / (window * (window + 1) / 2))
 
     def exponential_mean(self, span: float) -> Array:
         """Return the exponential average of a span, over a memory of 4 spans.
 
-        Weights decay by ``(span - 1) / (span + 1)`` a row and sum to 1 over :func:`memory` rows, as those of pandas'
-        ``ewm(span=span)`` do in a window of that length.
+        Weights decay by ``(span - 1) / (span + 1)`` per row and sum to 1 over :func:`memory` rows, like those of
+        pandas' ``ewm(span=span)`` in a window of that length.
         """
         if span not in self._exponential:
             decay, window = (span - 1) / (span + 1), memory(span)
@@ -99,7 +225,7 @@ class Rolling:
         return self._pad(ratio(self._fourth(window) * window, squares * squares, 3.0) - 3.0)
 
     def slope(self, window: int) -> Array:
-        """Return the slope of the least-squares line, a row."""
+        """Return the slope of the least-squares line, per row."""
         return self._pad(self._trend(window) / _spread_of_rows(window))
 
     def r_squared(self, window: int) -> Array:
@@ -108,33 +234,33 @@ class Rolling:
         return self._pad(np.minimum(ratio(explained, self._squares(window), 0.0), 1.0))
 
     def worst_ratio(self, window: int) -> Array:
-        """Return the smallest ratio of a value to an earlier or equal one: 1 minus the deepest drawdown."""
+        """Return the smallest ratio of a value to an earlier one: 1 minus the maximum drawdown."""
         return self._pad(self._worst(window))
 
     def rank(self, window: int) -> Array:
         """Return the share of the window's other values that are below the newest one: 0 lowest, 1 highest.
 
-        At most 128 rows: they are counted in 8 bits, which is several times as fast as wider numbers.
+        At most 128 rows: they are counted in 8 bits, which is several times as fast as in wider integers.
         """
         if window > 128:
-            raise ValueError(f"expected a window of at most 128 rows; got {window}")
+            raise ValueError(f"expected a window of at most 128 rows, which are counted in 8 bits; got {window}")
         count = len(self.values) - window + 1
         others = np.lib.stride_tricks.sliding_window_view(self.values, count)[: window - 1]
         below = np.add.reduce((others < self.values[window - 1 :]).view(np.int8), axis=0, dtype=np.int8)
-        place = below / (window - 1.0)
-        place[np.isnan(self.values[:count])] = np.nan  # a comparison with NaN is merely false
-        return self._pad(place)
+        share = below / (window - 1.0)
+        share[np.isnan(self.values[:count])] = np.nan  # comparisons with NaN give False
+        return self._pad(share)
 
     def _pad(self, values: Array) -> Array:
-        """Put NaN in front of values that start with the first whole window."""
+        """Prepend NaN to values that start with the first complete window."""
         padded = np.empty(len(self.values))
         first = len(padded) - len(values)
         padded[:first] = np.nan
         padded[first:] = values
         return padded
 
-    # What is remembered must not refer to the series that remembers it: that would be kept until Python looks for
-    # cycles, and half of the features' memory with it. Hence the folds here name the folds they are made from.
+    # Merge functions refer to the folds they need, never to self: a reference cycle would hold half of the features'
+    # memory until the garbage collector runs.
 
     @cached_property
     def _sums(self) -> Fold:
@@ -160,17 +286,17 @@ class Rolling:
 
     @cached_property
     def _aged(self) -> Fold:
-        """Sums of values times their age in rows."""
+        """Sums of values weighted by their age in rows."""
         sums = self._sums
 
         def merge(earlier: Array, later: Array, before: int, after: int) -> Array:
             return _add_to(sums.parts(before, after)[0] * after, earlier, later)
 
-        return Fold(self._nothing, merge)
+        return Fold(self._zeros, merge)
 
     @cached_property
     def _trend(self) -> Fold:
-        """Sums of the products of the deviations of values and of row numbers from their means."""
+        """Sums of the products of the deviations of values and row numbers from their means."""
         sums = self._sums
 
         def merge(earlier: Array, later: Array, before: int, after: int) -> Array:
@@ -178,7 +304,7 @@ class Rolling:
             product *= after / 2
             return _add_to(product, earlier, later)
 
-        return Fold(self._nothing, merge)
+        return Fold(self._zeros, merge)
 
     @cached_property
     def _second(self) -> Fold:
@@ -189,13 +315,13 @@ class Rolling:
             square = _step(sums, before, after)
             square *= square
             square *= after / (before * (before + after))
-            if before > 1:  # one row deviates from nothing
+            if before > 1:  # a single row has no deviation
                 square += earlier
             if after > 1:
                 square += later
             return square
 
-        return Fold(self._nothing, merge)
+        return Fold(self._zeros, merge)
 
     @cached_property
     def _third(self) -> Fold:
@@ -216,7 +342,7 @@ class Rolling:
             inner *= step
             return _add_to(inner, earlier, later)
 
-        return Fold(self._nothing, merge)
+        return Fold(self._zeros, merge)
 
     @cached_property
     def _fourth(self) -> Fold:
@@ -238,23 +364,23 @@ class Rolling:
             inner *= step
             return _add_to(inner, earlier, later)
 
-        return Fold(self._nothing, merge)
+        return Fold(self._zeros, merge)
 
     @cached_property
-    def _nothing(self) -> Array:
-        """What deviates from the mean in a window of one row."""
+    def _zeros(self) -> Array:
+        """Deviations from the mean in windows of one row."""
         return np.zeros_like(self.values)
 
     def _squares(self, window: int) -> Array:
         """Return the sums of squared deviations, zero where they are rounding errors of equal values."""
-        if window not in self._whole_squares:
+        if window not in self._squares_by_window:
             level = np.square(self._sums(window))
-            self._whole_squares[window] = without_rounding(self._second(window), level, ROUNDING**2 / window)
-        return self._whole_squares[window]
+            self._squares_by_window[window] = without_rounding(self._second(window), level, ROUNDING**2 / window)
+        return self._squares_by_window[window]
 
 
 def memory(span: float) -> int:
-    """Return the number of rows that an exponential average of a span sees.
+    """Return the number of rows that the exponential average of a span looks at.
 
     Examples
     --------
@@ -265,21 +391,22 @@ def memory(span: float) -> int:
 
 
 def correlation(x: Rolling, y: Rolling, window: int, delay: int = 0) -> Array:
-    """Return Pearson's correlation of x with y of some rows earlier in each window, 0 where one has no spread.
+    """Return Pearson's correlation of x with y some rows earlier in each window, 0 where either has no spread.
 
-    From sums of products, which serve here: the series are returns and volumes, whose means do not dwarf their spread.
+    Computed from sums of products, which is accurate enough here: the means of returns and volumes are not large
+    against their spread.
     """
     products, mean, deviation = (
         x.values * lag(y.values, delay),
         lag(y.mean(window), delay),
         lag(y.deviation(window), delay),
     )
-    together = Rolling(products).mean(window) - x.mean(window) * mean
-    return np.clip(ratio(together, x.deviation(window) * deviation, 0.0), -1.0, 1.0)
+    covariance = Rolling(products).mean(window) - x.mean(window) * mean
+    return np.clip(ratio(covariance, x.deviation(window) * deviation, 0.0), -1.0, 1.0)
 
 
 def _step(sums: Fold, before: int, after: int) -> Array:
-    """Return the length of the earlier part times the step of the mean from there to the later part, in a new array."""
+    """Return the change of the mean from the earlier to the later part, times the earlier length, as a new array."""
     earlier, later = sums.parts(before, after)
     if before == after:
         return later - earlier
@@ -289,7 +416,7 @@ def _step(sums: Fold, before: int, after: int) -> Array:
 
 
 def _add_to(total: Array, *terms: Array) -> Array:
-    """Add in place, which spares the memory of a new array."""
+    """Add in place, which avoids allocating a new array."""
     for term in terms:
         total += term
     return total

@@ -1,30 +1,29 @@
-"""Volume: how much is traded, in which direction, and what it does to the price.
+"""Volume: how much is traded, in which direction, and how it moves the price.
 
-A session may have no volume (^IXIC has two). The value of each ratio there is stated where it is computed; a
-series without any volume gives constants. Sources: Granville (1963): on-balance volume; Chaikin: money flow and
+A session may have no volume (^IXIC has two). The value of each ratio there is given where it is computed; a series
+without any volume gives constants. Sources: Granville (1963): on-balance volume; Chaikin: money flow and
 oscillator; Quong and Soudack (1989): money flow index; Elder (1993): force index; Amihud (2002): illiquidity;
 Karpoff (1987): price changes and volume.
 """
 
 import numpy as np
 
-from forecastlib.features.arithmetic import Array, change, lag, ratio, sign
-from forecastlib.features.bar import close_location
-from forecastlib.features.feature import Feature
-from forecastlib.features.history import (
+from forecastlib.features.base import (
+    Feature,
     History,
     absolute_returns,
+    close_location,
     direction,
     price_change,
     returns,
     shared,
     typical_price,
 )
-from forecastlib.features.rolling import Rolling, correlation, memory
+from forecastlib.features.rolling import Array, Rolling, change, correlation, lag, memory, ratio, sign
 
 
-def _change(history: History) -> Array:
-    """Return the change of volume over the sum of both sessions', -1 to 1; 0 where both are zero."""
+def volume_change(history: History) -> Array:
+    """Return the change of volume over the sum of both sessions, -1 to 1; 0 where both are zero."""
     volume, before = history.volume.values, lag(history.volume.values, 1)
     return ratio(volume - before, volume + before, 0.0)
 
@@ -35,7 +34,7 @@ def volume_ratio(history: History, fast: int, slow: int) -> Array:
 
 
 def volume_slope(history: History, window: int) -> Array:
-    """Return the slope of the line through the volume, a session, over its mean; 0 without volume."""
+    """Return the slope per session of the line through the volume over its mean; 0 without volume."""
     return ratio(history.volume.slope(window), history.volume.mean(window), 0.0)
 
 
@@ -47,12 +46,12 @@ def signed_volume(history: History) -> Rolling:
 
 @shared
 def money_flow_volume(history: History) -> Rolling:
-    """Return the volume times the place of the close in its bar."""
+    """Return the volume times the position of the close in its bar."""
     return Rolling(close_location(history) * history.volume.values)
 
 
 def money_flow_index(history: History, window: int) -> Array:
-    """Return the share of turnover on rises of the typical price, 0 to 100; 50 where it has not moved."""
+    """Return the share of turnover on rises of the typical price, 0 to 100; 50 where that has not moved."""
     typical = typical_price(history).values
     flow = sign(change(typical, 1), typical) * (typical * history.volume.values)
     return 100.0 * ratio(Rolling(np.maximum(flow, 0.0)).sum(window), Rolling(np.abs(flow)).sum(window), 0.5)
@@ -62,8 +61,8 @@ def money_flow_index(history: History, window: int) -> Array:
 def chaikin_oscillator(history: History) -> Array:
     """Return the exponential mean of 3 sessions of the accumulation line minus that of 10.
 
-    The line is a sum from the first row on, but its level cancels: line minus its mean is the mean of its increments
-    times (span - 1) / 2, whose memory is bounded.
+    The line is a sum from the first row on, but its level cancels: the line minus its mean is the mean of its
+    increments times (span - 1) / 2, whose memory is bounded.
     """
     flow = money_flow_volume(history)
     return 4.5 * flow.exponential_mean(10) - 1.0 * flow.exponential_mean(3)
@@ -85,7 +84,7 @@ def turnover(history: History) -> Rolling:
 
 
 def amihud(history: History, window: int) -> Array:
-    """Return the mean of absolute return over turnover; a session without volume counts 0."""
+    """Return the mean of absolute return over turnover; sessions without volume count 0."""
     return Rolling(ratio(absolute_returns(history).values, turnover(history).values, 0.0)).mean(window)
 
 
@@ -94,7 +93,7 @@ def volume_oscillator(history: History) -> Array:
     return ratio(history.volume.exponential_mean(12), history.volume.exponential_mean(26), 1.0) - 1.0
 
 
-def _average(window: int) -> Feature:
+def _volume_mean(window: int) -> Feature:
     return Feature(
         f"volume_mean_{window}",
         window - 1,
@@ -104,47 +103,26 @@ def _average(window: int) -> Feature:
     )
 
 
-def _z_score(window: int) -> Feature:
-    return Feature.plain(
-        f"volume_z_{window}",
-        window - 1,
-        f"z-score of volume over {window} sessions",
-        lambda h: h.volume.z_score(window),
-    )
-
-
-def _on_balance(window: int) -> Feature:
+def _on_balance_volume(window: int) -> Feature:
     return Feature(
         f"obv_{window}",
         window,
-        f"On-balance volume of {window} sessions as a share of all",
+        f"On-balance volume of {window} sessions as a share of all volume",
         relative=lambda h: ratio(signed_volume(h).sum(window), h.volume.sum(window), 0.0),
         level=lambda h: signed_volume(h).sum(window),
     )
 
 
-def _money_flow(window: int) -> Feature:
-    return Feature.plain(
-        f"chaikin_money_flow_{window}",
-        window - 1,
-        f"Chaikin's money flow of {window} sessions",
-        lambda h: ratio(money_flow_volume(h).sum(window), h.volume.sum(window), 0.0),
-    )
-
-
-def _vwap(window: int) -> Feature:
-    return Feature.price(
-        f"vwap_{window}", window - 1, f"Volume-weighted mean price of {window} sessions", lambda h: vwap(h, window)
-    )
-
-
-FEATURES = (
-    Feature("volume", 1, "Change of volume over the sum of both", relative=_change, level=lambda h: h.volume.values),
-    *(_average(window) for window in (5, 21, 63)),
-    Feature.plain(
-        "volume_ratio_5_63", 62, "Mean volume of 5 sessions over that of 63", lambda h: volume_ratio(h, 5, 63)
+VOLUME = (
+    Feature("volume", 1, "Change of volume over the sum of both sessions", volume_change, lambda h: h.volume.values),
+    *(_volume_mean(window) for window in (5, 21, 63)),
+    Feature.plain("volume_ratio_5_63", 62, "Mean volume of 5 sessions over that of 63", volume_ratio, 5, 63),
+    *(
+        Feature.plain(
+            f"volume_z_{w}", w - 1, f"z-score of volume over {w} sessions", lambda h, w: h.volume.z_score(w), w
+        )
+        for w in (21, 63)
     ),
-    *(_z_score(window) for window in (21, 63)),
     Feature.plain(
         "volume_variation_21",
         20,
@@ -159,8 +137,17 @@ FEATURES = (
         relative=lambda h: volume_slope(h, 21),
         level=lambda h: h.volume.slope(21),
     ),
-    *(_on_balance(window) for window in (21, 63)),
-    *(_money_flow(window) for window in (21, 63)),
+    *(_on_balance_volume(window) for window in (21, 63)),
+    *(
+        Feature.plain(
+            f"chaikin_money_flow_{w}",
+            w - 1,
+            f"Chaikin's money flow of {w} sessions",
+            lambda h, w: ratio(money_flow_volume(h).sum(w), h.volume.sum(w), 0.0),
+            w,
+        )
+        for w in (21, 63)
+    ),
     Feature(
         "chaikin_oscillator",
         memory(10) - 1,
@@ -168,7 +155,7 @@ FEATURES = (
         relative=lambda h: ratio(chaikin_oscillator(h), h.volume.exponential_mean(10), 0.0),
         level=chaikin_oscillator,
     ),
-    Feature.plain("mfi_14", 14, "Money flow index", lambda h: money_flow_index(h, 14)),
+    Feature.plain("mfi_14", 14, "Money flow index", money_flow_index, 14),
     Feature(
         "force_index_13",
         memory(13),
@@ -178,7 +165,7 @@ FEATURES = (
         ),
         level=lambda h: Rolling(price_change(h, 1) * h.volume.values).exponential_mean(13),
     ),
-    *(_vwap(window) for window in (5, 21)),
+    *(Feature.price(f"vwap_{w}", w - 1, f"Volume-weighted mean price of {w} sessions", vwap, w) for w in (5, 21)),
     Feature.plain(
         "return_volume_correlation_63",
         63,
@@ -188,7 +175,7 @@ FEATURES = (
     Feature(
         "amihud_21",
         21,
-        "Amihud's illiquidity, a mean session's turnover being the unit",
+        "Amihud's illiquidity in units of the mean turnover per session",
         relative=lambda h: amihud(h, 21) * turnover(h).mean(21),
         level=lambda h: amihud(h, 21),
     ),

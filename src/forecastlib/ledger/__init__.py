@@ -1,10 +1,10 @@
-"""The ledger: every forecast is kept, and scored when its day has come.
+"""The ledger: it stores every forecast, and scores it once its outcome is known.
 
-- :mod:`~forecastlib.ledger.history` is the ledger itself: record, settle, look up.
-- :mod:`~forecastlib.ledger.scores` says what settled forecasts were worth.
-- :mod:`~forecastlib.ledger.schema` is its tables, and how an older database becomes a present one.
+- :mod:`~forecastlib.ledger.ledger` records, settles and finds forecasts.
+- :mod:`~forecastlib.ledger.scores` scores settled forecasts.
+- :mod:`~forecastlib.ledger.tables` holds the tables, ``migrations`` their versions.
 """
 
-from forecastlib.ledger.history import LEDGER_VARIABLE, Ledger
+from forecastlib.ledger.ledger import LEDGER_VARIABLE, Ledger
 
 __all__ = ["LEDGER_VARIABLE", "Ledger"]

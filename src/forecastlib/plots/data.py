@@ -1,27 +1,15 @@
-"""Figures of what goes in: prices, features, the sets they are divided into."""
+"""Figures of prices, features, and the training, validation and test sets."""
 
 from __future__ import annotations
 
 import itertools
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from forecastlib.features import GROUPS
-from forecastlib.plots.style import (
-    BLUE,
-    GREY,
-    INK,
-    LIGHT,
-    RED,
-    SETS,
-    SKY,
-    date_axis,
-    log_price_axis,
-    styled,
-)
+from forecastlib.features import CATALOGUE, GROUPS
+from forecastlib.plots.style import BLUE, GREY, INK, LIGHT, RED, SETS, SKY, date_axis, panels, price_axis, styled
 
 if TYPE_CHECKING:
     from forecastlib.samples.splits import Split
@@ -30,7 +18,7 @@ if TYPE_CHECKING:
 
 @styled
 def plot_prices(prices: pd.DataFrame) -> Figure:
-    """Draw the closes on a logarithmic axis, and the volume below them.
+    """Draw the closes on a logarithmic axis, with the volume below.
 
     Parameters
     ----------
@@ -38,35 +26,34 @@ def plot_prices(prices: pd.DataFrame) -> Figure:
         Prices of one symbol.
     """
     figure = Figure(figsize=(9, 4.6))
-    above, below = figure.subplots(2, sharex=True, height_ratios=[3, 1])
+    (above,), (below,) = panels(figure, 2, sharex=True, height_ratios=[3, 1])
     above.plot(prices.index, prices["close"], color=BLUE, linewidth=1.0)
-    log_price_axis(above)
+    price_axis(above, log=True)
     above.set_title(f"{prices.attrs.get('symbol', '')}: close (log scale)")
     monthly = prices["volume"].resample("MS").mean()
     below.bar(monthly.index, monthly / 1e9, width=25, color=GREY)
-    below.set_title("volume, monthly mean, billions")
+    below.set_title("Volume, monthly mean, billions")
     date_axis(below)
     return figure
 
 
 @styled
 def plot_feature_groups(features: pd.DataFrame) -> Figure:
-    """Draw the middle half and the middle nine tenths of each group's features over time, each standardised first.
+    """Draw the median, the middle 50 % and the middle 90 % of the standardised features of each group over time.
 
     Parameters
     ----------
     features
-        Features of one symbol; the warm-up is left out.
+        Features of one symbol; the warm-up is left out. Features that are not built in share the panel ``own``.
     """
-    known = features.dropna()
-    standard = (known - known.mean()) / known.std().replace(0.0, 1.0)
-    groups = {group: [f.name for f in members if f.name in standard] for group, members in GROUPS.items()}
+    complete = features.dropna()
+    standardised = (complete - complete.mean()) / complete.std().replace(0.0, 1.0)
+    groups = {group: [f.name for f in members if f.name in standardised] for group, members in GROUPS.items()}
+    groups["own"] = [str(name) for name in standardised if name not in CATALOGUE]
     groups = {group: names for group, names in groups.items() if names}
     figure = Figure(figsize=(9, 1.25 * len(groups) + 0.5))
-    for axes, (group, names) in zip(
-        np.atleast_1d(figure.subplots(len(groups), sharex=True)), groups.items(), strict=True
-    ):
-        monthly = standard[names].resample("MS").mean()
+    for (axes,), (group, names) in zip(panels(figure, len(groups), sharex=True), groups.items(), strict=True):
+        monthly = standardised[names].resample("MS").mean()
         levels = monthly.quantile([0.05, 0.25, 0.5, 0.75, 0.95], axis=1)
         axes.fill_between(monthly.index, levels.loc[0.05], levels.loc[0.95], color=SKY, alpha=0.35, linewidth=0)
         axes.fill_between(monthly.index, levels.loc[0.25], levels.loc[0.75], color=BLUE, alpha=0.45, linewidth=0)
@@ -80,7 +67,7 @@ def plot_feature_groups(features: pd.DataFrame) -> Figure:
 
 @styled
 def plot_split(windows: Windows, split: Split, prices: pd.DataFrame) -> Figure:
-    """Draw the sets on a time axis, with what is purged between them and the labels each set reaches for.
+    """Draw the sets on a time axis, with the purged samples between them and the time their labels reach into.
 
     Parameters
     ----------
@@ -90,9 +77,9 @@ def plot_split(windows: Windows, split: Split, prices: pd.DataFrame) -> Figure:
         Prices of the symbol.
     """
     figure = Figure(figsize=(9, 4.4))
-    above, below = figure.subplots(2, sharex=True, height_ratios=[3, 1.2])
+    (above,), (below,) = panels(figure, 2, sharex=True, height_ratios=[3, 1.2])
     above.plot(prices.index, prices["close"], color=LIGHT, linewidth=1.0)
-    log_price_axis(above)
+    price_axis(above, log=True)
     ends = []
     for level, (name, index) in enumerate(split.sets().items()):
         chosen = windows.take(index)
@@ -108,9 +95,9 @@ def plot_split(windows: Windows, split: Split, prices: pd.DataFrame) -> Figure:
         above.annotate(f"{gap} purged", (before, 0.03), xycoords=("data", "axes fraction"), fontsize=8, color=RED,
                        ha="right", xytext=(-4, 0), textcoords="offset points")  # fmt: skip
     above.legend(loc="upper left")
-    above.set_title(f"{prices.attrs.get('symbol', '')}: training, validation and test, purged by label dates")
+    above.set_title(f"{prices.attrs.get('symbol', '')}: training, validation and test set, purged by label dates")
     below.set_yticks([0, -1, -2], list(split.sets()))
     below.set_ylim(-2.6, 0.6)
-    below.set_title("thick: origins; thin: until their last label is known", fontsize=9, fontweight="normal")
+    below.set_title("Thick: origins; thin: until the last label is known", fontsize=9, fontweight="normal")
     date_axis(below)
     return figure

@@ -1,4 +1,4 @@
-"""The style of all figures: readable in HTML and in black-and-white print, for colour-blind readers too."""
+"""The style of all figures: readable on screen, in black-and-white print, and for colour-blind readers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
-# Okabe and Ito's palette, told apart by all kinds of colour vision.
+# The palette of Okabe and Ito, whose colours can be distinguished with any colour vision.
 INK, GREY, LIGHT = "#1b1f24", "#7d8590", "#e3e6eb"
 BLUE, ORANGE, GREEN, PURPLE, SKY, RED = "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00"
 CYCLE = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED)
@@ -37,20 +37,21 @@ STYLE: dict[Any, Any] = {
     "grid.linewidth": 0.8,
     "lines.linewidth": 1.3,
     "legend.frameon": False,
+    "legend.fontsize": 9,
     "xtick.color": GREY,
     "ytick.color": GREY,
     "text.color": INK,
     "axes.prop_cycle": cycler(color=CYCLE),
 }
 
-WORST_SKILL_SHOWN = 0.3
-"""Bars of skill end here; the figure beside them is the true one."""
+MAX_SKILL_SHOWN = 0.3
+"""Skill beyond this, either way, is cut off in bars and intervals; the number beside them is not."""
 
 P = ParamSpec("P")
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Draw within the project's style, leaving the user's own settings as they are."""
+    """Draw in the style of the project without changing the user's own settings."""
 
     @functools.wraps(draw)
     def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
@@ -60,15 +61,21 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     return styled
 
 
+def panels(figure: Figure, rows: int = 1, columns: int = 1, **options: Any) -> list[list[Any]]:
+    """Return the axes of a grid of panels, row by row; untyped, as matplotlib's stubs do not allow dates on an axis."""
+    return [list(row) for row in figure.subplots(rows, columns, squeeze=False, **options)]
+
+
 def date_axis(axes: Axes) -> None:
-    """Let the axis of x tell dates, shortly."""
+    """Label the x axis with short dates."""
     locator = AutoDateLocator(minticks=4, maxticks=9)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
 
 
-def log_price_axis(axes: Axes) -> None:
-    """Let the axis of y be logarithmic, with whole prices at it."""
-    axes.set_yscale("log")
-    for set_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-        set_formatter(StrMethodFormatter("{x:,.0f}"))
+def price_axis(axes: Axes, *, log: bool = False) -> None:
+    """Label the y axis with whole prices, on a logarithmic scale if wanted."""
+    if log:
+        axes.set_yscale("log")
+        axes.yaxis.set_minor_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))

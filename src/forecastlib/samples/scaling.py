@@ -1,11 +1,12 @@
-"""Scaling of features and targets, fitted on the training set alone.
+"""Scaling of features and targets, fitted on the training set only.
 
-One scikit-learn scaler for the features and one for the targets (which scales each horizon by itself). They belong to
-their model: they are saved in its bundle, as data and not as pickle, and are never shared between models.
+One scikit-learn scaler for the features and one for the targets, which scales each horizon separately. They are saved
+in the bundle of their model, as data and not as pickle, and are never shared between models.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -14,22 +15,23 @@ from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
 
 from forecastlib.config import ModelConfig
 from forecastlib.errors import IncompatibleModelError, NotFittedError
+from forecastlib.samples.splits import Split
 from forecastlib.samples.windows import Floats, Windows
 
 _KINDS = {"minmax": MinMaxScaler, "standard": StandardScaler, "robust": RobustScaler}
 # What each scaler learns, enough to transform and to invert.
-_LEARNT = {
+_LEARNED = {
     "minmax": ("min_", "scale_", "data_min_", "data_max_", "data_range_"),
     "standard": ("mean_", "scale_", "var_"),
     "robust": ("center_", "scale_"),
 }
 
 
-ROWS_AT_ONCE = 512
-"""Feature rows that are worked on at once: scikit-learn computes in copies of float64."""
+CHUNK_ROWS = 512
+"""Feature rows per chunk: scikit-learn computes in copies of float64."""
 
 ALIGNMENT = 64
-"""Bytes on a multiple of which scaled features begin: there TensorFlow shares their memory instead of copying it."""
+"""Alignment of the scaled matrix in bytes: TensorFlow shares the memory of aligned arrays instead of copying it."""
 
 
 class Scaling:
@@ -76,8 +78,8 @@ class Scaling:
         if self.kinds["features"] == "robust":  # its quantiles need all rows at once
             self._scalers["features"].fit(windows.matrix[rows])
         else:
-            for start in range(0, len(rows), ROWS_AT_ONCE):
-                self._scalers["features"].partial_fit(windows.matrix[rows[start : start + ROWS_AT_ONCE]])
+            for start in range(0, len(rows), CHUNK_ROWS):
+                self._scalers["features"].partial_fit(windows.matrix[rows[start : start + CHUNK_ROWS]])
         self._scalers["targets"].fit(chosen.y)
         self.fitted_from = f"{windows.dates[rows].min():%Y-%m-%d}"
         self.fitted_to = f"{windows.dates[rows].max():%Y-%m-%d}"
@@ -92,11 +94,11 @@ class Scaling:
     def features(self, matrix: Floats) -> npt.NDArray[np.float32]:
         """Scale feature rows, shape (rows, features); float32, as the network takes them."""
         scaler = self._fitted("features")
-        room = np.empty(matrix.size + ALIGNMENT // 4, dtype=np.float32)
-        skip = -room.ctypes.data % ALIGNMENT // 4
-        scaled = room[skip : skip + matrix.size].reshape(matrix.shape)
-        for start in range(0, len(matrix), ROWS_AT_ONCE):
-            part = slice(start, start + ROWS_AT_ONCE)
+        buffer = np.empty(matrix.size + ALIGNMENT // 4, dtype=np.float32)
+        skip = -buffer.ctypes.data % ALIGNMENT // 4
+        scaled = buffer[skip : skip + matrix.size].reshape(matrix.shape)
+        for start in range(0, len(matrix), CHUNK_ROWS):
+            part = slice(start, start + CHUNK_ROWS)
             scaled[part] = scaler.transform(matrix[part])
         return scaled
 
@@ -105,7 +107,7 @@ class Scaling:
         return np.asarray(self._fitted("targets").transform(y), dtype=np.float32)
 
     def unscaled_targets(self, scaled: npt.ArrayLike) -> Floats:
-        """Turn what the network answers, shape (n, horizons), back into targets, in float64."""
+        """Invert the scaling of targets, shape (n, horizons), in float64."""
         return np.asarray(self._fitted("targets").inverse_transform(np.asarray(scaled, dtype=np.float64)))
 
     def _fitted(self, role: str) -> Any:
@@ -113,8 +115,12 @@ class Scaling:
             raise NotFittedError(f"the scaler of the {role} is not fitted yet; call fit(windows, train) first")
         return self._scalers[role]
 
+    def apply(self, windows: Windows) -> Windows:
+        """Return windows that carry their scaled matrix and these scalers, as networks read them."""
+        return replace(windows, scaled=self.features(windows.matrix), scaler=self)
+
     def to_dict(self) -> dict[str, Any]:
-        """Return all that was learnt, in JSON's types; floats survive to the last bit."""
+        """Return the fitted parameters in JSON types; floats survive to the last bit."""
         return {
             "fitted_from": self.fitted_from,
             "fitted_to": self.fitted_to,
@@ -122,7 +128,7 @@ class Scaling:
             "scalers": {
                 role: {
                     "kind": kind,
-                    "learnt": {name: getattr(self._fitted(role), name).tolist() for name in _LEARNT[kind]},
+                    "learned": {name: getattr(self._fitted(role), name).tolist() for name in _LEARNED[kind]},
                 }
                 for role, kind in self.kinds.items()
             },
@@ -135,7 +141,7 @@ class Scaling:
         Raises
         ------
         IncompatibleModelError
-            If what was saved is of another kind than the configuration says, or incomplete.
+            If they are of another kind than the configuration says, or incomplete.
         """
         scaling = cls(config)
         try:
@@ -146,10 +152,10 @@ class Scaling:
                         f"expected a {kind} scaler of the {role}; the bundle has {entry['kind']}"
                     )
                 scaler = scaling._scalers[role]
-                learnt = {name: np.asarray(entry["learnt"][name], dtype=np.float64) for name in _LEARNT[kind]}
-                if len({values.shape for values in learnt.values()}) != 1:
-                    raise ValueError(f"{role}: what was learnt differs in length")
-                for name, values in learnt.items():
+                learned = {name: np.asarray(entry["learned"][name], dtype=np.float64) for name in _LEARNED[kind]}
+                if len({values.shape for values in learned.values()}) != 1:
+                    raise ValueError(f"{role}: what was learned differs in length")
+                for name, values in learned.items():
                     setattr(scaler, name, values)
                 scaler.n_features_in_ = len(scaler.scale_)
             scaling.fitted_from, scaling.fitted_to = saved["fitted_from"], saved["fitted_to"]
@@ -159,3 +165,8 @@ class Scaling:
                 f"the scalers of the bundle cannot be read: {error!r}; train it again"
             ) from error
         return scaling
+
+
+def fit_scaling(windows: Windows, split: Split, config: ModelConfig) -> Scaling:
+    """Fit the scalers of features and targets on the training set of a split."""
+    return Scaling(config).fit(windows, split.train)

@@ -28,7 +28,7 @@ Index = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Positions of the samples of each set, as :meth:`forecastlib.samples.windows.Windows.take` reads them, in ascending order.
+    """Positions of the samples of each set in ascending order, as ``Windows.take`` reads them.
 
     Attributes
     ----------

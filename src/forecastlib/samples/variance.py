@@ -1,7 +1,7 @@
-"""Volatility at an origin: how far prices move in a session, from what was known after its close.
+"""Range-based volatility at an origin: how far prices move per session, from what was known after its close.
 
-Every function takes prices (n sessions) and returns one float64 value a session, in log returns a session (not
-annualised). All are causal: the value of a row depends on that row and on those before it.
+Every function takes prices (n sessions, validated) and returns one float64 value per session, in log returns per
+session (not annualised). All are causal: the value of a row depends on that row and on those before it.
 :func:`ewma_volatility` looks back a fixed number of sessions, so that the value of a date is the same to the
 last bit whether it is computed from the whole history or from the newest :data:`SESSIONS_NEEDED` rows.
 
@@ -9,9 +9,9 @@ last bit whether it is computed from the whole history or from the newest :data:
 ``garman_klass(prices)``                            variance between open and close, from the range; shape (n,)
 ``overnight(prices)``                               squared return from the last close to the open; shape (n,)
 ``session_variance(prices)``                        both together: variance from close to close; shape (n,)
-``ewma_volatility(prices, decay=, window=)``        standard deviation a session; shape (n,)
+``ewma_volatility(prices, decay=, window=)``        standard deviation per session; shape (n,)
 ``horizon_volatility(volatility, horizons)``        the same over h sessions; shape (n, horizons)
-``volatility_predictors(prices)``                   what volatility ahead is regressed on; shape (n, 8)
+``volatility_predictors(prices)``                   regressors of the volatility ahead; shape (n, 8)
 ==================================================  ===========================================================
 """
 
@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from forecastlib.data.prices import PRICE_COLUMNS, require_prices
+from forecastlib.data.prices import PRICE_COLUMNS
 from forecastlib.errors import ConfigError
 
 Floats = npt.NDArray[np.float64]
@@ -37,8 +37,8 @@ WINDOW = 250
 SESSIONS_NEEDED = WINDOW + 1
 """Newest rows from which the last value is the same as from the whole history: one more, for its overnight return."""
 
-SMALLEST_VOLATILITY = 1e-4
-"""Floor of a volatility a session: a stretch of unchanged prices must not divide by zero."""
+MIN_VOLATILITY = 1e-4
+"""Floor of a volatility per session: a stretch of unchanged prices must not divide by zero."""
 
 
 def garman_klass(prices: pd.DataFrame) -> Floats:
@@ -75,7 +75,7 @@ def overnight(prices: pd.DataFrame) -> Floats:
 
 
 def session_variance(prices: pd.DataFrame) -> Floats:
-    """Estimate each session's variance from close to close: Garman-Klass, and the overnight return squared.
+    """Estimate the variance of each session from close to close: Garman-Klass plus the squared overnight return.
 
     Where the source copies the open from the previous close (the bundled ^GSPC until 2005), the overnight part
     is 0 and the range part covers the whole move, so the sum keeps its meaning.
@@ -89,20 +89,15 @@ def session_variance(prices: pd.DataFrame) -> Floats:
     -------
     ndarray of float64, shape (n,)
 
-    Raises
-    ------
-    DataQualityError, NotEnoughDataError
-        If these are not prices.
     """
-    require_prices(prices)
     return garman_klass(prices) + overnight(prices)
 
 
 def ewma_volatility(prices: pd.DataFrame, *, decay: float = DECAY, window: int = WINDOW) -> Floats:
-    """Return the volatility a session, exponentially weighted over the latest sessions.
+    """Return the volatility per session, exponentially weighted over the latest sessions.
 
     The square root of ``sum_k decay^k v[t-k] / sum_k decay^k`` for k = 0 ... window-1, v being
-    :func:`session_variance`; never below :data:`SMALLEST_VOLATILITY`. Rows with fewer sessions behind them
+    :func:`session_variance`; never below :data:`MIN_VOLATILITY`. Rows with fewer sessions behind them
     average over those there are.
 
     Parameters
@@ -122,8 +117,6 @@ def ewma_volatility(prices: pd.DataFrame, *, decay: float = DECAY, window: int =
     ------
     ConfigError
         If ``decay`` or ``window`` is out of range.
-    DataQualityError, NotEnoughDataError
-        If these are not prices.
 
     Examples
     --------
@@ -143,7 +136,7 @@ def ewma_volatility(prices: pd.DataFrame, *, decay: float = DECAY, window: int =
     for lag, weight in enumerate(weights):
         total[lag:] += weight * variance[: n - lag]
     behind = np.minimum(np.arange(n), len(weights) - 1)
-    return np.asarray(np.maximum(np.sqrt(total / np.cumsum(weights)[behind]), SMALLEST_VOLATILITY))
+    return np.asarray(np.maximum(np.sqrt(total / np.cumsum(weights)[behind]), MIN_VOLATILITY))
 
 
 VARIANCE_SPANS = (1, 5, 22, 120)
@@ -157,7 +150,7 @@ PREDICTOR_SESSIONS = VARIANCE_SPANS[-1] + 1
 
 
 def volatility_predictors(prices: pd.DataFrame) -> Floats:
-    """Return what the logarithm of the variance ahead is regressed on.
+    """Return the regressors of the logarithm of the variance ahead.
 
     A constant; the logarithm of the mean :func:`session_variance` of the latest 1, 5, 22 and 120 sessions (Corsi,
     "A Simple Approximate Long-Memory Model of Realized Volatility", Journal of Financial Econometrics 7 (2009)); and
@@ -175,17 +168,13 @@ def volatility_predictors(prices: pd.DataFrame) -> Floats:
     ndarray of float64, shape (n, 8)
         Rows with fewer sessions behind them than a span average over those there are.
 
-    Raises
-    ------
-    DataQualityError, NotEnoughDataError
-        If these are not prices.
 
     Examples
     --------
     The second column of row 9 is the logarithm of the variance of session 9; the third that of the mean of sessions
     5-9; the sixth is ``min(ln(close[9] / close[8]), 0)`` over the volatility of sessions 0-9, there being no 22.
     """
-    variance = np.maximum(session_variance(prices), SMALLEST_VOLATILITY**2)
+    variance = np.maximum(session_variance(prices), MIN_VOLATILITY**2)
     log_close = np.log(prices["close"].to_numpy(dtype=np.float64))
     n = len(variance)
     sessions = np.arange(1, n + 1)
@@ -203,6 +192,6 @@ def volatility_predictors(prices: pd.DataFrame) -> Floats:
 
 
 def horizon_volatility(volatility: npt.ArrayLike, horizons: Sequence[int]) -> Floats:
-    """Scale a volatility a session, shape (n,), to each horizon by the square root of time; shape (n, horizons)."""
+    """Scale a volatility per session, shape (n,), to each horizon by the square root of time; shape (n, horizons)."""
     scaled: Floats = np.asarray(volatility, dtype=np.float64)[:, None] * np.sqrt(np.asarray(horizons, dtype=np.float64))
     return scaled

@@ -1,8 +1,8 @@
-"""Windows and labels: what the network sees at an origin, and what it is asked for.
+"""Windows and labels: what a model sees at an origin, and what it is asked to forecast.
 
-The window of origin ``t`` is the feature rows ``t - lookback + 1 ... t``; the label for horizon ``h`` is about the
-close of row ``t + h``. A row whose label is not known yet has no label (NaN): it serves for forecasting, never for
-training. Nothing is clipped to the last price.
+The window of origin ``t`` is the feature rows ``t - lookback + 1 ... t``; the label for horizon ``h`` is the close of
+row ``t + h``. A row whose label is not known yet has no label (NaN): it is used for forecasting, never for training.
+Labels are not clipped to the last price.
 
 All windows share one matrix of features. :attr:`Windows.X` is a view of it where the origins are consecutive, so
 memory grows with the length of the series and not with ``lookback`` copies of it.
@@ -10,10 +10,10 @@ memory grows with the length of the series and not with ``lookback`` copies of i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -27,13 +27,46 @@ from forecastlib.samples.variance import ewma_volatility, horizon_volatility
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 
-SMALLEST_PRICE_RATIO = 1e-3
-"""A network that learns prices may answer a negative one; no forecast goes below this share of the last close."""
+MIN_PRICE_RATIO = 1e-3
+"""A network that learns prices may predict a negative one; no forecast falls below this share of the last close."""
+
+
+class Scaler(Protocol):
+    """Scales targets and inverts their scaling, as :class:`forecastlib.samples.scaling.Scaling` does."""
+
+    def targets(self, y: Floats) -> npt.NDArray[np.float32]:
+        """Scale targets, shape (n, horizons)."""
+        ...
+
+    def unscaled_targets(self, scaled: npt.ArrayLike) -> Floats:
+        """Invert the scaling of targets, shape (n, horizons)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class SymbolSamples:
+    """The samples of one symbol, and the prices that they may look at.
+
+    Attributes
+    ----------
+    symbol : str
+    prices : DataFrame
+        Prices of the symbol, up to the last session that may be looked at.
+    index : ndarray of int64, shape (m,)
+        Positions of the samples in the set that they were taken from.
+    rows : ndarray of int64, shape (m,)
+        The row of ``prices`` that is the origin of each sample.
+    """
+
+    symbol: str
+    prices: pd.DataFrame
+    index: Rows
+    rows: Rows
 
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """Samples of one or several symbols, one row each, oldest origin first within a symbol.
+    """Samples of one or several symbols, one row per origin, oldest first within a symbol.
 
     Attributes
     ----------
@@ -50,13 +83,19 @@ class Windows:
     last_close : ndarray, shape (n,), float64
         The close of the origin.
     volatility : ndarray, shape (n,), float64
-        Volatility a session at the origin, by :func:`forecastlib.samples.variance.ewma_volatility`.
+        Volatility per session at the origin, by :func:`forecastlib.samples.variance.ewma_volatility`.
     symbols : ndarray of str, shape (n,)
         The symbol of each row.
     feature_names : tuple of str
         The columns of ``matrix``, in order.
     config : WindowConfig
         What the windows were made with.
+    prices : tuple of DataFrame
+        Prices of each symbol, in the order of the matrix, up to the last session that a model may look at.
+    scaled : ndarray, shape (rows, features), float32, or None
+        The matrix as scaled by ``scaler``.
+    scaler : Scaler or None
+        The scalers of the training set, once they are fitted.
     """
 
     matrix: Floats
@@ -69,6 +108,9 @@ class Windows:
     symbols: npt.NDArray[np.str_]
     feature_names: tuple[str, ...]
     config: WindowConfig
+    prices: tuple[pd.DataFrame, ...]
+    scaled: npt.NDArray[np.float32] | None = None
+    scaler: Scaler | None = None
 
     def __len__(self) -> int:
         """Count the samples."""
@@ -125,18 +167,77 @@ class Windows:
             symbols=self.symbols[i],
         )
 
+    @property
+    def last_rows(self) -> Floats:
+        """The features of each origin's own session, shape (n, features): the last row of each window."""
+        return self.matrix[self.rows]
+
+    def labels(self) -> Floats:
+        """Return the log returns that the samples are labelled with, shape (n, horizons).
+
+        Raises
+        ------
+        ConfigError
+            If a label is not known yet.
+        """
+        if not self.labelled.all():
+            raise ConfigError(
+                f"expected labelled samples to fit on; {int((~self.labelled).sum())} of {len(self)} have no label yet; "
+                "take a set from holdout(windows)"
+            )
+        return self.log_returns(self.y)
+
+    def require_scaled(self) -> tuple[npt.NDArray[np.float32], Scaler]:
+        """Return the scaled matrix and its scalers.
+
+        Raises
+        ------
+        ConfigError
+            If the samples are not scaled.
+        """
+        if self.scaled is None or self.scaler is None:
+            raise ConfigError(
+                "expected scaled samples; fit the scalers on the training set and call fit_scaling(...).apply(windows)"
+            )
+        return self.scaled, self.scaler
+
+    def without_labels(self) -> Self:
+        """Return the same samples as they are known at their origins, without labels."""
+        return replace(self, y=np.full_like(self.y, np.nan), label_dates=pd.DatetimeIndex([pd.NaT] * len(self)))
+
+    def until(self, date: pd.Timestamp) -> Self:
+        """Return the same samples with prices that end on a date, so that no model can look at later ones."""
+        return replace(self, prices=tuple(prices.loc[:date] for prices in self.prices))
+
+    def by_symbol(self) -> Iterator[SymbolSamples]:
+        """Yield the samples of each symbol with its prices.
+
+        Raises
+        ------
+        DataQualityError
+            If an origin is not among the sessions of the prices.
+        """
+        for prices in self.prices:
+            symbol = str(prices.attrs.get("symbol", ""))
+            index = np.flatnonzero(self.symbols == symbol)
+            rows = np.asarray(prices.index.get_indexer(self.origins[index]), dtype=np.int64)
+            if (rows < 0).any():
+                missing = self.origins[index][rows < 0][0]
+                raise DataQualityError(
+                    f"expected the prices of {symbol} that the samples were made of; {missing:%Y-%m-%d} is missing"
+                )
+            yield SymbolSamples(symbol, prices, index, rows)
+
     def log_returns(self, targets: npt.ArrayLike) -> Floats:
         """Turn targets of these rows, shape (n, horizons), into log returns from the origin to the horizon."""
         values = np.asarray(targets, dtype=np.float64)
         if self.config.target == "price":
-            return np.log(
-                np.maximum(values, SMALLEST_PRICE_RATIO * self.last_close[:, None]) / self.last_close[:, None]
-            )
+            return np.log(np.maximum(values, MIN_PRICE_RATIO * self.last_close[:, None]) / self.last_close[:, None])
         if self.config.target == "vol_scaled":
             values = values * horizon_volatility(self.volatility, self.config.horizons)
         return values
 
-    def prices(self, targets: npt.ArrayLike) -> Floats:
+    def to_prices(self, targets: npt.ArrayLike) -> Floats:
         """Turn targets of these rows, shape (n, horizons), into prices, of which they are an exact inverse."""
         values: Floats = np.exp(self.log_returns(targets)) * self.last_close[:, None]
         return values
@@ -157,7 +258,7 @@ def make_windows(prices: pd.DataFrame, features: pd.DataFrame, config: WindowCon
     Returns
     -------
     Windows
-        One row for each session that has a full window behind it, the unlabelled newest ones included.
+        One row for each session with a full window, including the newest ones, which have no label yet.
 
     Raises
     ------
@@ -181,8 +282,12 @@ def make_windows(prices: pd.DataFrame, features: pd.DataFrame, config: WindowCon
     9      rows 7, 8, 9 unknown                 unknown (NaT)
     ====== ============ ======================= =================
     """
-    config = config or WindowConfig()
     require_prices(prices)
+    return build_windows(prices, features, config or WindowConfig())
+
+
+def build_windows(prices: pd.DataFrame, features: pd.DataFrame, config: WindowConfig) -> Windows:
+    """Make the windows and labels of one symbol, as :func:`make_windows` does, from prices that are validated."""
     if not features.index.equals(prices.index):
         raise DataQualityError(
             f"expected features on the index of the prices; got {len(features)} rows for {len(prices)} sessions, "
@@ -213,6 +318,7 @@ def make_windows(prices: pd.DataFrame, features: pd.DataFrame, config: WindowCon
         symbols=np.full(len(rows), prices.attrs.get("symbol", "")),
         feature_names=tuple(features.columns),
         config=config,
+        prices=(prices,),
     )
 
 
@@ -228,10 +334,10 @@ def _warm_up(features: pd.DataFrame, matrix: Floats) -> int:
     warm_up = int(np.argmax(complete)) if complete.any() else len(complete)
     holes = np.flatnonzero(~complete[warm_up:]) + warm_up
     if len(holes):
-        culprit = features.columns[~np.isfinite(matrix[holes[0]])][0]
+        name = features.columns[~np.isfinite(matrix[holes[0]])][0]
         raise DataQualityError(
-            f"expected finite features after the warm-up of {warm_up} sessions; {culprit!r} is "
-            f"{matrix[holes[0], features.columns.get_loc(culprit)]} on {features.index[holes[0]]:%Y-%m-%d}"
+            f"expected finite features after the warm-up of {warm_up} sessions; {name!r} is "
+            f"{matrix[holes[0], features.columns.get_loc(name)]} on {features.index[holes[0]]:%Y-%m-%d}"
         )
     return warm_up
 
@@ -255,7 +361,7 @@ def pool_windows(parts: Sequence[Windows]) -> Windows:
     Parameters
     ----------
     parts
-        Windows of the same configuration and features, one a symbol.
+        Windows of the same configuration and features, one per symbol.
 
     Returns
     -------
@@ -275,6 +381,9 @@ def pool_windows(parts: Sequence[Windows]) -> Windows:
             raise ConfigError("expected windows of the same configuration and the same features in the same order")
     if len(parts) == 1:
         return first
+    symbols = [str(prices.attrs.get("symbol", "")) for part in parts for prices in part.prices]
+    if len(set(symbols)) < len(symbols):
+        raise ConfigError(f"expected different symbols to pool; got {', '.join(map(repr, symbols))}")
     offsets = np.cumsum([0, *(len(part.matrix) for part in parts[:-1])])
     return Windows(
         matrix=np.concatenate([part.matrix for part in parts]),
@@ -287,6 +396,7 @@ def pool_windows(parts: Sequence[Windows]) -> Windows:
         symbols=np.concatenate([part.symbols for part in parts]),
         feature_names=first.feature_names,
         config=first.config,
+        prices=tuple(prices for part in parts for prices in part.prices),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from forecastlib.database import file_of, open_engine, parse_url, writing
+from forecastlib.database import open_engine, parse_url, sqlite_file, write_transaction
 
 Status = Literal["queued", "started", "completed", "skipped", "failed"]
 
@@ -98,22 +98,22 @@ class JobTable:
     ----------
     url
         ``sqlite:///FILE`` or a PostgreSQL URL.
-    patience
+    timeout
         Seconds to wait for a locked database.
     """
 
-    def __init__(self, url: str, patience: float = 5.0) -> None:
+    def __init__(self, url: str, timeout: float = 5.0) -> None:
         parsed = parse_url(url)
-        if file := file_of(parsed):
+        if file := sqlite_file(parsed):
             Path(file).parent.mkdir(parents=True, exist_ok=True)
-        self._engine = open_engine(parsed, keep_connections=True, patience=patience)
-        with writing(self._engine) as connection:
+        self._engine = open_engine(parsed, pooled=True, timeout=timeout)
+        with write_transaction(self._engine) as connection:
             connection.execute(sa.schema.CreateTable(_JOBS, if_not_exists=True))
             connection.execute(sa.schema.CreateIndex(_BY_STATUS, if_not_exists=True))
 
     def add(self, job: Job, *, max_queued: int | None = None) -> bool:
         """Add a job; return False, and add nothing, if ``max_queued`` jobs are queued already."""
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             if max_queued is not None and _count(connection, _JOBS.c.status == "queued") >= max_queued:
                 return False
             connection.execute(sa.insert(_JOBS).values(vars(job)))
@@ -143,20 +143,20 @@ class JobTable:
     def claim(self, job_id: str, *, max_started: int) -> bool:
         """Mark a queued job as started; return False if it is not queued or ``max_started`` jobs are started."""
         change = sa.update(_JOBS).where(_JOBS.c.id == job_id, _JOBS.c.status == "queued")
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             if _count(connection, _JOBS.c.status == "started") >= max_started:
                 return False
             return bool(connection.execute(change.values(status="started", started_at=_now())).rowcount)
 
     def set_pid(self, job_id: str, pid: int) -> None:
         """Record the process of a job."""
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             connection.execute(sa.update(_JOBS).where(_JOBS.c.id == job_id).values(pid=pid))
 
     def finish(self, job_id: str, status: Status, *, error: str | None, result: dict[str, Any] | None) -> None:
         """Record the outcome of a started job; a job that has finished already stays as it is."""
         change = sa.update(_JOBS).where(_JOBS.c.id == job_id, _JOBS.c.status == "started")
-        with writing(self._engine) as connection:
+        with write_transaction(self._engine) as connection:
             connection.execute(change.values(status=status, error=error, result=result, finished_at=_now()))
 
     def close(self) -> None:

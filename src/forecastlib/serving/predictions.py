@@ -367,7 +367,7 @@ def _forecast_dates(
     origins = [date or newest for date in dates]
     distinct = list(dict.fromkeys(origins))
     try:
-        rows = forecaster.predict(prices, distinct, renew=True)
+        rows = forecaster.predict(prices, distinct)
     except ForecastError as error:
         if len(distinct) == 1:
             return [error] * len(origins)

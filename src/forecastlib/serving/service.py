@@ -54,7 +54,7 @@ class Service:
         self.log = log
         self.keys = KeyFile(settings.keys_file)
         self.rate = RateLimit(per_second=settings.requests_per_second, burst=settings.request_burst)
-        self.ledger = Ledger(settings.ledger_url, patience=settings.database_seconds)
+        self.ledger = Ledger(settings.ledger_url, timeout=settings.database_seconds)
         self.jobs = JobTable(settings.database, settings.database_seconds)
         self.predictor = Predictor(settings, self.ledger)
         self.trainings = TrainingQueue(settings, self.jobs, log, on_change=self.predictor.clear_versions)

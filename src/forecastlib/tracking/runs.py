@@ -1,25 +1,26 @@
-"""MLflow runs: where they are kept and what is logged to them."""
+"""MLflow runs: the store they are in, and what is logged to them."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
-import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.data.pandas_dataset import from_pandas
-from mlflow.entities import Metric
+from mlflow.entities import Experiment, Metric
 
 from forecastlib.config import RunConfig
 from forecastlib.data.prices import fingerprint
-from forecastlib.locks import alone
-from forecastlib.paths import project_root
+from forecastlib.database import parse_url, sqlite_file
+from forecastlib.paths import file_lock, project_root
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,84 +29,167 @@ EXPERIMENT = "forecastlib"
 RUN_VARIABLE = "MLFLOW_RUN_ID"
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 
+_BESIDE_THE_DATABASE = {"forecastlib.artifacts": "beside the database"}
+"""Tag of experiments whose artifact location this module has chosen."""
+
+_log = logging.getLogger(__name__)
+
 
 def connect() -> mlflow.MlflowClient:
-    """Point MLflow at the project's store, creating it once, and return a client.
+    """Point MLflow at the project's store, create the store if it does not exist, and return a client.
 
-    ``MLFLOW_TRACKING_URI`` names any server or database. Without it runs go to ``mlruns/mlflow.db`` of the project and
-    their artifacts to ``mlruns/artifacts``. These locations are kept relative, so that the project can be moved as a
-    whole; for them to be found, this enters the project's root folder (:func:`project_root`).
+    ``MLFLOW_TRACKING_URI`` may name any server or database; without it, runs go to ``mlruns/mlflow.db`` in
+    :func:`~forecastlib.paths.project_root`. The artifacts of an SQLite store are in the folder ``artifacts`` beside the
+    database, and MLflow stores their absolute locations: runs and models are found from any working directory.
+
+    Notes
+    -----
+    **Moving a project.** MLflow cannot change a stored location. When the database is found in another folder than
+    before, the experiment ``forecastlib`` is renamed to ``forecastlib (OLD LOCATION)`` and a new one is created, whose
+    artifacts are written beside the database. Registered models stay registered, and
+    :func:`forecastlib.tracking.registry.load` finds their files beside the database. MLflow's own loaders
+    (``models:/...``) and pages look for them at the old location: leave a symbolic link to the new folder there, or
+    train again. The same is done with a store of the first edition, whose locations are relative; MLflow itself finds
+    its models from the project's root only.
     """
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     given = os.environ.get(URI_VARIABLE)
-    if given:
-        return _open_store(given, movable=False)
-    root = project_root()
-    (root / "mlruns").mkdir(parents=True, exist_ok=True)
-    os.chdir(root)
-    client = _open_store(f"sqlite:///{root / 'mlruns' / 'mlflow.db'}", movable=True)
-    # MLflow writes it to the environment as well, where it would look like the user's wish the next time.
-    os.environ.pop(URI_VARIABLE, None)
-    return client
-
-
-def _open_store(uri: str, *, movable: bool) -> mlflow.MlflowClient:
+    uri = given or f"sqlite:///{project_root() / 'mlruns' / 'mlflow.db'}"
     mlflow.set_tracking_uri(uri)
-    with _only_one_creates(uri):
-        client = mlflow.MlflowClient(uri)  # makes the tables of a new database
-        if client.get_experiment_by_name(EXPERIMENT) is None:
-            created = client.create_experiment(EXPERIMENT)
-            if movable:
-                _keep_artifacts_relative(uri, created)
+    if not given:  # MLflow has set it, and the next call would take it for the user's choice
+        os.environ.pop(URI_VARIABLE, None)
+    with _creation_lock():
+        client = mlflow.MlflowClient(uri)  # creates the tables of a new database
+        _ensure_experiment(client, artifacts_folder())
     mlflow.set_experiment(EXPERIMENT)
     return client
 
 
 def experiment_id(client: mlflow.MlflowClient) -> str:
-    """Return the id of the experiment that all runs belong to."""
+    """Return the id of the experiment that new runs belong to."""
     experiment = client.get_experiment_by_name(EXPERIMENT)
     assert experiment is not None, "connect() creates it"
-    return experiment.experiment_id
+    return str(experiment.experiment_id)
 
 
-def _keep_artifacts_relative(uri: str, experiment: str) -> None:
-    """Write the place of artifacts as it is seen from the root: MLflow makes every path absolute when it is given."""
-    with contextlib.closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as database, database:
-        change = "UPDATE experiments SET artifact_location = 'mlruns/artifacts' WHERE experiment_id = ?"
-        database.execute(change, (experiment,))
+def experiment_ids(client: mlflow.MlflowClient) -> list[str]:
+    """Return the ids of all experiments with runs of this project, those from before a move included."""
+    found = client.search_experiments(filter_string=f"name LIKE '{EXPERIMENT}%'")
+    return [
+        str(experiment.experiment_id)
+        for experiment in found
+        if experiment.name in {EXPERIMENT, _name_by_location(experiment.artifact_location)}
+    ]
 
 
-_made: set[tuple[str, int]] = set()
-"""Local databases that this process has seen whole, each with the number that the file system knows it by."""
+def store_file() -> Path | None:
+    """Return the SQLite database that MLflow uses; None for a server or another database."""
+    uri = mlflow.get_tracking_uri()
+    file = sqlite_file(parse_url(uri)) if uri.startswith("sqlite:") else None
+    return Path(file).resolve() if file else None
+
+
+def artifacts_folder() -> Path | None:
+    """Return the folder of the artifacts of an SQLite store; None for a server or another database."""
+    file = store_file()
+    return file.parent / "artifacts" if file else None
+
+
+def moved_artifacts(client: mlflow.MlflowClient, run_id: str, location: str) -> Path | None:
+    """Return where artifacts of an SQLite store are now, if the store has been moved since they were written.
+
+    Parameters
+    ----------
+    client
+        As returned by :func:`connect`.
+    run_id
+        The run that wrote them.
+    location
+        Where they were written: a path or ``file:`` URI below the artifact location of the run's experiment.
+
+    Returns
+    -------
+    Path or None
+        The same place below :func:`artifacts_folder`, which need not exist; None if there is no such folder.
+    """
+    folder = artifacts_folder()
+    experiment = client.get_experiment(client.get_run(run_id).info.experiment_id)
+    before = _local_path(experiment.artifact_location)
+    after = _local_path(location)
+    if folder is None or before is None or after is None or not after.is_relative_to(before):
+        return None
+    return folder / after.relative_to(before)
+
+
+def _ensure_experiment(client: mlflow.MlflowClient, artifacts: Path | None) -> None:
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is not None and artifacts is not None and _has_moved(experiment, artifacts):
+        _log.warning(
+            "the MLflow store is now beside %s; earlier runs are in the experiment %r",
+            artifacts,
+            _name_by_location(experiment.artifact_location),
+        )
+        client.rename_experiment(experiment.experiment_id, _name_by_location(experiment.artifact_location))
+        experiment = client.get_experiment_by_name(_name_by_location(artifacts.as_uri()))
+        if experiment is not None:  # moved back
+            client.rename_experiment(experiment.experiment_id, EXPERIMENT)
+    if experiment is None:
+        if artifacts is None:
+            client.create_experiment(EXPERIMENT)
+        else:
+            client.create_experiment(EXPERIMENT, artifacts.as_uri(), tags=_BESIDE_THE_DATABASE)
+
+
+def _has_moved(experiment: Experiment, artifacts: Path) -> bool:
+    """Return whether an experiment's artifacts should be in this folder, but were located elsewhere."""
+    location = _local_path(experiment.artifact_location)
+    if location is None:
+        return False
+    if not location.is_absolute():  # written by the first edition
+        return True
+    # An experiment without the tag was created by the user, who may have chosen any location.
+    return location.resolve() != artifacts and experiment.tags.items() >= _BESIDE_THE_DATABASE.items()
+
+
+def _name_by_location(location: str) -> str:
+    return f"{EXPERIMENT} ({location})"
+
+
+def _local_path(location: str) -> Path | None:
+    parts = urlsplit(location)
+    if parts.scheme == "file":
+        return Path(unquote(parts.path))
+    return None if parts.scheme else Path(location)
+
+
+_opened: set[tuple[Path, int]] = set()
+"""SQLite stores that this process has opened, each with the file's inode in case it is replaced."""
 
 
 @contextlib.contextmanager
-def _only_one_creates(uri: str) -> Iterator[None]:
-    """Let one process at a time look at a local database for the first time: creating its tables twice at once fails.
+def _creation_lock() -> Iterator[None]:
+    """Let one process at a time open an SQLite store first: MLflow fails if two create its tables at once.
 
-    Later looks wait for nobody, so that a process which is stopped, or has little of the processor, stops no other.
+    Later calls take no lock, so that a process that hangs in its first call does not block those that are working.
     """
-    if not uri.startswith("sqlite:"):
+    file = store_file()
+    if file is None or _opened_key(file) in _opened:
         yield
         return
-    file = Path(uri.removeprefix("sqlite:///"))
-    if _as_seen(uri, file) in _made:
+    with file_lock(file.with_suffix(".lock")):
         yield
-        return
-    with alone(file.with_suffix(".lock")):
-        yield
-    _made.add(_as_seen(uri, file))
+    _opened.add(_opened_key(file))
 
 
-def _as_seen(uri: str, file: Path) -> tuple[str, int]:
-    return uri, file.stat().st_ino if file.is_file() else 0
+def _opened_key(file: Path) -> tuple[Path, int]:
+    return file, file.stat().st_ino if file.is_file() else 0
 
 
 @contextlib.contextmanager
 def run(name: str, tags: Mapping[str, str]) -> Iterator[str]:
-    """Work inside a run, and yield its id: the one ``MLFLOW_RUN_ID`` names if a runner opened one, else a new one.
+    """Open a run and yield its id. A run that a notebook runner has opened (``MLFLOW_RUN_ID``) is resumed instead.
 
-    A new run is nested in the active one, if there is one. A run that ends by an exception is left FAILED.
+    A new run is nested in the active one, if any. If the block raises, the run ends as FAILED.
     """
     connect()
     opened = os.environ.get(RUN_VARIABLE)
@@ -114,19 +198,19 @@ def run(name: str, tags: Mapping[str, str]) -> Iterator[str]:
             mlflow.set_tags(dict(tags))
             yield active.info.run_id
     finally:
-        if opened:  # MLflow forgets it, but figures are still to come
+        if opened:  # MLflow removes it, but the notebook has yet to log its figures
             os.environ[RUN_VARIABLE] = opened
 
 
 def log_config(config: RunConfig) -> None:
-    """Log every setting flat, text as it is and the rest as JSON, and the configuration whole."""
+    """Log every setting as a parameter (text unchanged, other types as JSON), and the configuration as an artifact."""
     flat = config.flat()
     mlflow.log_params({name: value if isinstance(value, str) else json.dumps(value) for name, value in flat.items()})
     mlflow.log_dict(config.model_dump(mode="json"), "config.json")
 
 
 def log_history(run_id: str, history: pd.DataFrame) -> None:
-    """Log the losses of every epoch, in as few calls as MLflow takes."""
+    """Log the losses of every epoch, in as few calls as MLflow allows."""
     now = int(pd.Timestamp.now("UTC").timestamp() * 1000)
     metrics = [
         Metric(str(name), float(value), now, epoch)
@@ -140,7 +224,7 @@ def log_history(run_id: str, history: pd.DataFrame) -> None:
 
 
 def log_data(prices: pd.DataFrame, quality: pd.DataFrame) -> None:
-    """Log which prices a run has used, by fingerprint, and the report of their quality."""
+    """Log the prices that a run has used, as a data set with their fingerprint, and their quality report."""
     symbol, source = str(prices.attrs.get("symbol", "")), str(prices.attrs.get("source", ""))
     dataset = from_pandas(prices, name=symbol or None, digest=fingerprint(prices))
     mlflow.log_input(dataset, context="training", tags={"source": source})
@@ -149,7 +233,7 @@ def log_data(prices: pd.DataFrame, quality: pd.DataFrame) -> None:
 
 
 def log_tables(tables: Mapping[str, pd.DataFrame]) -> None:
-    """Attach tables as CSV to the run that a runner opened for this notebook; interactively they are only shown."""
+    """Log tables as CSV to the run of this notebook; without a notebook runner, do nothing."""
     run_id = os.environ.get(RUN_VARIABLE)
     if run_id:
         client = connect()
@@ -158,7 +242,7 @@ def log_tables(tables: Mapping[str, pd.DataFrame]) -> None:
 
 
 def log_metrics(metrics: Mapping[str, float]) -> None:
-    """Log figures to the run that a runner opened for this notebook; interactively they are only shown."""
+    """Log metrics to the run of this notebook; without a notebook runner, do nothing."""
     run_id = os.environ.get(RUN_VARIABLE)
     if run_id:
         client = connect()
@@ -167,7 +251,7 @@ def log_metrics(metrics: Mapping[str, float]) -> None:
 
 
 def log_figures(figures: Mapping[str, Figure]) -> None:
-    """Attach figures to the run that a runner opened for this notebook; interactively they are only shown."""
+    """Log figures to the run of this notebook; without a notebook runner, do nothing."""
     run_id = os.environ.get(RUN_VARIABLE)
     if run_id:
         client = connect()

@@ -1,4 +1,4 @@
-"""Adam in one operation a weight."""
+"""Adam with one operation per weight."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from forecastlib.errors import ConfigError
 
 @keras.saving.register_keras_serializable(package="forecastlib")
 class FastAdam(keras.optimizers.Adam):  # type: ignore[misc] # Keras ships no types
-    """``keras.optimizers.Adam``, updating a weight and its moments in one operation of TensorFlow instead of many.
+    """``keras.optimizers.Adam`` that updates a weight and its moments in a single TensorFlow operation.
 
-    A small network has many weights, and a step on a CPU spends more time on starting operations than on arithmetic.
-    The arithmetic is the same (Kingma and Ba (2015), *Adam: A Method for Stochastic Optimization*, with the bias
-    corrections moved into the learning rate), and so are state and configuration; ``amsgrad`` is refused.
+    A small network has many weights, and on a CPU the overhead of starting operations exceeds the arithmetic. The
+    arithmetic is the same (Kingma and Ba (2015), *Adam: A Method for Stochastic Optimization*, with the bias correction
+    applied to the learning rate), and so are state and configuration. ``amsgrad`` is not supported.
 
     Examples
     --------
@@ -27,11 +27,11 @@ class FastAdam(keras.optimizers.Adam):  # type: ignore[misc] # Keras ships no ty
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         if self.amsgrad:
-            raise ConfigError("expected amsgrad=False; got True, which FastAdam has not; use keras.optimizers.Adam")
+            raise ConfigError("FastAdam does not support amsgrad=True; use keras.optimizers.Adam")
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Update a weight; Keras calls this for each of them."""
-        index = self._get_variable_index(variable)
+        """Update a weight. Called by Keras for each of them."""
+        index = self._get_variable_index(variable)  # Keras gives subclasses no public name for the state of a weight
         step = tf.cast(self.iterations.value + 1, tf.float32)
         tf.raw_ops.ResourceApplyAdam(
             var=_handle(variable),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import tensorflow as tf
-from tqdm import tqdm
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from forecastlib.config import TrainConfig
 from forecastlib.errors import ConfigError, ForecastError, NotFittedError
-from forecastlib.models.lstm.architecture import output_name
+from forecastlib.models.lstm.network import output_name
 from forecastlib.samples.scaling import ALIGNMENT, Scaling
 from forecastlib.samples.windows import Windows
 
@@ -25,18 +26,18 @@ VALIDATION_BATCH = 128
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """Scaled samples of one set, as training and inference read them.
+    """Scaled samples of one set.
 
     Attributes
     ----------
     matrix : ndarray, shape (rows, features), float32
-        Scaled feature rows, shared by all sets.
+        Scaled features, shared by all sets.
     rows : ndarray of int64, shape (n,)
-        The row of each window's origin.
+        The row of each origin; its window ends there.
     targets : dict from horizon to ndarray, shape (n,), float32
-        Scaled targets, keyed by horizon so that their order cannot go wrong.
+        Scaled targets.
     lookback : int
-        Rows in a window.
+        Rows per window.
     """
 
     matrix: npt.NDArray[np.float32]
@@ -46,14 +47,14 @@ class TrainingData:
 
     @classmethod
     def of(cls, windows: Windows, scaling: Scaling, matrix: npt.NDArray[np.float32]) -> Self:
-        """Take the samples of some windows.
+        """Return the samples of some windows.
 
         Parameters
         ----------
         windows
             One set.
         scaling
-            Fitted; scales their targets.
+            Fitted; scales the targets.
         matrix
             ``scaling.features(windows.matrix)``, computed once for all sets.
         """
@@ -62,57 +63,48 @@ class TrainingData:
         return cls(matrix, windows.rows, targets, windows.config.lookback)
 
     def batches(self, batch_size: int) -> tf.data.Dataset:
-        """Return batches of (windows, targets keyed by output name) in order, gathered on the fly."""
-        return self._gathered(tf.data.Dataset.range(len(self.rows)).batch(batch_size))
+        """Return batches of (windows, targets keyed by output name), in order."""
+        return self._gather(tf.data.Dataset.range(len(self.rows)).batch(batch_size))
 
     def shuffled_batches(self, batch_size: int, seed: int) -> tf.data.Dataset:
-        """Return batches without end, :meth:`steps` of them an epoch, in an order that is drawn anew in every epoch.
+        """Return an infinite dataset of batches, :meth:`steps` per epoch, shuffled anew in each epoch.
 
-        An incomplete last batch is left out: its few windows come in another epoch, and no second batch shape has to be
-        compiled. The order depends on ``seed`` and the epoch alone, not on TensorFlow's global seed.
+        An incomplete last batch is dropped: its few windows appear in other epochs, and no graph is traced for another
+        batch size. The order depends on ``seed`` and the epoch only, not on the global seed of TensorFlow.
         """
-        count, size = len(self.rows), self._batch(batch_size)
-        kept = count // size * size
+        count, size = len(self.rows), min(batch_size, len(self.rows))
 
         def epoch(number: tf.Tensor) -> tf.data.Dataset:
-            order = order_of_epoch(count, seed, number)
-            return tf.data.Dataset.from_tensor_slices(tf.reshape(order[:kept], (-1, size)))
+            positions = tf.range(count, dtype=tf.int64)
+            order = tf.random.experimental.stateless_shuffle(positions, seed=[seed, number])
+            return tf.data.Dataset.from_tensor_slices(tf.reshape(order[: count // size * size], (-1, size)))
 
-        return self._gathered(tf.data.Dataset.counter().flat_map(epoch))
+        return self._gather(tf.data.Dataset.counter().flat_map(epoch))
 
     def steps(self, batch_size: int) -> int:
-        """Count the complete batches."""
-        return len(self.rows) // self._batch(batch_size)
+        """Return the number of complete batches."""
+        return len(self.rows) // min(batch_size, len(self.rows))
 
-    def _batch(self, wanted: int) -> int:
-        return min(wanted, len(self.rows))
-
-    def _gathered(self, positions: tf.data.Dataset) -> tf.data.Dataset:
+    def _gather(self, positions: tf.data.Dataset) -> tf.data.Dataset:
         matrix, rows = as_tensor(self.matrix), tf.constant(self.rows)
-        span = tf.range(-self.lookback + 1, 1, dtype=tf.int64)
-        named = {output_name(h): tf.constant(values[:, None]) for h, values in self.targets.items()}
+        offsets = tf.range(-self.lookback + 1, 1, dtype=tf.int64)
+        targets = {output_name(h): tf.constant(values[:, None]) for h, values in self.targets.items()}
 
-        def gather(at: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-            windows = tf.gather(matrix, tf.gather(rows, at)[:, None] + span)
-            return windows, {name: tf.gather(values, at) for name, values in named.items()}
+        def gather(batch: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+            windows = tf.gather(matrix, tf.gather(rows, batch)[:, None] + offsets)
+            return windows, {name: tf.gather(values, batch) for name, values in targets.items()}
 
         options = tf.data.Options()
-        # Nothing is left to tune, and an iterator may end only when the thread that tunes wakes up, which sleeps longer
-        # and longer, up to a minute.
+        # There is nothing to tune, and the end of an iterator waits for the tuning thread, which sleeps up to a minute.
         options.autotune.enabled = False
         return positions.map(gather).prefetch(1).with_options(options)
 
 
 def as_tensor(matrix: npt.NDArray[np.float32]) -> Any:
-    """Return a tensor of a matrix that nobody changes any more; where TensorFlow can, it shares the memory."""
+    """Return a matrix as a tensor, sharing the memory if it is aligned; it must not be modified afterwards."""
     if matrix.ctypes.data % ALIGNMENT or not matrix.flags.c_contiguous or not matrix.flags.writeable:
         return tf.constant(matrix)
     return tf.experimental.dlpack.from_dlpack(matrix.__dlpack__())
-
-
-def order_of_epoch(count: int, seed: int, epoch: Any) -> Any:
-    """Return the positions of all windows in the order of an epoch, counted from 0: a tensor of int64, (count,)."""
-    return tf.random.experimental.stateless_shuffle(tf.range(count, dtype=tf.int64), seed=[seed, epoch])
 
 
 def fit_network(
@@ -124,15 +116,15 @@ def fit_network(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Train a compiled network, and leave it with the weights of its best epoch.
+    """Train a compiled network, and restore the weights of its best epoch.
 
-    Stops when the validation loss has not improved for ``patience`` epochs, lowers the learning rate on the way, and
-    stops at once when a loss is NaN.
+    Stops when the validation loss has not improved for ``patience`` epochs, after lowering the learning rate on
+    plateaus, or as soon as a loss is NaN.
 
     Parameters
     ----------
     network
-        A compiled network of :func:`forecastlib.models.lstm.build_network`.
+        Compiled by :func:`forecastlib.models.lstm.compile_network`.
     train, validation
         Scaled samples.
     config
@@ -140,96 +132,93 @@ def fit_network(
     callbacks
         Further Keras callbacks.
     progress
-        Whether to show a progress bar, on standard error.
+        Whether to show a progress bar on standard error, if it is a terminal, or a summary line in a notebook.
 
     Returns
     -------
     DataFrame
-        One row an epoch (index ``epoch``, from 1), one column a loss or metric, those of the validation set
-        beginning with ``val_``.
+        One row per epoch (index ``epoch``, from 1), one column per loss and metric, those of the validation set with
+        the prefix ``val_``.
 
     Raises
     ------
     NotFittedError
         If the network is not compiled.
     ConfigError
-        If the targets do not belong to the outputs of the network, or the windows not to its input.
+        If the targets do not match the outputs of the network, or the windows do not match its input.
     ForecastError
-        If a loss became NaN.
+        If a loss became NaN or infinite.
     """
-    require_fitting(network, train, validation)
-    history = network.fit(
-        train.shuffled_batches(config.batch_size, config.seed),
-        steps_per_epoch=train.steps(config.batch_size),
-        validation_data=validation.batches(VALIDATION_BATCH),
-        epochs=config.epochs,
-        shuffle=False,  # the dataset shuffles by itself
-        callbacks=[*stopping(config), _Progress(config.epochs, shown=progress), *callbacks],
-        verbose=0,
-    )
-    return history_of(history.history, network, config)
-
-
-def require_fitting(network: keras.Model, train: TrainingData, validation: TrainingData) -> None:
-    """Refuse a network that is not compiled, and samples that do not belong to it."""
     if not network.compiled:
         raise NotFittedError("the network is not compiled yet; call compile_network(network, horizons, train) first")
-    wanted = sorted(network.output_names)
     for data in (train, validation):
-        given = sorted(output_name(h) for h in data.targets)
-        if given != wanted:
-            raise ConfigError(f"expected targets for the outputs {wanted}; got {given}")
-        window = (data.lookback, data.matrix.shape[1])
-        if window != tuple(network.input_shape[1:]):
-            raise ConfigError(
-                f"expected windows of shape {tuple(network.input_shape[1:])} (lookback, features); got {window}"
-            )
-
-
-def stopping(config: TrainConfig) -> list[keras.callbacks.Callback]:
-    """Return the callbacks that end a training, restore its best weights, and lower the learning rate before."""
+        _check_shapes(network, data)
     watch = {"monitor": "val_loss", "mode": "min"}
-    return [
+    stopping = [
         keras.callbacks.EarlyStopping(patience=config.patience, restore_best_weights=True, **watch),
         keras.callbacks.ReduceLROnPlateau(patience=config.reduce_patience, factor=config.reduce_factor, **watch),
         keras.callbacks.TerminateOnNaN(),
     ]
-
-
-def history_of(logged: Mapping[str, Sequence[float]], network: keras.Model, config: TrainConfig) -> pd.DataFrame:
-    """Return what Keras' history has logged as a table, one row an epoch, and refuse a training that has diverged."""
-    losses = _named(pd.DataFrame(logged), sorted(network.output_names))
+    with _progress_bar(config.epochs, visible=progress) as shown:
+        history = network.fit(
+            train.shuffled_batches(config.batch_size, config.seed),
+            steps_per_epoch=train.steps(config.batch_size),
+            validation_data=validation.batches(VALIDATION_BATCH),
+            epochs=config.epochs,
+            shuffle=False,  # the dataset is shuffled already
+            callbacks=[*stopping, *shown, *callbacks],
+            verbose=0,
+        )
+    losses = _with_output_names(pd.DataFrame(history.history), network.output_names)
     losses.index = pd.RangeIndex(1, len(losses) + 1, name="epoch")
     diverged = losses.index[~np.isfinite(losses[["loss", "val_loss"]].to_numpy()).all(axis=1)]
     if len(diverged):
         raise ForecastError(
             f"the loss became NaN or infinite in epoch {diverged[0]}; lower learning_rate (now "
-            f"{config.learning_rate}) or look at the scaled features for extreme values"
+            f"{config.learning_rate}) or check the scaled features for extreme values"
         )
     return losses
 
 
-def _named(losses: pd.DataFrame, outputs: list[str]) -> pd.DataFrame:
-    """Name the losses of a single output as those of several are: Keras leaves its name out."""
+def _check_shapes(network: keras.Model, data: TrainingData) -> None:
+    expected, names = sorted(network.output_names), sorted(output_name(h) for h in data.targets)
+    if names != expected:
+        raise ConfigError(f"expected targets for the outputs {expected}; got {names}")
+    shape, window = tuple(network.input_shape[1:]), (data.lookback, data.matrix.shape[1])
+    if window != shape:
+        raise ConfigError(f"expected windows of shape {shape} (lookback, features); got {window}")
+
+
+def _with_output_names(losses: pd.DataFrame, outputs: Sequence[str]) -> pd.DataFrame:
+    """Name the losses of a network with one output like those of several; Keras omits the name of a single output."""
     if len(outputs) > 1 or "mae" not in losses:
         return losses
     (output,) = outputs
-    parts = {f"{part}{score}": f"{part}{output}_{score}" for part in ("", "val_") for score in ("loss", "mae")}
-    named = {new: losses[old] for old, new in parts.items()}
+    columns = {f"{part}{score}": f"{part}{output}_{score}" for part in ("", "val_") for score in ("loss", "mae")}
+    named = {new: losses[old] for old, new in columns.items()}
     return losses.drop(columns=["mae", "val_mae"]).assign(**named)
 
 
-class _Progress(keras.callbacks.Callback):  # type: ignore[misc] # Keras ships no types
-    """A bar over epochs, with the losses beside it."""
+@contextmanager
+def _progress_bar(epochs: int, *, visible: bool) -> Iterator[list[keras.callbacks.Callback]]:
+    """Yield the callbacks that show progress in epochs, with the latest losses.
 
-    def __init__(self, epochs: int, *, shown: bool) -> None:
-        super().__init__()
-        self._bar = tqdm(total=epochs, desc="training", unit="epoch", disable=not shown, file=sys.stderr, mininterval=1)
+    The bar is live on a terminal. In a notebook, where a live bar would need ipywidgets, it is printed once at the end.
+    """
+    console = Console(stderr=True)
+    if console.is_jupyter:
+        console = Console(stderr=True, force_jupyter=False, force_terminal=False, width=100)
+    elif not console.is_terminal:
+        visible = False
+    if not visible:
+        yield []
+        return
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("epochs {task.fields[losses]}"))
+    with Progress(TextColumn("training"), *columns, TimeElapsedColumn(), console=console) as bar:
+        task = bar.add_task("training", total=epochs, losses="")
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        losses = {name: f"{value:.4f}" for name, value in (logs or {}).items() if name in {"loss", "val_loss"}}
-        self._bar.set_postfix(losses, refresh=False)
-        self._bar.update()
+        def update(epoch: int, logs: dict[str, float]) -> None:
+            losses = ", ".join(f"{name} {logs[name]:.4f}" for name in ("loss", "val_loss"))
+            bar.update(task, advance=1, losses=losses)
 
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        self._bar.close()
+        yield [keras.callbacks.LambdaCallback(on_epoch_end=update)]

@@ -1,0 +1,267 @@
+"""The audit: all checks for leaks on one forecaster, and their report."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from forecastlib.auditing import checks as leak_checks
+from forecastlib.auditing.checks import AuditedRun
+from forecastlib.checks import Check, Report, run_checks
+from forecastlib.config import RunConfig
+from forecastlib.data.prices import require_prices
+from forecastlib.errors import ConfigError, LeakageError
+from forecastlib.forecaster import Forecaster
+from forecastlib.models import Model
+from forecastlib.recipe import Recipe, Samples
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CANARY = "shuffled_targets"
+"""The check whose skills are drawn and logged."""
+
+CHECKS: dict[str, Check[AuditedRun]] = {
+    check.name: check
+    for check in (
+        Check(
+            "future_cut_off",
+            leak_checks.future_cut_off,
+            meaning="no feature uses sessions after its own",
+            remedy="compute the feature from its own session and those before it",
+        ),
+        Check(
+            "future_changed",
+            leak_checks.future_changed,
+            meaning="no feature uses values after its own session, nor is it filled from them",
+            remedy="compute the feature from its own session and those before it; leave unknown values missing",
+        ),
+        Check(
+            "served_features",
+            leak_checks.served_features,
+            meaning="a date has the same features in serving as in training, to the last bit",
+            remedy="compute features in serving by the same code, from a bounded number of sessions",
+        ),
+        Check(
+            "windows",
+            leak_checks.windows_end_at_their_origin,
+            meaning="a window ends with the session after whose close the forecast is made",
+            remedy="take the rows origin - lookback + 1 ... origin",
+        ),
+        Check(
+            "labels",
+            leak_checks.labels_match_prices,
+            meaning="a label is the close that many sessions after the origin",
+            remedy="count the horizon from the origin, in rows of the prices",
+        ),
+        Check(
+            "unlabelled_tail",
+            leak_checks.tail_is_unlabelled,
+            meaning="no sample is labelled before its outcome is known",
+            remedy="leave the labels of the newest sessions missing, and such samples out of every set",
+        ),
+        Check(
+            "label_overlap",
+            leak_checks.labels_do_not_overlap,
+            meaning="no label of a set becomes known after the first origin of the next set",
+            remedy="drop the samples between two sets whose labels reach into the later one",
+        ),
+        Check(
+            "scalers",
+            leak_checks.scalers_use_training_set_only,
+            meaning="scalers are fitted on the training set only",
+            remedy="fit the scalers after the split, on training rows and their targets",
+        ),
+        Check(
+            "calibration",
+            leak_checks.calibration_precedes_test_set,
+            meaning="intervals are calibrated on nothing that the test set is scored on",
+            remedy="calibrate on samples whose outcomes are known by the first test origin",
+        ),
+        Check(
+            "single_features",
+            leak_checks.skill_of_single_features,
+            meaning="no single feature predicts returns better than chance and genuine predictors would",
+            remedy="look for the future in the prices themselves: smoothed, interpolated or misdated values",
+        ),
+        Check(
+            CANARY,
+            leak_checks.skill_of_shuffled_targets,
+            meaning="where nothing can be learned, the evaluation shows no skill",
+            remedy="keep the labels of the test set out of everything that makes, corrects or chooses forecasts",
+        ),
+        Check(
+            "model_predictions",
+            leak_checks.predictions_ignore_the_future,
+            meaning="the model's forecasts do not depend on labels, nor on anything after their origins",
+            remedy="in predict, use the window of each origin and the prices up to it, and nothing of other samples",
+        ),
+        Check(
+            "model_fit",
+            leak_checks.fit_ignores_the_future,
+            meaning="fitting the model uses nothing after the last validation label",
+            remedy="in fit, use the windows and labels of the samples, not every row of the shared matrix",
+        ),
+    )
+}
+"""All checks by name, in the order in which prices become a score."""
+
+FEATURE_CHECKS = ("future_cut_off", "future_changed", "served_features")
+"""The checks that compute features again."""
+
+SET_CHECKS = ("windows", "labels", "unlabelled_tail", "label_overlap", "scalers", "calibration")
+"""The quick checks of samples that are given, which need no features and fit no model: run before every training."""
+
+MODEL_CHECKS = ("model_predictions", "model_fit")
+"""The checks of the model, which fit it twice on recent sessions; the first one needs no fit if it is fitted."""
+
+MIN_SHUFFLES = 10
+"""With fewer, even skills that are all above 0 could not be told from chance."""
+
+_REAL_COLOUR, _SHUFFLED_COLOUR = "#D55E00", "#0072B2"  # Okabe and Ito: distinct for colour-blind readers too
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class AuditReport(Report):
+    """The result of :func:`audit`."""
+
+    error = LeakageError
+    expectation = "no leaks"
+
+    def metrics(self) -> dict[str, float]:
+        """Return metrics for a run: number of checks, of those passed, and the mean skill with shuffled targets."""
+        metrics = {
+            "audit_checks": float(len(self.findings)),
+            "audit_checks_passed": float(sum(finding.status == "passed" for finding in self.findings)),
+        }
+        skills = {finding.check: finding.figures for finding in self.findings}.get(CANARY)
+        if skills is not None:
+            metrics |= {f"audit_canary_skill_{h}d": float(skills[h].iloc[1:].mean()) for h in skills.columns}
+        return metrics
+
+    def plot(self) -> Figure:
+        """Draw the skill on the test set after learning from shuffled targets, and from the real ones.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Not registered with pyplot, so there is nothing to close.
+
+        Raises
+        ------
+        ConfigError
+            If the check ``shuffled_targets`` was not run.
+        """
+        from matplotlib.figure import Figure
+
+        skills = self.finding(CANARY).figures
+        assert skills is not None, "this check always measures skills"
+        figure = Figure(figsize=(10, 0.9 + 0.55 * len(skills.columns)), layout="constrained")
+        axes = figure.subplots()
+        axes.axvline(0.0, color="#7F7F7F", linewidth=0.8)
+        for line, horizon in enumerate(skills.columns[::-1]):
+            shuffled = skills[horizon].iloc[1:]
+            axes.plot(shuffled, [line] * len(shuffled), "|", markersize=14, color=_SHUFFLED_COLOUR)
+            axes.plot(skills[horizon].iloc[0], line, "D", markersize=6, color=_REAL_COLOUR)
+        axes.plot([], [], "|", markersize=14, color=_SHUFFLED_COLOUR, label="shuffled targets, one mark per shuffle")
+        axes.plot([], [], "D", markersize=6, color=_REAL_COLOUR, label="real targets")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.35), ncols=2, frameon=False, fontsize="small")
+        axes.set_yticks(range(len(skills.columns)), [f"{horizon} sessions ahead" for horizon in skills.columns[::-1]])
+        axes.set_ylim(-0.6, len(skills.columns) - 0.4)
+        axes.set_xlabel("skill on the test set against the best constant")
+        axes.spines[["top", "right"]].set_visible(False)
+        return figure
+
+
+def audit(
+    prices: pd.DataFrame,
+    config: RunConfig | Forecaster | Model | str | None = None,
+    *,
+    recipe: Recipe | None = None,
+    model: str | Model | None = None,
+    samples: Samples | None = None,
+    checks: Collection[str] = (),
+    shuffles: int = 20,
+    seed: int = 0,
+) -> AuditReport:
+    """Look for leaks of the future anywhere between prices and a score.
+
+    Nothing is assumed: features are computed again without the future and with a different one, scalers and the model
+    are fitted again with everything they must not see replaced, labels are compared with prices, and a learner is
+    fitted on targets that cannot be learned.
+
+    Parameters
+    ----------
+    prices
+        Prices of one symbol.
+    config
+        What to examine: a configuration; a model, by name or object; or a :class:`~forecastlib.Forecaster`, whose
+        configuration, recipe and model are examined as they are. None: the default configuration.
+    recipe
+        The steps to examine; None: those of the library, or of the forecaster that is given.
+    model
+        The model to examine, by name or object; None: the one that the configuration names.
+    samples
+        Samples that the recipe has already prepared from the same prices and configuration; they are examined as they
+        are, and not prepared again.
+    checks
+        Names of the checks to run, out of :data:`CHECKS`; empty: all.
+    shuffles
+        How often targets are shuffled for the two checks of skill, at least :data:`MIN_SHUFFLES`.
+    seed
+        Seed of the shuffles, and of the values that replace the future.
+
+    Returns
+    -------
+    AuditReport
+        ``.passed``, ``.checks``, ``.affected()``, ``.raise_for_errors()``, ``.plot()``, ``.metrics()``.
+
+    Raises
+    ------
+    ConfigError
+        If a check is unknown, there are too few shuffles, or more than one model is given.
+    DataQualityError, NotEnoughDataError
+        If the prices are not usable, or too few for the three sets.
+
+    Notes
+    -----
+    What passing shows: on the dates tried, nothing of the future enters a feature or a forecast; labels, sets, scalers
+    and calibration are separated as they must be; and the evaluation itself creates no skill. What it does not show:
+    that no feature looks ahead on a date that was not tried, that a model was not chosen by its test score over many
+    runs, that the prices were known on their dates (revised or adjusted data), or that any skill is real.
+
+    A model that is not fitted is fitted on the newest sessions only, networks for one epoch: whether it looks ahead
+    depends on its code and not on how well it is trained. Copies are fitted, so a model that is given does not change.
+
+    Examples
+    --------
+    >>> from forecastlib.data.sources import open_source
+    >>> report = audit(open_source("bundled").fetch("^IXIC"), checks=("label_overlap", "unlabelled_tail"))
+    >>> report.passed, report.checks["measured"].tolist()
+    (True, [0.0, 0.0])
+    """
+    require_prices(prices)
+    if shuffles < MIN_SHUFFLES:
+        raise ConfigError(f"expected at least {MIN_SHUFFLES} shuffles; got {shuffles}")
+    run = AuditedRun(prices, _forecaster(config, model, recipe), samples, shuffles, seed)
+    span = f"{len(prices):,} sessions, {prices.index[0]:%Y-%m-%d} to {prices.index[-1]:%Y-%m-%d}"
+    title = f"{prices.attrs.get('symbol') or 'prices'} ({span})"
+    return AuditReport(title, run_checks(CHECKS.values(), run, checks))
+
+
+def _forecaster(
+    examined: RunConfig | Forecaster | Model | str | None, model: str | Model | None, recipe: Recipe | None
+) -> Forecaster:
+    """Return the forecaster to examine: the one that is given, or one that is made of what is given."""
+    if examined is None or isinstance(examined, RunConfig):
+        return Forecaster(examined, model=model, recipe=recipe)
+    if model is not None:
+        raise ConfigError(
+            f"expected one model to audit; got both {type(examined).__name__} as the second argument and model="
+        )
+    if not isinstance(examined, Forecaster):
+        return Forecaster(model=examined, recipe=recipe)
+    return examined if recipe is None else Forecaster(examined.config, recipe=recipe)

@@ -1,0 +1,418 @@
+"""Figures of results: trainings, forecasts, scores, backtests and the scorecard of the ledger."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.dates import date2num
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter, StrMethodFormatter
+
+from forecastlib.evaluation.evaluate import RANDOM_WALK
+from forecastlib.forecasts import COVERAGES, require_forecasts
+from forecastlib.plots.style import (
+    BLUE,
+    CYCLE,
+    GREEN,
+    GREY,
+    INK,
+    MAX_SKILL_SHOWN,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+    date_axis,
+    panels,
+    price_axis,
+    styled,
+)
+
+if TYPE_CHECKING:
+    from forecastlib.evaluation.evaluate import Evaluation
+    from forecastlib.evaluation.walkforward import BacktestResult
+
+MAX_SKILL_OVER_TIME = 0.12
+"""Skill beyond this, either way, is cut off where it is drawn over time, so that one bad month does not flatten it."""
+
+RECALIBRATION = {
+    "lstm_as_trained": "as trained",
+    "lstm": "recalibrated monthly",
+    "lstm_adaptive": "recalibrated and adaptive",
+}
+"""The variants of a model in a backtest whose coverage is compared, with their labels."""
+
+
+@styled
+def plot_losses(history: pd.DataFrame) -> Figure:
+    """Draw the training and validation loss of each output per epoch, and the epoch whose weights are used.
+
+    Parameters
+    ----------
+    history
+        :attr:`forecastlib.Forecaster.history`.
+    """
+    columns = [str(column) for column in history if not str(column).startswith("val_")]
+    outputs = [column.removesuffix("_loss") for column in columns if column.endswith("d_loss")]
+    outputs.sort(key=lambda name: int(name.removeprefix("price_prediction_").removesuffix("d")))
+    titles = {"loss": "weighted sum"}
+    titles |= {f"{name}_loss": name.rsplit("_", 1)[1].removesuffix("d") + " sessions" for name in outputs}
+    figure = Figure(figsize=(9, 2.9))
+    grid = panels(figure, 1, len(titles))[0]
+    best = history["val_loss"].idxmin()
+    for axes, (column, title) in zip(grid, titles.items(), strict=True):
+        axes.plot(history.index, history[column], color=BLUE, label="training")
+        axes.plot(history.index, history[f"val_{column}"], color=ORANGE, label="validation")
+        axes.axvline(best, color=GREY, linewidth=0.9, linestyle=":", label="best epoch")
+        axes.set_title(title)
+        axes.set_xlabel("epoch")
+    grid[0].set_ylabel("squared error, scaled target")
+    grid[0].legend(fontsize=8)
+    return figure
+
+
+@styled
+def plot_predictions(evaluation: Evaluation, model: str) -> Figure:
+    """Draw the forecasts of a model and the outcomes: as prices over time, and as changes against each other.
+
+    Prices alone flatter every forecast, the random walk's included; the changes show what was really predicted.
+
+    Parameters
+    ----------
+    evaluation
+        Of :func:`forecastlib.evaluate`.
+    model
+        The name of the model in it.
+    """
+    column = "model" if "model" in evaluation.forecasts else "model_version"
+    forecasts = evaluation.forecasts[evaluation.forecasts[column] == model]
+    horizons = sorted(forecasts["horizon"].unique())
+    figure = Figure(figsize=(9, 2.5 * len(horizons)))
+    for (left, right), horizon in zip(panels(figure, len(horizons), 2, width_ratios=[2.4, 1]), horizons, strict=True):
+        rows = forecasts[forecasts["horizon"] == horizon]
+        dates, last = rows["target_date"], rows["last_close"]
+        for coverage, alpha in zip(COVERAGES[::-1], (0.18, 0.28), strict=True):
+            left.fill_between(dates, rows[f"lower_{coverage}"], rows[f"upper_{coverage}"], color=SKY, alpha=alpha,
+                              linewidth=0, label=f"{coverage} % interval")  # fmt: skip
+        left.plot(dates, rows["actual_price"], color=INK, linewidth=1.0, label="outcome")
+        left.plot(dates, rows["predicted_price"], color=ORANGE, linewidth=1.0, label="forecast")
+        price_axis(left)
+        left.set_title(f"{horizon} sessions ahead")
+        date_axis(left)
+        right.scatter(rows["predicted_price"] / last - 1.0, rows["actual_price"] / last - 1.0, s=7, color=BLUE,
+                      alpha=0.35, linewidths=0)  # fmt: skip
+        right.axline((0, 0), slope=1, color=GREY, linewidth=0.9, linestyle=":")
+        right.axhline(0, color=GREY, linewidth=0.7)
+        right.axvline(0, color=GREY, linewidth=0.7)
+        right.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
+        right.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        right.locator_params(nbins=4)
+        right.set_xlabel("predicted change")
+        right.set_ylabel("actual change")
+        right.set_title(f"skill {evaluation.scores.loc[(model, horizon), 'skill']:+.3f}")
+        if horizon == horizons[0]:
+            left.legend(loc="upper left", fontsize=8, ncols=2)
+    return figure
+
+
+@styled
+def plot_scores(evaluation: Evaluation, names: Mapping[str, str] | None = None) -> Figure:
+    """Draw the skill of every model against the random walk per horizon, with a star where it is significant.
+
+    Parameters
+    ----------
+    evaluation
+        Of :func:`forecastlib.evaluate`.
+    names
+        Labels of models, for instance ``{"v1.0.0_...": "LSTM"}``.
+    """
+    labels = names or {}
+    models = [model for model in evaluation.models if model != RANDOM_WALK]
+    horizons = sorted(evaluation.scores.index.unique("horizon"))
+    figure = Figure(figsize=(9, 1.1 + 0.36 * len(models)))
+    skills = evaluation.scores["skill"]
+    # The bar of a model that is far worse than the others is cut off, so that the other differences remain visible.
+    floor = max(float(skills.min()), -MAX_SKILL_SHOWN)
+    for axes, horizon in zip(panels(figure, 1, len(horizons), sharey=True)[0], horizons, strict=True):
+        for level, model in enumerate(models[::-1]):
+            skill = skills.loc[(model, horizon)]
+            star = " ★" if evaluation.verdicts.loc[(model, horizon), "p_value"] < 0.05 else ""
+            cut = "◂ " if skill < floor else ""
+            axes.barh(level, max(skill, floor), color=GREEN if skill > 0 else ORANGE, height=0.62)
+            # On the side of zero that the bar leaves free.
+            axes.annotate(f"{cut}{skill:+.3f}{star}", (0, level), xytext=(-4 if skill > 0 else 4, 0), fontsize=8,
+                          textcoords="offset points", va="center", ha="right" if skill > 0 else "left")  # fmt: skip
+        reach = 1.15 * max(-floor, float(skills.max()), 0.02)
+        axes.set_xlim(-reach, reach)
+        axes.set_yticks(range(len(models)), [labels.get(model, model) for model in models[::-1]])
+        _skill_axis(axes, f"{horizon} sessions")
+    figure.supxlabel("skill: 1 - MAE / MAE of the random walk; right of 0 is better; ★ significant at 5 %", fontsize=9)
+    return figure
+
+
+@styled
+def plot_forecast(forecast: pd.DataFrame, prices: pd.DataFrame, sessions: int = 90) -> Figure:
+    """Draw a forecast with its intervals after the latest closes.
+
+    Parameters
+    ----------
+    forecast
+        A forecast frame of one symbol and origin.
+    prices
+        Prices of the symbol; those after the origin, if any, are drawn as the outcome.
+    sessions
+        Closes shown before the origin.
+    """
+    require_forecasts(forecast)
+    rows = forecast.sort_values("horizon")
+    origin, last = rows["origin"].iloc[0], float(rows["last_close"].iloc[0])
+    dates = [origin, *rows["target_date"]]
+    history = prices["close"].loc[:origin].tail(sessions)
+    outcome = prices["close"].loc[origin : dates[-1]]
+    figure = Figure(figsize=(9, 4.2))
+    axes = figure.subplots()
+    for coverage, alpha in zip(COVERAGES[::-1], (0.2, 0.35), strict=True):
+        lower, upper = ([last, *rows[f"{end}_{coverage}"]] for end in ("lower", "upper"))
+        axes.fill_between(dates, lower, upper, color=SKY, alpha=alpha, linewidth=0, label=f"{coverage} % interval")
+    axes.plot(history.index, history, color=INK, label="close")
+    if len(outcome) > 1:
+        axes.plot(outcome.index, outcome, color=GREY, linewidth=0.9, label="outcome")
+    axes.plot(dates, [last, *rows["predicted_price"]], color=RED, marker="o", markersize=4, label="forecast")
+    axes.axvline(origin, color=GREY, linewidth=0.8, linestyle=":")
+    for position, row in enumerate(rows.itertuples()):
+        text = f"{row.horizon} sessions\n{row.change_pct:+.1f} %, {row.direction}\np(up) {row.p_up:.0%}"
+        # Alternately above and below, so that the texts of near horizons do not overlap.
+        above = position % 2 == 0
+        axes.annotate(text, (row.target_date, row.upper_95 if above else row.lower_95), xytext=(0, 4 if above else -4),
+                      textcoords="offset points", fontsize=8, ha="center", va="bottom" if above else "top")  # fmt: skip
+    price_axis(axes)
+    axes.set_title(f"{rows['symbol'].iloc[0]}: forecast of {origin:%Y-%m-%d}, model {rows['model_version'].iloc[0]}")
+    axes.legend(loc="lower left", fontsize=8, ncols=2)
+    axes.margins(x=0.06, y=0.18)
+    date_axis(axes)
+    return figure
+
+
+@styled
+def plot_ladder(table: pd.DataFrame) -> Figure:
+    """Draw the apparent and the actual value of a leaky recipe as its leaks are closed: R² of prices, and skill.
+
+    Parameters
+    ----------
+    table
+        The ladder of leaks of :mod:`forecastlib.auditing`: index ``step, horizon``, columns ``r2`` and ``skill``.
+    """
+    steps = list(table.index.unique("step"))[::-1]
+    horizons = list(table.index.unique("horizon"))
+    figure = Figure(figsize=(10, 1.2 + 0.55 * len(steps)))
+    left, right = panels(figure, 1, 2, sharey=True)[0]
+    height = 0.8 / len(horizons)
+    for axes, score, floor in ((left, "r2", 0.0), (right, "skill", -1.0)):
+        for i, horizon in enumerate(horizons):
+            values = table[score].xs(horizon, level="horizon").reindex(steps)
+            levels = np.arange(len(steps)) + (len(horizons) / 2 - i - 0.5) * height
+            axes.barh(levels, values.clip(lower=floor), height=0.9 * height, color=CYCLE[i],
+                      label=f"{horizon} sessions")  # fmt: skip
+            for level, value in zip(levels, values, strict=True):
+                cut = "◂ " if value < floor else ""
+                rightwards = value > 0 or floor == 0  # beside the bar, and never over the names of the steps
+                axes.annotate(f"{cut}{value:+.2f}", (max(value, floor), level), xytext=(3 if rightwards else -3, 0),
+                              textcoords="offset points", va="center", ha="left" if rightwards else "right",
+                              fontsize=7)  # fmt: skip
+    left.set_yticks(range(len(steps)), steps)
+    left.set_xlim(0, 1.15)
+    left.set_title("Apparent: R² of prices")
+    right.axvline(0, color=INK, linewidth=1.0)
+    right.set_xlim(-1.5, max(0.3, 1.3 * float(table["skill"].max())))
+    right.set_title("Actual: skill against the random walk")
+    right.legend(fontsize=8, loc="lower left")
+    figure.supxlabel("skill: 1 - MAE / MAE of the random walk; each step includes the repairs above it", fontsize=9)
+    return figure
+
+
+@styled
+def plot_backtest_scores(result: BacktestResult, names: Mapping[str, str] | None = None) -> Figure:
+    """Draw the skill of every model against the random walk, by MAE and by CRPS, with bootstrap intervals.
+
+    Parameters
+    ----------
+    result
+        Of :func:`forecastlib.backtest`.
+    names
+        Labels of models, for instance ``{"lstm": "LSTM"}``.
+    """
+    labels = names or {}
+    models = [model for model in result.models if model != RANDOM_WALK]
+    figure = Figure(figsize=(9, 1.3 + 0.4 * len(models)))
+    kinds = (("skill", "points: MAE", BLUE, "o", 0.14), ("crps_skill", "distributions: CRPS", ORANGE, "s", -0.14))
+    horizons = result.horizons
+    for axes, horizon in zip(panels(figure, 1, len(horizons), sharey=True)[0], horizons, strict=True):
+        rows = result.scores.xs(horizon, level="horizon").loc[models[::-1]]
+        for name, label, colour, marker, shift in kinds:
+            skill = rows[name].clip(-MAX_SKILL_SHOWN, MAX_SKILL_SHOWN)
+            ends = rows[[f"{name}_low", f"{name}_high"]].clip(-MAX_SKILL_SHOWN, MAX_SKILL_SHOWN)
+            reach = np.abs(ends.to_numpy().T - skill.to_numpy())
+            axes.errorbar(skill, np.arange(len(models)) + shift, xerr=reach, fmt=marker, color=colour, markersize=4,
+                          linewidth=1.1, label=label)  # fmt: skip
+        axes.set_yticks(range(len(models)), [labels.get(model, model) for model in models[::-1]])
+        _skill_axis(axes, f"{horizon} sessions")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    figure.supxlabel(
+        "skill: 1 - score / score of the random walk; right of 0 is better; bars: 95 % intervals, cut off at "
+        f"{MAX_SKILL_SHOWN}",
+        fontsize=9,
+    )
+    return figure
+
+
+@styled
+def plot_skill_over_time(result: BacktestResult, model: str = "lstm") -> Figure:
+    """Draw the skill of a model against the random walk over time: of the latest 250 origins, and of all so far.
+
+    Parameters
+    ----------
+    result
+        Of :func:`forecastlib.backtest`.
+    model
+        The name of the model in it.
+    """
+    horizons = result.horizons
+    figure = Figure(figsize=(9, 1.9 * len(horizons) + 0.6))
+    for (axes,), horizon in zip(panels(figure, len(horizons), sharex=True), horizons, strict=True):
+        skill = result.over_time(model, horizon)
+        axes.fill_between(skill.index, skill["low"], skill["high"], color=SKY, alpha=0.35, linewidth=0,
+                          label="its 95 % interval")  # fmt: skip
+        axes.plot(skill.index, skill["skill"], color=BLUE, label="all origins so far")
+        axes.plot(skill.index, skill["rolling_skill"], color=ORANGE, linewidth=0.9, linestyle="--",
+                  label="latest 250 origins")  # fmt: skip
+        axes.axhline(0, color=INK, linewidth=1.0)
+        axes.set_ylim(max(axes.get_ylim()[0], -MAX_SKILL_OVER_TIME), min(axes.get_ylim()[1], MAX_SKILL_OVER_TIME))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:+.3g}"))
+        axes.set_title(f"{horizon} sessions ahead", pad=12 if horizon == horizons[0] else None)
+        _shade_periods(axes, with_names=horizon == horizons[0])
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.supylabel("skill, errors relative to the last close", fontsize=9)
+    date_axis(axes)
+    return figure
+
+
+@styled
+def plot_coverage_over_time(result: BacktestResult, models: Mapping[str, str] | None = None) -> Figure:
+    """Draw the share of outcomes inside the intervals of the latest 250 origins over time.
+
+    Parameters
+    ----------
+    result
+        Of :func:`forecastlib.backtest`.
+    models
+        Labels of the models to compare; None: as trained, recalibrated, and adaptive.
+    """
+    models = models or {model: label for model, label in RECALIBRATION.items() if model in result.models}
+    horizons = result.horizons
+    figure = Figure(figsize=(9, 1.9 * len(horizons) + 0.6))
+    for row, horizon in zip(panels(figure, len(horizons), len(COVERAGES), sharex=True), horizons, strict=True):
+        for axes, coverage in zip(row, COVERAGES, strict=True):
+            for (name, label), colour, line in zip(
+                models.items(), itertools.cycle((GREY, BLUE, ORANGE, GREEN, PURPLE)), itertools.cycle(("-", "-", "--"))
+            ):
+                covered = result.over_time(name, horizon)[f"coverage_{coverage}"]
+                axes.plot(covered.index, covered, color=colour, linestyle=line, label=label)
+            axes.axhline(coverage / 100.0, color=INK, linewidth=0.9, linestyle=":", label="nominal")
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+            title = f"{coverage} % interval coverage, {horizon} sessions"
+            axes.set_title(title, pad=12 if horizon == horizons[0] else None)
+            _shade_periods(axes, with_names=horizon == horizons[0])
+            date_axis(axes)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
+@styled
+def plot_reliability(result: BacktestResult, model: str = "lstm") -> Figure:
+    """Draw the observed frequency of events against their stated probability, with the expected calibration error.
+
+    Parameters
+    ----------
+    result
+        Of :func:`forecastlib.backtest`.
+    model
+        The name of the model in it.
+    """
+    titles = {"p_up": "the price rises", "confidence": "the call is correct"}
+    figure = Figure(figsize=(9, 4.3))
+    for axes, (stated, title) in zip(panels(figure, 1, 2)[0], titles.items(), strict=True):
+        axes.axline((0, 0), slope=1, color=GREY, linewidth=0.9, linestyle=":")
+        for horizon, marker, colour in zip(result.horizons, itertools.cycle("osD^v"), itertools.cycle(CYCLE)):
+            bins = result.reliability(stated, model, horizon)
+            error = float(result.calibration[stated].loc[(model, horizon)])
+            sizes = 8.0 + 180.0 * bins["count"] / bins["count"].sum()
+            axes.scatter(bins["stated"], bins["observed"], s=sizes, color=colour, marker=marker, alpha=0.8,
+                         label=f"{horizon} sessions: calibration error {error:.3f}")  # fmt: skip
+        axes.set_xlabel("stated probability")
+        axes.set_xlim(0.0, 1.0)
+        axes.set_ylim(0.0, 1.0)
+        axes.set_title(f"{stated}: {title}")
+        for handle in axes.legend(loc="upper left", fontsize=8).legend_handles:
+            handle.set_sizes([30.0])
+    figure.axes[0].set_ylabel("observed frequency")
+    return figure
+
+
+@styled
+def plot_scorecard(scores: pd.DataFrame) -> Figure:
+    """Draw the scores of settled forecasts over time: skill, interval coverage, and the hit rate of calls.
+
+    Parameters
+    ----------
+    scores
+        Index ``horizon, origin``; columns ``skill``, ``coverage_80``, ``coverage_95``, ``hit_rate``, ``confidence``.
+    """
+    figure = Figure(figsize=(9, 7.5))
+    skill, *coverages, calls = (axes for (axes,) in panels(figure, 2 + len(COVERAGES), sharex=True))
+    horizons = list(scores.index.unique("horizon"))
+    for horizon, colour in zip(horizons, itertools.cycle(CYCLE)):
+        rows = scores.xs(horizon, level="horizon")
+        skill.plot(rows.index, rows["skill"], color=colour, label=f"{horizon} sessions")
+        for axes, coverage in zip(coverages, COVERAGES, strict=True):
+            axes.plot(rows.index, rows[f"coverage_{coverage}"], color=colour)
+        calls.plot(rows.index, rows["hit_rate"], color=colour)
+        calls.plot(rows.index, rows["confidence"], color=colour, linestyle="--", linewidth=0.9)
+    skill.axhline(0.0, color=INK, linewidth=0.9, linestyle=":")
+    skill.set_title("Skill: 1 - MAE / MAE of the random walk")
+    for axes, coverage in zip(coverages, COVERAGES, strict=True):
+        axes.axhline(coverage / 100.0, color=INK, linewidth=0.9, linestyle=":")
+        axes.set_title(f"{coverage} % interval coverage")
+    calls.set_title("Hit rate of calls, and their stated confidence (dashed)")
+    for axes in (*coverages, calls):
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    date_axis(calls)
+    figure.legend(*skill.get_legend_handles_labels(), loc="outside lower center", ncols=max(1, len(horizons)))
+    return figure
+
+
+def _skill_axis(axes: Axes, title: str) -> None:
+    """Label the x axis with signed skill, and mark the random walk at 0."""
+    axes.axvline(0, color=INK, linewidth=1.0)
+    axes.locator_params(axis="x", nbins=5)
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:+.2f}"))
+    axes.set_title(title)
+
+
+def _shade_periods(axes: Axes, *, with_names: bool) -> None:
+    """Shade the named periods that are in view, without widening it."""
+    from forecastlib.evaluation.walkforward.scoring import PERIODS
+
+    first, last = axes.get_xlim()
+    for number, (name, ends) in enumerate(PERIODS.items()):
+        start, end = (float(date2num(pd.Timestamp(day))) for day in ends)
+        if end > first and start < last:
+            axes.axvspan(max(start, first), min(end, last), linewidth=0, color=GREY,
+                         alpha=(0.14, 0.26)[number % 2])  # fmt: skip # adjacent periods must be distinguishable
+            if with_names:
+                axes.annotate(name, ((max(start, first) + min(end, last)) / 2.0, 1.0), xytext=(0, 2), fontsize=7,
+                              xycoords=("data", "axes fraction"), textcoords="offset points", ha="center")  # fmt: skip
+    axes.set_xlim(first, last)

@@ -1,0 +1,415 @@
+"""MLflow's model registry: one registered model per symbol, its versions, and which of them is champion.
+
+The alias ``champion`` marks the present champion. Earlier champions are recorded in tags of the registered model, one
+per change and never overwritten, since every MLflow store supports tags. Changes made by other means, such as an alias
+set in MLflow's own pages, are not recorded.
+"""
+
+from __future__ import annotations
+
+import copy
+import datetime as dt
+import hashlib
+import importlib.metadata
+import json
+import re
+from collections.abc import Collection
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import mlflow
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+from mlflow.types.schema import AnyType
+
+import forecastlib
+from forecastlib.config import RunConfig, load_config
+from forecastlib.data.prices import COLUMNS
+from forecastlib.errors import ModelNotFoundError
+from forecastlib.forecasts import COLUMNS as FORECAST_COLUMNS
+from forecastlib.models.base import components_of
+from forecastlib.paths import file_lock, project_root, slug
+from forecastlib.tracking.runs import connect, moved_artifacts, store_file
+
+if TYPE_CHECKING:
+    from forecastlib.forecaster import Forecaster
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+
+SOURCE_TREE = Path(forecastlib.__file__).parent
+SERVED_MODEL = SOURCE_TREE / "tracking" / "served_model.py"
+SERVED_REQUIREMENTS = (
+    "TA-Lib",
+    "keras",
+    "mlflow",
+    "numba",
+    "numpy",
+    "pandas",
+    "pandas-market-calendars",
+    "pydantic",
+    "scikit-learn",
+    "scipy",
+    "tensorflow",
+)
+"""Packages that a served model needs. The library itself is stored with the model."""
+
+VERSION_TAG = re.compile(r"v\d+\.\d+\.\d+_\d{8}_\d{6}")
+_SECOND = "%Y%m%d_%H%M%S"
+
+_FORECAST_TYPES = {
+    "origin": DataType.datetime,
+    "horizon": DataType.long,
+    "target_date": DataType.datetime,
+    **dict.fromkeys(("symbol", "direction", "model", "model_version", "batch_id"), DataType.string),
+}
+
+_CHANGE_TAG = "champion."
+_HISTORY_COLUMNS = ("number", "version", "since", "until", "change", "reason")
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A registered version.
+
+    Attributes
+    ----------
+    name : str
+        The registered model, for instance ``IXIC_lstm``.
+    number : int
+        MLflow's number of the version.
+    tags : dict of str
+        ``version``, ``config``, ``data_fingerprint``, ``symbol``.
+    run_id : str
+        The run that trained it.
+    """
+
+    name: str
+    number: int
+    tags: dict[str, str]
+    run_id: str
+
+
+def model_name(symbol: str) -> str:
+    """Return the name of a symbol's registered model.
+
+    Examples
+    --------
+    >>> model_name("^IXIC")
+    'IXIC_lstm'
+    """
+    return f"{slug(symbol)}_lstm"
+
+
+def config_digest(config: RunConfig) -> str:
+    """Return a short digest of a configuration. Models with equal digests were trained with the same settings."""
+    return hashlib.sha256(json.dumps(config.flat(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+# Registering versions
+
+
+def register(forecaster: Forecaster, prices: pd.DataFrame, *, symbol: str) -> Registered:
+    """Log a fitted forecaster to the active run, as a model that takes raw prices, and register it.
+
+    The model contains the bundle and the library, so that it can be loaded where the package is not installed.
+
+    Parameters
+    ----------
+    forecaster
+        Its metadata should contain its metrics.
+    prices
+        Their newest sessions become the input example.
+    symbol
+        Determines the name of the registered model.
+
+    Returns
+    -------
+    Registered
+        Its tag ``version`` is the version in the forecaster's metadata. If another version of the symbol has that tag,
+        having been trained in the same second, it is the tag of the next unused second, in the bundle too.
+    """
+    client = connect()
+    name = model_name(symbol)
+    used = {version.tags.get("version", "") for version in client.search_model_versions(f"name = '{name}'")}
+    forecaster = copy.copy(forecaster)  # the caller's keeps its version
+    forecaster.metadata = replace(forecaster.metadata, version=_unused_version(forecaster.metadata.version, used))
+    with TemporaryDirectory() as workspace:
+        folder = forecaster.save(Path(workspace) / "bundle")
+        logged = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(SERVED_MODEL),
+            artifacts={"bundle": str(folder)},
+            code_paths=[str(SOURCE_TREE)],
+            signature=_signature(),
+            input_example=_input_example(prices.tail(forecaster.sessions_needed)),
+            pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in SERVED_REQUIREMENTS],
+            registered_model_name=name,
+        )
+        size = sum(file.stat().st_size for file in folder.rglob("*"))
+    mlflow.log_metrics({"bundle_bytes": float(size)} | _parameter_count(forecaster))
+    number = int(logged.registered_model_version)
+    tags = {
+        "version": forecaster.metadata.version,
+        "symbol": symbol,
+        "config": config_digest(forecaster.config),
+        "data_fingerprint": forecaster.metadata.fingerprint,
+    }
+    for key, value in tags.items():
+        client.set_model_version_tag(name, str(number), key, value)
+    return Registered(name, number, tags, client.get_model_version(name, str(number)).run_id or "")
+
+
+def _parameter_count(forecaster: Forecaster) -> dict[str, float]:
+    """Return the number of parameters of the network, if the model has one."""
+    parts = [forecaster.model, *components_of(forecaster.model).values()]
+    counts = [part.network.count_params() for part in parts if hasattr(part, "network")]
+    return {"parameters": float(max(counts))} if counts else {}
+
+
+def _unused_version(version: str, used: Collection[str]) -> str:
+    """Return a version, advanced by seconds until it is unused: the ledger identifies models by their versions.
+
+    Examples
+    --------
+    >>> _unused_version("v1.0.0_20190102_235959", {"v1.0.0_20190102_235959"})
+    'v1.0.0_20190103_000000'
+    """
+    while version in used:
+        library, _, second = version.partition("_")
+        version = f"{library}_{dt.datetime.strptime(second, _SECOND) + dt.timedelta(seconds=1):{_SECOND}}"
+    return version
+
+
+def _input_example(prices: pd.DataFrame) -> pd.DataFrame:
+    return prices.reset_index().assign(date=[f"{date:%Y-%m-%d}" for date in prices.index])
+
+
+def _signature() -> ModelSignature:
+    # Dates are a column (over HTTP) or the index (a frame of prices), so the column is not required. With stricter
+    # types MLflow would refuse dates that are not text, and integer volumes; the library checks and converts them.
+    anything = AnyType()  # type: ignore[no-untyped-call]
+    inputs: list[ColSpec | TensorSpec] = [ColSpec(anything, "date", required=False)]
+    inputs += [ColSpec(anything, name) for name in COLUMNS]
+    outputs: list[ColSpec | TensorSpec] = [
+        ColSpec(_FORECAST_TYPES.get(name, DataType.double), name) for name in FORECAST_COLUMNS
+    ]
+    options = [ParamSpec("as_of", DataType.string, ""), ParamSpec("symbol", DataType.string, "")]
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs), params=ParamSchema(options))
+
+
+# Finding and loading versions
+
+
+def find(symbol: str, version: str = CHAMPION) -> Registered | None:
+    """Return a registered version, or None if there is none.
+
+    Parameters
+    ----------
+    symbol
+        Symbol.
+    version
+        An alias such as ``champion``, MLflow's number of the version, or its tag ``v1.0.0_...``.
+    """
+    client, name = connect(), model_name(symbol)
+    try:
+        if version.isdigit():
+            found = client.get_model_version(name, version)
+        elif VERSION_TAG.fullmatch(version):
+            tagged = client.search_model_versions(f"name = '{name}' and tag.version = '{version}'")
+            if not tagged:
+                return None
+            found = tagged[0]
+        else:
+            found = client.get_model_version_by_alias(name, version)
+    except MlflowException as error:
+        if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+            return None
+        raise
+    return Registered(name, int(found.version), dict(found.tags), found.run_id or "")
+
+
+def load(symbol: str, version: str = CHAMPION) -> Forecaster:
+    """Load the forecaster of a registered version, from any working directory.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If there is none. The message lists the registered versions and says how to train one.
+    """
+    from forecastlib.forecaster import Forecaster  # imports TensorFlow, which nothing else here needs
+
+    return Forecaster.load(_bundle_path(symbol, version))
+
+
+def config_of(symbol: str, version: str = CHAMPION) -> RunConfig:
+    """Return the configuration of a registered version, without loading the model.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If there is none.
+    """
+    return load_config(json.loads(_bundle_path(symbol, version, "config.json").read_text(encoding="utf-8")))
+
+
+def _bundle_path(symbol: str, version: str, file: str = "") -> Path:
+    """Return a local path of a version's bundle, or of a file in it, downloading it if it is on a server."""
+    client = connect()
+    found = find(symbol, version)
+    if found is None:
+        known = client.search_model_versions(f"name = '{model_name(symbol)}'")
+        registered = ", ".join(f"{each.version} ({each.tags.get('version', '')})" for each in known) or "none"
+        raise ModelNotFoundError(
+            f"expected a model of {symbol!r} with version or alias {version!r}; registered versions: {registered}; "
+            f"train one with: make train SYMBOL={symbol}"
+        )
+    try:
+        return Path(mlflow.artifacts.download_artifacts(f"models:/{found.name}/{found.number}/artifacts/bundle/{file}"))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        location = client.get_model_version_download_uri(found.name, str(found.number))
+        model = moved_artifacts(client, found.run_id, location) if found.run_id else None
+        if model is not None and (model / "artifacts" / "bundle" / file).exists():
+            return model / "artifacts" / "bundle" / file
+        raise ModelNotFoundError(
+            f"expected the files of {found.name}, version {found.number}, in {model or location}; they are missing; "
+            f"restore them, or train again with: make train SYMBOL={symbol}"
+        ) from error
+
+
+# Champions
+
+
+def promote(registered: Registered, reason: str) -> None:
+    """Make a version the champion, and record when and why."""
+    _set_champion(registered, "promoted", reason)
+
+
+def challenge(registered: Registered, reason: str) -> None:
+    """Make a version the challenger; the champion stays."""
+    client = connect()
+    client.set_registered_model_alias(registered.name, CHALLENGER, str(registered.number))
+    _tag_version(client, registered, "challenger_since", _now(), reason)
+
+
+def history(symbol: str) -> pd.DataFrame:
+    """Return every change of champion, oldest first.
+
+    Returns
+    -------
+    DataFrame
+        One row per change: ``number`` and ``version`` of the new champion, ``since`` and ``until`` (UTC; NaT for the
+        present champion), ``change`` ("promoted" or "rolled back") and its ``reason``. Empty if there never was a
+        champion.
+    """
+    changes = _changes(symbol)
+    frame = pd.DataFrame(changes, columns=[name for name in _HISTORY_COLUMNS if name != "until"])
+    frame["since"] = pd.to_datetime(frame["since"], utc=True).astype("datetime64[us, UTC]")
+    return frame.assign(until=frame["since"].shift(-1))[list(_HISTORY_COLUMNS)].astype({"number": "int64"})
+
+
+def roll_back(symbol: str, reason: str, *, to: str | None = None) -> Registered:
+    """Make an earlier champion the champion again.
+
+    Parameters
+    ----------
+    symbol
+        Symbol.
+    reason
+        Recorded in the history.
+    to
+        Number or tag ``v1.0.0_...`` of an earlier champion; None: the one before the present one. A second call goes
+        back one further, and never returns to a champion that was rolled back from.
+
+    Returns
+    -------
+    Registered
+        The new champion.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If there is no such earlier champion, or it was deleted.
+
+    Examples
+    --------
+    Versions 1, 2 and 3 became champion in that order. Rolling back makes 2 the champion, rolling back again 1.
+    """
+    with contest_lock(symbol):
+        changes = _changes(symbol)
+        predecessors = _predecessors(changes)
+        earlier = {each["number"]: each["version"] for each in changes if each["number"] != changes[-1]["number"]}
+        wanted = to or (str(predecessors[-1]) if predecessors else None)
+        chosen = find(symbol, wanted) if wanted else None
+        if chosen is None or chosen.number not in earlier:
+            listed = ", ".join(f"{number} ({version})" for number, version in earlier.items()) or "none"
+            raise ModelNotFoundError(
+                f"expected an earlier champion of {symbol!r} to roll back to{f', {to}' if to else ''}; "
+                f"earlier champions: {listed}; see them with: forecastlib champion {symbol}"
+            )
+        _set_champion(chosen, "rolled back", reason)
+    return chosen
+
+
+def contest_lock(symbol: str) -> AbstractContextManager[None]:
+    """Return a lock under which one process at a time decides which version of a symbol is champion.
+
+    It excludes all processes that use the same SQLite store. With a server or another database, which offer no such
+    lock, it excludes those of the same project folder.
+    """
+    connect()
+    file = store_file()
+    folder = file.parent if file else project_root() / "mlruns"
+    return file_lock(folder / f"{model_name(symbol)}.lock")
+
+
+def _set_champion(registered: Registered, change: str, reason: str) -> None:
+    client = connect()
+    now = _now()
+    client.set_registered_model_alias(registered.name, CHAMPION, str(registered.number))
+    if str(client.get_registered_model(registered.name).aliases.get(CHALLENGER)) == str(registered.number):
+        client.delete_registered_model_alias(registered.name, CHALLENGER)
+    _tag_version(client, registered, "champion_since", now, reason)
+    entry = {
+        "number": registered.number,
+        "version": registered.tags.get("version", ""),
+        "since": now,
+        "change": change,
+        "reason": reason,
+    }
+    # Named by the time: names sort, and a new one needs no count of those before.
+    client.set_registered_model_tag(registered.name, f"{_CHANGE_TAG}{now}".replace(":", ""), json.dumps(entry))
+
+
+def _changes(symbol: str) -> list[dict[str, object]]:
+    """Return the changes of champion, oldest first."""
+    name = model_name(symbol)
+    found = connect().search_registered_models(f"name = '{name}'")
+    tags = found[0].tags if found else {}
+    return [json.loads(value) for key, value in sorted(tags.items()) if key.startswith(_CHANGE_TAG)]
+
+
+def _predecessors(changes: list[dict[str, object]]) -> list[object]:
+    """Return the champions before the present one that were not rolled back from, oldest first."""
+    line: list[object] = []
+    for change in changes:
+        if change["change"] == "rolled back" and change["number"] in line:
+            del line[line.index(change["number"]) :]
+        line.append(change["number"])
+    return [number for number in line[:-1] if number != line[-1]]
+
+
+def _now() -> str:
+    return f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
+def _tag_version(client: mlflow.MlflowClient, registered: Registered, key: str, value: str, reason: str) -> None:
+    client.set_model_version_tag(registered.name, str(registered.number), key, value)
+    client.set_model_version_tag(registered.name, str(registered.number), "reason", reason)

@@ -1,0 +1,62 @@
+"""Forecasting with a registered model, and recording it."""
+
+import getpass
+
+import pandas as pd
+import pytest
+import tiny
+
+from forecastlib import Ledger, forecast
+from forecastlib.errors import ModelNotFoundError
+from forecastlib.tracking import registry, runs
+
+SYMBOL = "^IXIC"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A project with a champion."""
+    with tiny.home(tmp_path_factory.mktemp("project")) as folder, pytest.MonkeyPatch.context() as patch:
+        patch.delenv("FORECASTLIB_LEDGER", raising=False)
+        with runs.run("register", {}):
+            registry.promote(registry.register(tiny.forecaster(), tiny.prices(), symbol=SYMBOL), "the first version")
+        yield folder
+
+
+@pytest.fixture
+def ledger(store, tmp_path, monkeypatch):
+    """The ledger that forecasts are recorded in, empty."""
+    monkeypatch.setenv("FORECASTLIB_LEDGER", f"sqlite:///{tmp_path / 'ledger.db'}")
+    with Ledger() as ledger:
+        yield ledger
+
+
+def test_a_forecast_is_that_of_the_champion_from_its_own_source(ledger):
+    found = forecast(SYMBOL, as_of="2018-06-30")
+    expected = tiny.forecaster().predict(tiny.prices(), "2018-06-29")
+    pd.testing.assert_frame_equal(tiny.numbers(found), tiny.numbers(expected), check_exact=True)
+
+
+def test_a_forecast_is_recorded_once_for_several_requesters(ledger):
+    forecast(SYMBOL, as_of="2018-06-29")
+    found = forecast(SYMBOL, as_of="2018-06-29", requested_by="ann")
+    recorded = ledger.history().sort_values("horizon", ignore_index=True)
+    names = ["origin", "horizon", "predicted_price", "lower_95", "confidence", "model_version"]
+    pd.testing.assert_frame_equal(recorded[names], found[names], check_exact=True)
+    assert recorded["requested_by"].unique().tolist() == [getpass.getuser()]
+    assert ledger.count(requested_by="ann") == 2
+
+
+def test_a_forecast_settles_earlier_ones_on_the_way(ledger):
+    forecast(SYMBOL, as_of="2018-06-29")
+    assert ledger.count(settled=True) == 0
+    forecast(SYMBOL)
+    settled = ledger.history(settled=True)
+    assert set(settled["origin"]) == {pd.Timestamp("2018-06-29")}
+    assert ledger.count(settled=False) == 2
+
+
+def test_forecasting_without_a_model_says_how_to_train_one_and_records_nothing(ledger):
+    with pytest.raises(ModelNotFoundError, match=r"make train SYMBOL=\^GSPC"):
+        forecast("^GSPC")
+    assert ledger.count() == 0
