@@ -19,7 +19,7 @@ from fastapi.testclient import TestClient
 from mlflow.exceptions import MlflowException
 from serving_project import PARAMETERS, client, settings
 
-from forecastlib.data.calendars import calendars
+from forecastlib.data import calendars
 from forecastlib.errors import ConfigError
 from forecastlib.forecaster import Forecaster
 from forecastlib.ledger import Ledger
@@ -53,7 +53,7 @@ class TestPredict:
         answer = predict(served, date="2018-06-30", closes=3)
         assert answer.status_code == 200
         content = answer.json()
-        expected = registry.load(SYMBOL).predict(tiny.prices(), "2018-06-29", renew=True)
+        expected = registry.load(SYMBOL).predict(tiny.prices(), "2018-06-29")
         got = pd.DataFrame(content["forecasts"])
         for name in ("horizon", "predicted_price", "change_pct", "lower_80", "upper_95", "p_up", "confidence"):
             assert got[name].tolist() == expected[name].tolist(), name
