@@ -343,10 +343,10 @@ def test_after_an_interruption_only_the_missing_tasks_are_computed_and_the_numbe
                 assert piece, shown.decode()
                 shown += piece
             process.send_signal(sent)
-        stored = {path.name.rpartition("_")[0] for path in (tmp_path / "reports/IXIC/backtest").glob("*.parquet")}
+        stored = {path.name.rpartition("_")[0] for path in (tmp_path / "reports/^IXIC/backtest").glob("*.parquet")}
         assert {"fold2_combination_seed0", "fold2_combination_seed1"} <= stored
         assert len(stored) < 10
-        assert not list((tmp_path / "reports/IXIC/backtest").glob(".*"))
+        assert not list((tmp_path / "reports/^IXIC/backtest").glob(".*"))
 
         resumed = backtest(prices, CONFIG, models=MODELS, folds=2, seeds=SEEDS, workers=1, progress=False)
 

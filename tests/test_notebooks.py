@@ -107,7 +107,7 @@ def test_all_notebooks_run_and_leave_reports_and_one_finished_run(home):
     attached = {item.path for item in client.list_artifacts(run_id, "notebooks")}
     figures = {item.path for item in client.list_artifacts(run_id, "figures")}
     for notebook in notebooks:
-        html = home / "reports" / "IXIC" / f"{notebook.name}.html"
+        html = home / "reports" / "^IXIC" / f"{notebook.name}.html"
         assert f"notebooks/{notebook.name}.ipynb" in attached
         assert f"notebooks/{notebook.name}.html" in attached
         assert "data:image/png;base64" in html.read_text()
@@ -126,7 +126,7 @@ def test_all_notebooks_run_and_leave_reports_and_one_finished_run(home):
         assert ledger.count() == ledger.count(version=run.data.tags["model_version"]) == 2
     assert "mae_3d" in run.data.metrics
     assert "random_walk/mae_3d" in run.data.metrics
-    assert client.get_model_version_by_alias("IXIC_lstm", "champion").run_id == run_id
+    assert client.get_model_version_by_alias("^IXIC_lstm", "champion").run_id == run_id
 
 
 @pytest.mark.slow

@@ -1,8 +1,11 @@
 """The project's folder, file names in it, and the current user."""
 
 import getpass
+from urllib.parse import unquote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from forecastlib import paths
 
@@ -23,10 +26,28 @@ def test_without_the_variable_the_root_is_the_nearest_folder_with_mlruns_and_not
 
 
 @pytest.mark.parametrize(
-    ("symbol", "name"), [("^IXIC", "IXIC"), ("BTC-USD", "BTC_USD"), ("005930.KS", "005930_KS"), ("^", "unnamed")]
+    ("symbol", "name"),
+    [
+        ("^IXIC", "^IXIC"),
+        ("BTC-USD", "BTC-USD"),
+        ("EURCHF=X", "EURCHF=X"),
+        ("005930.KS", "005930.KS"),
+        ("A/B", "A%2FB"),
+        ("A%2FB", "A%252FB"),
+        (".", "%2E"),
+        (".A.B.", "%2EA.B%2E"),
+        ("코스피", "코스피"),
+    ],
 )
-def test_a_slug_is_a_valid_folder_name(symbol, name):
-    assert paths.slug(symbol) == name
+def test_the_name_of_a_symbols_files_is_readable_where_it_can_be(symbol, name):
+    assert paths.file_name(symbol) == name
+
+
+@given(st.text(min_size=1, max_size=32).filter(lambda text: text.isprintable()))
+def test_the_symbol_can_be_read_back_from_the_name_of_its_files(symbol):
+    name = paths.file_name(symbol)
+    assert unquote(name) == symbol
+    assert name not in (".", "..") and not set(name) & set('/\\:*?"<>|')
 
 
 def test_the_current_user_is_that_of_the_operating_system_if_there_is_one(monkeypatch):

@@ -48,15 +48,15 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def served(store):
-    return mlflow.pyfunc.load_model("models:/IXIC_lstm@champion")
+    return mlflow.pyfunc.load_model("models:/^IXIC_lstm@champion")
 
 
 # Names and versions
 
 
 def test_models_are_named_after_their_symbols():
-    assert registry.model_name("^IXIC") == "IXIC_lstm"
-    assert registry.model_name("BTC-USD") == "BTC_USD_lstm"
+    assert registry.model_name("^IXIC") == "^IXIC_lstm"
+    assert registry.model_name("BTC-USD") == "BTC-USD_lstm"
 
 
 def test_different_configurations_have_different_digests():
@@ -77,7 +77,7 @@ def test_different_configurations_have_different_digests():
 )
 def test_a_version_is_found_by_alias_number_and_tag(store, version, number):
     found = registry.find(SYMBOL, version)
-    assert (found.name, found.number) == ("IXIC_lstm", number)
+    assert (found.name, found.number) == ("^IXIC_lstm", number)
     assert found.tags["symbol"] == SYMBOL
     assert found.tags["config"] == registry.config_digest(tiny.config())
     assert found.tags["data_fingerprint"] == tiny.forecaster().metadata.fingerprint
@@ -121,7 +121,7 @@ def test_promoting_moves_the_champion_and_ends_the_challenge(tmp_path, store):
     second = registry.find(SYMBOL, "2")
     try:
         registry.promote(second, "better by 50 %")
-        aliases = client.get_registered_model("IXIC_lstm").aliases
+        aliases = client.get_registered_model("^IXIC_lstm").aliases
         assert {alias: int(number) for alias, number in aliases.items()} == {"champion": 2}
         tags = registry.find(SYMBOL).tags
         assert tags["reason"] == "better by 50 %"
@@ -132,7 +132,7 @@ def test_promoting_moves_the_champion_and_ends_the_challenge(tmp_path, store):
 
 
 def test_a_version_whose_files_are_missing_raises(store):
-    source = Path(mlflow.artifacts.download_artifacts("models:/IXIC_lstm/2"))
+    source = Path(mlflow.artifacts.download_artifacts("models:/^IXIC_lstm/2"))
     hidden = source.with_name("hidden")
     source.rename(hidden)
     try:
@@ -211,7 +211,7 @@ except ModuleNotFoundError:
 else:
     raise SystemExit("the library can be imported without the model")
 import mlflow, pandas as pd
-model = mlflow.pyfunc.load_model("models:/IXIC_lstm@champion")
+model = mlflow.pyfunc.load_model("models:/^IXIC_lstm@champion")
 forecast = model.predict(pd.read_csv("prices.csv", parse_dates=["date"], index_col="date"))
 import forecastlib
 print(forecastlib.__file__)
@@ -276,7 +276,7 @@ def test_the_registry_finds_the_models_of_the_first_edition(store, tmp_path, mon
     copy = shutil.copytree(store, tmp_path / "first edition")
     with tiny.home(copy):
         tiny.make_locations_relative(copy / "mlruns" / "mlflow.db", store / "mlruns" / "artifacts")
-        assert Path(mlflow.artifacts.download_artifacts("models:/IXIC_lstm@champion")).is_dir()  # from the root only
+        assert Path(mlflow.artifacts.download_artifacts("models:/^IXIC_lstm@champion")).is_dir()  # from the root only
         monkeypatch.chdir(tmp_path)
         assert registry.load(SYMBOL).metadata.version == "v1.0.0_20190102_030405"
         assert registry.config_of(SYMBOL) == tiny.config()
@@ -325,7 +325,7 @@ def wait_until_it_answers(server, address, log, seconds=150):
 def test_mlflows_model_server_gives_the_same_forecast(store):
     frame = as_text(with_whole_volume(tiny.prices().tail(400)))
     body = json.dumps({"dataframe_split": frame.to_dict(orient="split", index=False), "params": {"as_of": ""}}).encode()
-    with model_server(store, "models:/IXIC_lstm@champion") as (server, address):
+    with model_server(store, "models:/^IXIC_lstm@champion") as (server, address):
         wait_until_it_answers(server, address, store / "server.log")
         request = urllib.request.Request(
             f"{address}/invocations", body, headers={"Content-Type": "application/json"}, method="POST"
@@ -420,6 +420,23 @@ class TestChampions:
         runs.connect().delete_model_version(registry.model_name(symbol), "1")
         with pytest.raises(ModelNotFoundError, match="expected an earlier champion"):
             registry.roll_back(symbol, "it was better after all")
+
+    def test_symbols_with_the_same_letters_have_models_of_their_own(self, symbol, versions):
+        registry.promote(versions[0], "the first version")
+        for other in (f"^{symbol}", f"{symbol}.", f" {symbol}"):
+            assert registry.find(other) is None
+        for other in ("가나다", "日本", "O'X", 'A"B', "A&B.NS", "A/B", "A%2FB"):
+            registry.promote(bare_versions(other, 1)[0], "the first version")
+            assert registry.find(other).tags["symbol"] == other
+
+    def test_a_model_named_by_the_letters_of_its_symbol_alone_is_renamed(self, symbol):
+        client, earlier = runs.connect(), f"{symbol}_lstm"
+        client.create_registered_model(earlier)
+        tags = {"version": "v1.0.0_20190101_000000", "symbol": f"^{symbol}"}
+        client.create_model_version(earlier, "nowhere", tags=tags)
+        client.set_registered_model_alias(earlier, "champion", "1")
+        assert registry.find(symbol) is None
+        assert registry.find(f"^{symbol}").name == f"^{symbol}_lstm"
 
     def test_the_contest_lock_lets_one_thread_decide_at_a_time(self, symbol, versions):
         inside, arrived, seen = threading.Event(), threading.Event(), []

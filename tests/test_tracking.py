@@ -1,5 +1,6 @@
 """Runs in a real MLflow store."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ import tiny
 
 from forecastlib.config import RunConfig
 from forecastlib.data.prices import fingerprint
+from forecastlib.errors import TrackingError
 from forecastlib.paths import file_lock
 from forecastlib.tracking import runs
 
@@ -313,3 +315,38 @@ def test_prices_are_logged_as_a_data_set_with_their_fingerprint(store):
     assert run.data.tags["data_fingerprint"] == fingerprint(prices)
     assert run.data.tags["data_source"] == "bundled"
     assert mlflow.artifacts.load_text(f"{run.info.artifact_uri}/quality.csv").splitlines() == ["check,count", "gaps,0"]
+
+
+class TestStoresThatCannotBeUsed:
+    """Each is reported in one line that says what to do."""
+
+    @pytest.fixture
+    def database(self, empty_database, tmp_path, monkeypatch):
+        file = Path(shutil.copy(empty_database, tmp_path / "mlflow.db"))
+        monkeypatch.setenv(runs.URI_VARIABLE, f"sqlite:///{file}")
+        return file
+
+    def test_an_experiment_that_was_deleted_can_be_restored(self, database):
+        client = runs.connect()
+        experiment = runs.experiment_id(client)
+        client.delete_experiment(experiment)
+        with pytest.raises(TrackingError, match=f"mlflow experiments restore --experiment-id {experiment} "):
+            runs.connect()
+        client.restore_experiment(experiment)
+        runs.connect()
+
+    def test_a_database_of_another_version_of_mlflow_is_to_be_upgraded(self, database):
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            connection.execute("UPDATE alembic_version SET version_num = 'cfd24bdc0731'")
+            connection.commit()
+        with pytest.raises(TrackingError, match=f"mlflow db upgrade sqlite:///{database}"):
+            runs.connect()
+
+    def test_a_server_that_cannot_be_reached_is_named_without_its_password(self, monkeypatch):
+        monkeypatch.setenv(runs.URI_VARIABLE, "http://ann:hunter2@127.0.0.1:9")
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        with pytest.raises(
+            TrackingError, match=r"store http://\*\*\*@127.0.0.1:9 cannot be used.*can be reached"
+        ) as caught:
+            runs.connect()
+        assert "hunter2" not in str(caught.value) and "\n" not in str(caught.value)

@@ -65,7 +65,7 @@ def test_the_first_training_makes_the_champion(first):
     assert versions() == [1]
     assert aliases() == {"champion": 1}
     found = registry.find(SYMBOL)
-    assert (found.name, found.run_id, found.tags["version"]) == ("IXIC_lstm", first.run_id, first.version)
+    assert (found.name, found.run_id, found.tags["version"]) == ("^IXIC_lstm", first.run_id, first.version)
 
 
 def test_the_run_has_every_parameter_flat(run):

@@ -10,6 +10,7 @@
     ├── LeakageError              the audit found that something of the future leaks into the past
     ├── NotFittedError            something was used before it was fitted, compiled or trained
     ├── ModelNotFoundError        no such bundle, registered model, version or alias
+    ├── TrackingError             MLflow's store cannot be reached, or cannot be used as it is
     ├── IncompatibleModelError    a bundle is damaged, or does not fit the data or this version
     └── LedgerError               the forecast history could not be read or written
 
@@ -47,6 +48,10 @@ class NotFittedError(ForecastError):
 
 class ModelNotFoundError(ForecastError, LookupError):
     """There is no such bundle, registered model, version or alias."""
+
+
+class TrackingError(ForecastError):
+    """MLflow's store cannot be reached, or cannot be used as it is."""
 
 
 class IncompatibleModelError(ForecastError):

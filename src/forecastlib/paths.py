@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 HOME_VARIABLE = "FORECASTLIB_HOME"
 LOCK_TIMEOUT = 600.0
@@ -30,15 +30,21 @@ def project_root() -> Path:
     return here
 
 
-def slug(symbol: str) -> str:
-    """Return a symbol as a name for folders and registered models.
+def file_name(symbol: str) -> str:
+    """Return the name of a symbol's folder and, with a suffix, of its registered model.
+
+    Two symbols never share a name. Letters and digits of every script and ``^ - . _ =`` stand for themselves, all else
+    is percent-encoded as in URLs, and so is a dot at either end; :func:`urllib.parse.unquote` gives the symbol back.
 
     Examples
     --------
-    >>> slug("^IXIC"), slug("BTC-USD")
-    ('IXIC', 'BTC_USD')
+    >>> file_name("^IXIC"), file_name("005930.KS"), file_name("M&M.NS"), file_name("日経"), file_name("..")
+    ('^IXIC', '005930.KS', 'M%26M.NS', '日経', '%2E%2E')
     """
-    return re.sub(r"[^A-Za-z0-9]+", "_", symbol).strip("_") or "unnamed"
+    inner = symbol.strip(".")
+    start = symbol.find(inner) if inner else len(symbol)
+    dots = ("%2E" * start, "%2E" * (len(symbol) - start - len(inner)))
+    return "".join(char if char.isalnum() or char in "^-._=" else quote(char, safe="") for char in inner).join(dots)
 
 
 @contextlib.contextmanager

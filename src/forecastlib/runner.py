@@ -18,7 +18,7 @@ from traitlets.config import Config
 from forecastlib.config import unknown_name
 from forecastlib.errors import ConfigError, ForecastError
 from forecastlib.html_report import write_html
-from forecastlib.paths import project_root, slug
+from forecastlib.paths import file_name, project_root
 from forecastlib.processes import QUIET
 from forecastlib.progress import report as report_progress
 from forecastlib.tracking.runs import RUN_VARIABLE, connect, experiment_id
@@ -178,7 +178,7 @@ def run_notebooks(
     symbol = str(
         parameters.get("symbol", next((n.defaults["symbol"] for n in notebooks if "symbol" in n.defaults), ""))
     )
-    folder = reports or home / "reports" / slug(symbol)
+    folder = reports or home / "reports" / file_name(symbol)
     folder.mkdir(parents=True, exist_ok=True)
     with _open_run(notebooks, symbol) as (client, run_id):
         report_progress("run", run_id=run_id)
@@ -201,7 +201,7 @@ def _open_run(notebooks: Sequence[Notebook], symbol: str) -> Iterator[tuple[mlfl
     client = connect()
     run = client.create_run(
         experiment_id(client),
-        run_name=f"{slug(symbol)}_{notebooks[0].name if len(notebooks) == 1 else 'all'}",
+        run_name=f"{file_name(symbol)}_{notebooks[0].name if len(notebooks) == 1 else 'all'}",
         tags={"symbol": symbol, "notebooks": ",".join(notebook.name for notebook in notebooks)},
     )
     run_id = run.info.run_id

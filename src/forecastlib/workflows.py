@@ -28,7 +28,7 @@ from forecastlib.forecasts import Forecast
 from forecastlib.ledger import Ledger
 from forecastlib.models import BASELINES, Model
 from forecastlib.models.base import components_of
-from forecastlib.paths import current_user, slug
+from forecastlib.paths import current_user, file_name
 from forecastlib.progress import report as report_progress
 from forecastlib.tracking import registry, runs
 from forecastlib.tracking.registry import CHAMPION, Registered
@@ -135,7 +135,7 @@ def train(
     if champion is not None and reusable is not None:
         return _skipped(champion, reusable)
     tags = {"symbol": symbol, "git_commit": _git_commit(), "source": str(prices.attrs.get("source", ""))}
-    with runs.run(f"{slug(symbol)}_train", tags) as run_id:
+    with runs.run(f"{file_name(symbol)}_train", tags) as run_id:
         runs.log_config(config)
         runs.log_data(prices, report.checks)
         forecaster = Forecaster(config)

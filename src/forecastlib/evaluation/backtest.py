@@ -43,7 +43,7 @@ from forecastlib.forecasts import COVERAGES, Forecast
 from forecastlib.models import BASELINES, Distribution, Model, create
 from forecastlib.models.base import Factory, as_trained, components_of, factory_of, is_built_in, is_stochastic
 from forecastlib.models.conformal import adaptive_widening
-from forecastlib.paths import project_root, slug
+from forecastlib.paths import file_name, project_root
 from forecastlib.recipe import Recipe
 from forecastlib.samples.splits import Split, walk_forward
 from forecastlib.samples.windows import Windows
@@ -178,7 +178,7 @@ def run_backtest(
     contestants = _contestants(models, config)
     windows = Recipe().all_windows(prices, config)
     splits = divide(windows, config, folds=folds, test_size=test_size, expanding=expanding)
-    folder = project_root() / "reports" / slug(str(prices.attrs.get("symbol", config.data.symbol))) / "backtest"
+    folder = project_root() / "reports" / file_name(str(prices.attrs.get("symbol", config.data.symbol))) / "backtest"
     shared = _shared_facts(prices, windows, config)
     keys = {
         task: _key(task, contestants[task.model], shared, windows, splits[task.fold - 1])
@@ -188,7 +188,7 @@ def run_backtest(
     found = {task: _read(path) for task, path in paths.items()}
     frames = {task: frame for task, frame in found.items() if frame is not None}
     missing = [task for task in keys if task not in frames]
-    label = f"{slug(str(prices.attrs.get('symbol', '')))} backtest"
+    label = f"{file_name(str(prices.attrs.get('symbol', '')))} backtest"
     with tqdm(total=len(keys), initial=len(frames), desc=label, unit="task", disable=not progress, file=sys.stderr,
               mininterval=0) as bar:  # fmt: skip
         for task, frame in _compute_all(missing, contestants, windows, splits, config, scheduler, workers):
@@ -410,7 +410,7 @@ def _key(task: Task, contestant: Contestant, shared: Mapping[str, Any], windows:
 
 def _file_name(task: Task, key: str) -> str:
     seed = "" if task.seed is None else f"_seed{task.seed}"
-    return f"fold{task.fold}_{slug(task.model)}{seed}_{key}.parquet"
+    return f"fold{task.fold}_{file_name(task.model)}{seed}_{key}.parquet"
 
 
 def _write(frame: pd.DataFrame, path: Path) -> None:

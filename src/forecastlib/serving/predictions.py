@@ -98,7 +98,7 @@ class Predictor:
         # With a condition, threads that ask for a value while it is loaded wait for it, and load it once.
         @cached(TTLCache(_CACHED_VERSIONS, settings.champion_fresh_for), condition=Condition())
         def version_of(symbol: str, version: str) -> Registered | None:
-            return _find_version(symbol, version)
+            return registry.find(symbol, version)
 
         @cached(LRUCache(settings.cached_models), condition=Condition())
         def load_model(symbol: str, number: int) -> Forecaster:
@@ -190,10 +190,7 @@ class Predictor:
         ------
         SourceError
             If no source has the symbol.
-        Problem
-            409 if its models would have the same name in the registry as those of another symbol.
         """
-        _refuse_taken_name(symbol)
         prices = self.prices_of(self._settings.config(symbol).data)
         sessions = prices.index[-training_days:]
         start = f"{sessions[0]:%Y-%m-%d}"
@@ -220,7 +217,7 @@ class Predictor:
         """Return the champion if it was trained with the same configuration and prices, else None."""
         given = job.request["parameters"]
         config = self._settings.config(**{name: value for name, value in given.items() if name != "force_retrain"})
-        champion = _find_version(job.symbol, registry.CHAMPION)
+        champion = registry.find(job.symbol, registry.CHAMPION)
         if champion is None or champion.tags.get("config") != registry.config_digest(config):
             return None
         if champion.tags.get("data_fingerprint") != fingerprint(self.prices_of(config.data)):
@@ -392,22 +389,6 @@ def _closes(prices: pd.DataFrame, rows: pd.DataFrame, count: int) -> list[dict[s
         return []
     closes = prices["close"].loc[: rows["origin"].iloc[0]].tail(count)
     return [{"date": date, "close": close} for date, close in closes.items()]
-
-
-def _find_version(symbol: str, version: str) -> Registered | None:
-    """Find a registered version; None also if it belongs to another symbol whose models have the same name."""
-    found = registry.find(symbol, version)
-    return found if found is not None and found.tags.get("symbol") == symbol else None
-
-
-def _refuse_taken_name(symbol: str) -> None:
-    client = connect()
-    name = registry.model_name(symbol)
-    versions = client.search_model_versions(f"name = '{name}'")
-    others = {version.tags.get("symbol", symbol) for version in versions} - {symbol}
-    if others:
-        message = f"models of {symbol} would be named {name}, which those of {', '.join(sorted(others))} are already"
-        raise Problem(409, "name_taken", message)
 
 
 def _utc(milliseconds: int) -> str:

@@ -272,7 +272,7 @@ class RegisteredModel(_Answer):
     """The registered versions of a symbol, newest first."""
 
     symbol: str = Field(examples=["^IXIC"])
-    name: str = Field(examples=["IXIC_lstm"])
+    name: str = Field(examples=["^IXIC_lstm"])
     versions: list[ModelVersion]
 
 

@@ -18,7 +18,7 @@ from forecastlib.config import RunConfig
 from forecastlib.data.quality import check_quality
 from forecastlib.evaluation.backtest_result import BacktestResult
 from forecastlib.evaluation.score_table import flat_scores, score_table
-from forecastlib.paths import slug
+from forecastlib.paths import file_name
 from forecastlib.tracking import runs
 
 KEY_TAG, TASK_TAG = "backtest_key", "backtest_task"
@@ -45,7 +45,7 @@ def log_backtest(result: BacktestResult, prices: pd.DataFrame, config: RunConfig
         The result with its ``run_id``, and with those of its ``tasks``.
     """
     tags = {"symbol": result.symbol, "git_commit": git_commit() or "unknown"}
-    with runs.run(f"{slug(result.symbol)}_backtest", tags) as run_id:
+    with runs.run(f"{file_name(result.symbol)}_backtest", tags) as run_id:
         models, seeds = (result.tasks.index.unique(level).tolist() for level in ("model", "seed"))
         mlflow.log_params(
             {
@@ -99,7 +99,7 @@ def _log_task(
 ) -> str:
     index = fold, model, seed = task["fold"], task["model"], task["seed"]
     name = f"fold {fold}, {model}" + ("" if seed < 0 else f", seed {seed}")
-    run_name = f"{slug(result.symbol)}_backtest: {name}"
+    run_name = f"{file_name(result.symbol)}_backtest: {name}"
     tags = {PARENT_TAG: parent, NAME_TAG: run_name, KEY_TAG: task["key"], TASK_TAG: name, "symbol": result.symbol}
     ended = int(time.time() * 1000)
     started = ended - int(1000 * task["seconds"])

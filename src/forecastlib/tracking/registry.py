@@ -33,7 +33,7 @@ from forecastlib.data.prices import COLUMNS
 from forecastlib.errors import ModelNotFoundError
 from forecastlib.forecasts import COLUMNS as FORECAST_COLUMNS
 from forecastlib.models.base import components_of
-from forecastlib.paths import file_lock, project_root, slug
+from forecastlib.paths import file_lock, file_name, project_root
 from forecastlib.tracking.runs import connect, moved_artifacts, store_file
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Registered:
     Attributes
     ----------
     name : str
-        The registered model, for instance ``IXIC_lstm``.
+        The registered model, for instance ``^IXIC_lstm``.
     number : int
         MLflow's number of the version.
     tags : dict of str
@@ -101,9 +101,9 @@ def model_name(symbol: str) -> str:
     Examples
     --------
     >>> model_name("^IXIC")
-    'IXIC_lstm'
+    '^IXIC_lstm'
     """
-    return f"{slug(symbol)}_lstm"
+    return f"{file_name(symbol)}_lstm"
 
 
 def config_digest(config: RunConfig) -> str:
@@ -134,6 +134,7 @@ def register(forecaster: Forecaster, prices: pd.DataFrame, *, symbol: str) -> Re
         Its tag ``version`` is the version in the forecaster's metadata. If another version of the symbol has that tag,
         having been trained in the same second, it is the tag of the next unused second, in the bundle too.
     """
+    _rename_earlier_model(symbol)
     client = connect()
     name = model_name(symbol)
     used = {version.tags.get("version", "") for version in client.search_model_versions(f"name = '{name}'")}
@@ -216,6 +217,11 @@ def find(symbol: str, version: str = CHAMPION) -> Registered | None:
     version
         An alias such as ``champion``, MLflow's number of the version, or its tag ``v1.0.0_...``.
     """
+    found = _look_up(symbol, version)
+    return _look_up(symbol, version) if found is None and _rename_earlier_model(symbol) else found
+
+
+def _look_up(symbol: str, version: str) -> Registered | None:
     client, name = connect(), model_name(symbol)
     try:
         if version.isdigit():
@@ -231,7 +237,23 @@ def find(symbol: str, version: str = CHAMPION) -> Registered | None:
         if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
             return None
         raise
+    if found.tags.get("symbol", symbol) != symbol:
+        return None
     return Registered(name, int(found.version), dict(found.tags), found.run_id or "")
+
+
+def _rename_earlier_model(symbol: str) -> bool:
+    """Rename a model from when only the letters and digits of a symbol made its name; return whether there was one.
+
+    A model that has versions of several symbols keeps its name; :func:`find` then returns only those of its symbol.
+    """
+    earlier = f"{re.sub(r'[^A-Za-z0-9]+', '_', symbol).strip('_') or 'unnamed'}_lstm"
+    client = connect()
+    symbols = {version.tags.get("symbol") for version in client.search_model_versions(f"name = '{earlier}'")} - {None}
+    if len(symbols) != 1 or (name := model_name(str(symbols.pop()))) == earlier:
+        return False
+    client.rename_registered_model(earlier, name)
+    return True
 
 
 def load(symbol: str, version: str = CHAMPION) -> Forecaster:

@@ -15,11 +15,14 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.data.pandas_dataset import from_pandas
-from mlflow.entities import Experiment, Metric
+from mlflow.entities import Experiment, LifecycleStage, Metric
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from forecastlib.config import RunConfig
 from forecastlib.data.prices import fingerprint
 from forecastlib.database import parse_url, sqlite_file
+from forecastlib.errors import TrackingError
 from forecastlib.paths import file_lock, project_root
 
 if TYPE_CHECKING:
@@ -51,6 +54,11 @@ def connect() -> mlflow.MlflowClient:
     (``models:/...``) and pages look for them at the old location: leave a symbolic link to the new folder there, or
     train again. The same is done with a store of the first edition, whose locations are relative; MLflow itself finds
     its models from the project's root only.
+
+    Raises
+    ------
+    TrackingError
+        If the store cannot be reached, has the schema of another version of MLflow, or the experiment was deleted.
     """
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     given = os.environ.get(URI_VARIABLE)
@@ -58,11 +66,31 @@ def connect() -> mlflow.MlflowClient:
     mlflow.set_tracking_uri(uri)
     if not given:  # MLflow has set it, and the next call would take it for the user's choice
         os.environ.pop(URI_VARIABLE, None)
-    with _creation_lock():
-        client = mlflow.MlflowClient(uri)  # creates the tables of a new database
-        _ensure_experiment(client, artifacts_folder())
-    mlflow.set_experiment(EXPERIMENT)
+    try:
+        with _creation_lock():
+            client = mlflow.MlflowClient(uri)  # creates the tables of a new database
+            _ensure_experiment(client, artifacts_folder())
+        mlflow.set_experiment(EXPERIMENT)
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise _unusable(uri, error) from error
     return client
+
+
+def _unusable(uri: str, error: Exception) -> TrackingError:
+    """Return the error for a store that cannot be used, which says in one line what to do."""
+    parts = urlsplit(uri)
+    shown = uri.replace(f"{parts.username or ''}:{parts.password}@", "***@") if parts.password else uri
+    reason = " ".join(str(error).split())
+    if parts.password:
+        reason = reason.replace(parts.password, "***")
+    if "out-of-date database schema" in reason:
+        remedy = (
+            "the database was written by another version of MLflow; if by an older one, copy the database and run "
+            f"'mlflow db upgrade {shown}', otherwise install the version that wrote it"
+        )
+    else:
+        remedy = f"check that it is running and can be reached, or set or unset {URI_VARIABLE}"
+    return TrackingError(f"MLflow's store {shown} cannot be used: {reason[:300]}; {remedy}")
 
 
 def experiment_id(client: mlflow.MlflowClient) -> str:
@@ -123,6 +151,12 @@ def moved_artifacts(client: mlflow.MlflowClient, run_id: str, location: str) -> 
 
 def _ensure_experiment(client: mlflow.MlflowClient, artifacts: Path | None) -> None:
     experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is not None and experiment.lifecycle_stage == LifecycleStage.DELETED:
+        raise TrackingError(
+            f"the experiment {EXPERIMENT!r} was deleted in MLflow; restore it with: mlflow experiments restore "
+            f"--experiment-id {experiment.experiment_id} (MLFLOW_TRACKING_URI={mlflow.get_tracking_uri()}), or remove "
+            "it and its runs permanently with: mlflow gc"
+        )
     if experiment is not None and artifacts is not None and _has_moved(experiment, artifacts):
         _log.warning(
             "the MLflow store is now beside %s; earlier runs are in the experiment %r",
