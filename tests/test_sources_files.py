@@ -154,7 +154,15 @@ def test_exact_repetitions_are_dropped_and_conflicting_rows_raise(read):
     rows = "2021-03-04,1,2,0.5,1,100\n"
     assert read(HEADER + rows + rows).attrs["notes"] == ["1 exact repetitions of a row were dropped"]
     with pytest.raises(DataQualityError, match=r"line 2, .*line 3, .* are the same day"):
-        read(HEADER + rows + rows.replace("100", "200"))
+        read(HEADER + rows + rows.replace(",1,100", ",2,200"))
+
+
+def test_of_rows_that_differ_only_in_their_volume_the_last_is_kept_with_a_note(read):
+    rows = "2021-03-04,1,2,0.5,1,100\n"
+    prices = read(HEADER + rows + rows.replace("100", "200"))
+    assert prices["volume"].to_list() == [200.0]
+    assert prices.attrs["dropped"] == 1
+    assert "only the volume differs; the last was kept" in prices.attrs["notes"][0]
 
 
 def test_intraday_bars_are_recognised(read):
@@ -286,7 +294,6 @@ class TestNumbers:
             (["1.234,56", "1.234.567"], [1234.56, 1234567.0]),
             (["12,5", "0,123"], [12.5, 0.123]),
             (["71,500", "71,600"], [71500.0, 71600.0]),
-            (["1.234", "1,234"], [1.234, 1234.0]),
             (["1 234,5", "2 345,5"], [1234.5, 2345.5]),
             (["1'234.5", "1’234.5"], [1234.5, 1234.5]),
             (["$1,234.5", "₩71,500"], [1234.5, 71500.0]),

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -100,7 +100,10 @@ _SHOWS_DECIMAL = {
         re.compile(r",(?:\d{1,2}(?![\d,])|\d{4}|(?<=\d{4},)\d|(?<=\D0,)\d)", re.ASCII),
     ),
 }
-_COMMA = (re.compile(","),)
+_COMMA, _POINT = (re.compile(r"\d,\d", re.ASCII),), (re.compile(r"\d\.\d", re.ASCII),)
+_POINTS_BETWEEN_THOUSANDS = (re.compile(r"\d\.\d{3}\.\d{3}(?![\d.])", re.ASCII),)
+_UNGROUPED = (re.compile(r"^\D?\d{4}", re.ASCII | re.MULTILINE),)
+_WHOLE = re.compile(r"^[^\d.,\n]*[1-9]\d*[^\d.,\nA-Za-z%]*$", re.ASCII | re.MULTILINE)
 
 
 def parse_numbers(column: Column, decimal: str = ".") -> npt.NDArray[np.float64]:
@@ -156,19 +159,20 @@ def _read_number(text: str) -> float | None:
     return _read_number(cleaned) if cleaned != text else None
 
 
-def find_decimal(columns: Iterable[Column], *, delimiter: str) -> str:
+def find_decimal(columns: Mapping[str, Column], *, continental: bool = False) -> str:
     """Find the decimal sign from all the numbers of a table.
 
-    ``1,234.5`` and ``12,34`` decide, ``1,234`` alone does not. If nothing decides, a comma separates thousands, as in
-    English and Asian exports; but not in a file whose columns are separated by semicolons, which is written where the
-    comma is the decimal sign: there the caller must say.
+    ``1,234.5`` and ``12,34`` decide, ``12,345`` and ``12.345`` alone do not. If nothing decides, a comma separates
+    thousands, as in English and Asian exports, and a point decimals if some number of four digits or more, such as a
+    volume, has no separator. In all other cases the caller must say.
 
     Parameters
     ----------
     columns
-        All columns of numbers of one table.
-    delimiter
-        What separates its columns.
+        All columns of numbers of one table, by field.
+    continental
+        Whether something else about the table shows that it is written where the comma is the decimal sign, for
+        instance semicolons between its columns.
 
     Returns
     -------
@@ -182,23 +186,29 @@ def find_decimal(columns: Iterable[Column], *, delimiter: str) -> str:
 
     Examples
     --------
-    >>> find_decimal([Column("Open", ["1.234", "1.234,5"], [2, 3])], delimiter=";")
+    >>> find_decimal({"open": Column("Open", ["1.234", "1.234,5"], [2, 3])})
     ','
     """
-    texts = [(column, _join_cells(column)) for column in columns if not isinstance(column.cells, np.ndarray)]
-    comma_anywhere = _first_match(texts, _COMMA)
-    if not comma_anywhere:
+    text_of = {name: _join_cells(each) for name, each in columns.items() if not isinstance(each.cells, np.ndarray)}
+    texts = [(columns[name], text) for name, text in text_of.items()]
+    with_comma, with_point = _first_match(texts, _COMMA), _first_match(texts, _POINT)
+    if not with_comma and not with_point:
         return "."
     point, comma = (_first_match(texts, patterns) for patterns in _SHOWS_DECIMAL.values())
+    comma = comma or _first_match(texts, _POINTS_BETWEEN_THOUSANDS)
     if point and comma:
         raise SourceError(
             f"{point} has a point as its decimal sign, but {comma} has a comma; set decimal='.' or decimal=','"
         )
-    if not point and not comma and delimiter == ";":
-        raise SourceError(
-            f"{comma_anywhere} can be read with thousands or with decimals; set decimal='.' or decimal=','"
-        )
-    return "," if comma else "."
+    if point or comma:
+        return "," if comma else "."
+    whole_prices = any("volume" not in name and _WHOLE.search(text) for name, text in text_of.items())
+    ungrouped = bool(_first_match(texts, _UNGROUPED))
+    point_is_unclear = continental or bool(with_comma) or whole_prices or not ungrouped
+    unclear = (with_point if point_is_unclear else "") or (with_comma if continental or ungrouped else "")
+    if unclear:
+        raise SourceError(f"{unclear} can be read with thousands or with decimals; set decimal='.' or decimal=','")
+    return "."
 
 
 def _join_cells(column: Column) -> str:
@@ -231,12 +241,12 @@ _TIME = (
 _WEEKDAY = r"(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,?\s+)?"
 
 DATE_SHAPES = {
-    "ymd": r"(\d{4})\s*[-/.년]\s*(\d{1,2})\s*[-/.월]\s*(\d{1,2})\s*[.일]?\s*" + _TIME,
+    "ymd": r"(\d{4})\s*[-/.년年]\s*(\d{1,2})\s*[-/.월月]\s*(\d{1,2})\s*[.일日]?\s*" + _TIME,
     # Three numbers whose order the whole column decides.
     "?": r"(\d{1,2})\s*[-/.]\s*(\d{1,2})\s*[-/.]\s*(\d{4}|\d{2})" + _TIME,
     "mdy": _WEEKDAY + r"([A-Za-z]{3,9})\.?\s+(\d{1,2}),?\s+(\d{4})" + _TIME,
     "dmy": _WEEKDAY + r"(\d{1,2})[\s-]+([A-Za-z]{3,9})\.?[\s,-]+(\d{4}|\d{2})" + _TIME,
-    "yyyymmdd": r"(\d{4})(\d{2})(\d{2})(?P<hour>)(?P<zone>)",
+    "yyyymmdd": r"(\d{4})(\d{2})(\d{2})(?:(?P<hour>\d{2})\d{2}(?:\d{2})?)?(?P<zone>)",
 }
 """How dates are written, most frequent first. The three first groups are year, month and day in the order of the name.
 
@@ -247,10 +257,14 @@ date at the exchange.
 _SHAPES = {order: re.compile(pattern, re.ASCII) for order, pattern in DATE_SHAPES.items()}
 _ISO_DATES = re.compile(r"(?:\d{4}-\d{2}-\d{2})+", re.ASCII)
 _STRPTIME = {"dmy": "%d/%m/%Y", "mdy": "%m/%d/%Y", "ymd": "%y/%m/%d"}
-_UTC = frozenset({"Z", "UTC", "GMT", "+00:00", "+0000"})
+_UTC = frozenset({"", "Z", "UTC", "GMT", "+00:00", "+0000"})
+"""Zones of time stamps that may lie on another day than the session; without a zone they may be in UTC as well."""
+
+_EPOCH = re.compile(r"-?\d{9,19}(?:\.\d+)?", re.ASCII)
+_EPOCH_UNITS = {"seconds": 1.0, "milliseconds": 1e3, "microseconds": 1e6, "nanoseconds": 1e9}
 
 
-def parse_dates(column: Column, date_format: str | None = None) -> pd.DatetimeIndex:
+def parse_dates(column: Column, date_format: str | None = None, notes: list[str] | None = None) -> pd.DatetimeIndex:
     """Read a column of dates.
 
     Parameters
@@ -259,7 +273,10 @@ def parse_dates(column: Column, date_format: str | None = None) -> pd.DatetimeIn
         Texts, or time stamps with or without a time zone.
     date_format
         How the dates are written, in the notation of :meth:`datetime.datetime.strptime` (``"%d/%m/%Y"``); None: the
-        column decides. An order of day and month counts only if it makes every cell a date.
+        column decides. An order of day and month counts only if it makes every cell a date that is not in the future.
+        The century of a year of two digits is the one that leaves the dates in the past and in order.
+    notes
+        Gets a sentence for each thing that was assumed.
 
     Returns
     -------
@@ -269,7 +286,8 @@ def parse_dates(column: Column, date_format: str | None = None) -> pd.DatetimeIn
     Raises
     ------
     SourceError
-        If a cell is not a date, or more than one order of day and month is possible, naming ``date_format``.
+        If a cell is not a date or is in the future, or more than one order of day and month is possible, naming
+        ``date_format``.
 
     Examples
     --------
@@ -278,12 +296,25 @@ def parse_dates(column: Column, date_format: str | None = None) -> pd.DatetimeIn
     >>> parse_dates(Column("Date", ["03/05/2021", "14/05/2021"], [2, 3])).strftime("%Y-%m-%d").to_list()
     ['2021-05-03', '2021-05-14']
     """
+    notes = [] if notes is None else notes
     if isinstance(column.cells, pd.DatetimeIndex):
         days = _days_of_stamps(column.cells)
+    elif date_format is None:
+        days = _days_by_shape(column, column.texts, notes)
     else:
-        texts = column.texts
-        days = _days_by_shape(column, texts) if date_format is None else _days_by_format(column, texts, date_format)
+        days = _days_by_format(column, column.texts, date_format, notes)
+    future = np.flatnonzero(days > _tomorrow())
+    if len(future):
+        raise SourceError(
+            f"{column.describe(int(future[0]))} would be {days[future[0]]}, which is in the future; prices are of the "
+            "past; correct the date, or set date_format"
+        )
     return pd.DatetimeIndex(days.astype("datetime64[us]"))
+
+
+def _tomorrow() -> np.datetime64:
+    """Return the newest date that prices can have: east of here the next day has begun."""
+    return np.datetime64(dt.date.today(), "D") + 1
 
 
 def _days_of_stamps(stamps: pd.DatetimeIndex) -> Days:
@@ -291,12 +322,12 @@ def _days_of_stamps(stamps: pd.DatetimeIndex) -> Days:
     if stamps.hasnans:
         raise SourceError("expected a date in every row with a price; some have none")
     days: Days = stamps.tz_localize(None).to_numpy().astype("datetime64[D]")
-    if stamps.tz is not None and stamps[0].utcoffset() == dt.timedelta(0):
+    if stamps.tz is None or stamps[0].utcoffset() == dt.timedelta(0):
         _require_local_dates(days, bool((stamps.hour >= 12).all()))
     return days
 
 
-def _days_by_format(column: Column, texts: list[str], date_format: str) -> Days:
+def _days_by_format(column: Column, texts: list[str], date_format: str, notes: list[str]) -> Days:
     try:
         stamps = pd.to_datetime(pd.Series(texts, dtype=object), format=date_format, errors="coerce", utc=True)
     except (ValueError, TypeError) as error:
@@ -305,16 +336,37 @@ def _days_by_format(column: Column, texts: list[str], date_format: str) -> Days:
         misfit = int(np.flatnonzero(stamps.isna())[0])
         raise SourceError(f"{column.describe(misfit)} does not match date_format={date_format!r}")
     if "%z" in date_format:  # the date as it is written, not as it is in UTC
-        return _days_by_shape(column, texts)
+        return _days_by_shape(column, texts, notes)
+    if "%y" in date_format:
+        return _days(np.array([stamps.dt.year % 100, stamps.dt.month, stamps.dt.day]).T, "ymd", notes)
     days: Days = stamps.dt.tz_localize(None).to_numpy().astype("datetime64[D]")
+    _require_local_dates(days, bool((stamps.dt.hour >= 12).all()))
     return days
 
 
-def _days_by_shape(column: Column, texts: list[str]) -> Days:
+def _days_since_epoch(texts: list[str], notes: list[str]) -> Days | None:
+    """Read a column of numbers that count time since 1970 in UTC; None if it is none, or from before 1973."""
+    if not all(map(_EPOCH.fullmatch, texts)) or all(map(_SHAPES["yyyymmdd"].fullmatch, texts)):
+        return None
+    values = np.array(texts, dtype=np.float64)
+    for unit, scale in _EPOCH_UNITS.items():
+        seconds = values / scale
+        if (np.abs(seconds) >= 1e8).all() and (np.abs(seconds) < 1e11).all():
+            days: Days = np.floor(seconds / 86_400).astype(np.int64).astype("datetime64[D]")
+            _require_local_dates(days, bool((seconds % 86_400 >= 43_200).all()))
+            notes.append(f"dates are epoch {unit}, read in UTC")
+            return days
+    return None
+
+
+def _days_by_shape(column: Column, texts: list[str], notes: list[str]) -> Days:
     """Find the shape of each cell, let the column decide what is ambiguous, and compute the days."""
     if _ISO_DATES.fullmatch("".join(texts)) and set(map(len, texts)) == {10}:  # the most common column, much faster
         with suppress(ValueError):  # a cell that is not a day of the calendar is named below
             return np.array(texts, dtype="datetime64[D]")
+    since_epoch = _days_since_epoch(texts, notes)
+    if since_epoch is not None:
+        return since_epoch
     orders, cells = [], []
     order = "ymd"
     for position, text in enumerate(texts):
@@ -330,11 +382,11 @@ def _days_by_shape(column: Column, texts: list[str]) -> Days:
     for order in set(orders):
         rows = np.array([other == order for other in orders])
         resolved = _decide_order(column.select(rows), parts[rows]) if order == "?" else order.replace("yyyymmdd", "ymd")
-        days[rows] = _days(parts[rows], resolved)
+        days[rows] = _days(parts[rows], resolved, notes)
     if np.isnat(days).any():
         raise SourceError(f"{column.describe(int(np.flatnonzero(np.isnat(days))[0]))} is not a day of the calendar")
     if set(zones) <= _UTC:
-        _require_local_dates(days, all(int(hour) >= 12 for hour in hours))
+        _require_local_dates(days, all(hour and int(hour) >= 12 for hour in hours))
     return days
 
 
@@ -362,8 +414,11 @@ def _decide_order(column: Column, parts: npt.NDArray[np.int64]) -> str:
     two_digit_years = bool((parts[:, 2] < 100).any())
     year_may_be_first = two_digit_years and all(re.match(r"\d\d\D", text) for text in column.texts)
     orders = ["dmy", "mdy", *(["ymd"] if year_may_be_first else [])]
-    fits = {order: ~np.isnat(_days(parts, order)) for order in orders}
+    # A date that does not exist is NaT, which compares as false.
+    fits = {order: _days(parts, order, []) <= _tomorrow() for order in orders}
     possible = [order for order in orders if fits[order].all()]
+    if "ymd" in possible and any(not _disordered(_days(parts, order, [])) for order in possible if order != "ymd"):
+        possible = [order for order in possible if order != "ymd" or not _disordered(_days(parts, order, []))]
     if len(possible) == 1:
         return possible[0]
     if possible:
@@ -383,10 +438,35 @@ def _strptime(order: str, column: Column, two_digit_years: bool) -> str:
     return _STRPTIME[order].replace("/", sign).replace("%Y", "%y" if two_digit_years else "%Y")
 
 
-def _days(parts: npt.NDArray[np.int64], order: str) -> Days:
+def _days(parts: npt.NDArray[np.int64], order: str, notes: list[str]) -> Days:
     """Compute days from three numbers each; NaT where they are not a day of the calendar."""
     year, month, day = (parts[:, order.index(letter)] for letter in "ymd")
-    year = np.where(year < 100, np.where(year < 69, 2000, 1900) + year, year)  # as strptime does
+    short = year < 100
+    if not short.any():
+        return _days_of_parts(year, month, day)
+    recent, past = (_days_of_parts(np.where(short, century + year, year), month, day) for century in (2000, 1900))
+    recent = np.where(recent <= _tomorrow(), recent, past)
+    days = min(recent, past, key=_implausibility)  # the first if equal
+    if not np.isnat(days).any():
+        notes.append(f"years of two digits were read as {str(days.min())[:4]} to {str(days.max())[:4]}")
+    return days
+
+
+def _implausibility(days: Days) -> tuple[bool, bool, bool, bool, int]:
+    """Return what speaks against a choice of centuries: impossible dates, weekends, disorder, a long span."""
+    if np.isnat(days).any():
+        return True, True, True, True, 0
+    weekday = (days.astype(np.int64) + 3) % 7  # 1970-01-01 was a Thursday; 0 is Monday
+    span = int((days.max() - days.min()).astype(np.int64))
+    return False, bool((weekday == 6).mean() > 0.02), bool((weekday >= 5).mean() > 0.1), _disordered(days), span
+
+
+def _disordered(days: Days) -> bool:
+    steps = np.diff(days).astype(np.int64)
+    return bool((steps > 0).any() and (steps < 0).any())
+
+
+def _days_of_parts(year: npt.NDArray[np.int64], month: npt.NDArray[np.int64], day: npt.NDArray[np.int64]) -> Days:
     valid = (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31) & (year >= 1600)
     first = ((np.where(valid, year, 1970) - 1970) * 12 + np.where(valid, month, 1) - 1).astype("datetime64[M]")
     days: Days = first.astype("datetime64[D]") + (np.where(valid, day, 1) - 1)
@@ -395,10 +475,10 @@ def _days(parts: npt.NDArray[np.int64], order: str) -> Days:
 
 
 def _require_local_dates(days: Days, all_after_noon: bool) -> None:
-    """Refuse time stamps in UTC that put the Monday of an eastern exchange on a Sunday."""
+    """Refuse time stamps in UTC, or without a zone, that put the Monday of an eastern exchange on a Sunday."""
     weekday = (days.astype(np.int64) + 3) % 7  # 1970-01-01 was a Thursday; 0 is Monday
     if all_after_noon and (weekday == 6).any() and not (weekday == 4).any():
         raise SourceError(
-            "the time stamps are in UTC and fall on Sundays but never on a Friday, so they belong to an exchange east "
-            "of it; write the dates at the exchange instead"
+            "the time stamps fall on Sundays but never on a Friday: they seem to be midnight at an exchange east of "
+            "UTC, written in UTC, so that every session is a day early; write the dates at the exchange instead"
         )

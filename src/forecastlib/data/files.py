@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,17 @@ import pandas as pd
 from forecastlib.config import Adjust
 from forecastlib.data.cells import Column
 from forecastlib.data.prices import Day, serve_prices
-from forecastlib.data.tables import EXPECTED, MAX_ROWS, Layout, Table, describe_missing, find_layout, read_prices
+from forecastlib.data.tables import (
+    CONTINENTAL,
+    EXPECTED,
+    MAX_ROWS,
+    Layout,
+    Table,
+    describe_missing,
+    find_layout,
+    normalize_name,
+    read_prices,
+)
 from forecastlib.errors import DataQualityError, SourceError
 
 if TYPE_CHECKING:
@@ -26,8 +37,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".csv", ".parquet")
 DELIMITERS = (",", ";", "\t", "|")
-ENCODINGS = ("utf-8", "cp949", "latin-1")
-"""Encodings tried in order where neither a byte order mark nor zero bytes tell."""
+ENCODINGS = ("utf-8", "cp949", "cp932", "gb18030", "big5", "latin-1")
+"""Encodings tried in order where neither a byte order mark nor zero bytes tell: the first with a known header is it."""
 
 MAX_BYTES = 64 * 2**20
 MAX_LINE = 65_536
@@ -126,8 +137,8 @@ def _read_table(path: Path, symbol: str) -> Table:
 def read_csv(data: bytes, symbol: str) -> Table:
     """Split a delimited text file into the columns of prices.
 
-    Encoding, delimiter and header are found by trying: the first delimiter with which one of the first lines is a
-    header of prices is the right one.
+    Encoding, delimiter and header are found by trying: the first encoding and delimiter with which one of the first
+    lines is a header of prices are the right ones.
 
     Parameters
     ----------
@@ -141,21 +152,37 @@ def read_csv(data: bytes, symbol: str) -> Table:
     SourceError
         If this is not a table of prices, saying what was looked for and what was found.
     """
-    lines, numbers = _split_lines(decode_text(data))
-    head = lines[:MAX_HEADER_LINES]
-    missing = ""
-    for delimiter in DELIMITERS:
-        rows = [next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), []) for line in head]
-        layout = find_layout(rows, symbol)
-        if layout is not None:
-            return _read_rows(lines[layout.first_row :], numbers[layout.first_row :], delimiter, layout)
-        missing = missing or describe_missing(rows)
-    found = missing or (f"the first line {head[0].strip()[:200]!r}" if head else "an empty file")
+    missing, head = "", []
+    for text in decode_text(data):
+        lines, numbers = _split_lines(text)
+        head = lines[:MAX_HEADER_LINES]
+        for delimiter in DELIMITERS:
+            rows = [next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), []) for line in head]
+            layout = find_layout(rows, symbol)
+            if layout is not None:
+                return _read_rows(lines[layout.first_row :], numbers[layout.first_row :], delimiter, layout)
+            missing = missing or describe_missing(rows)
+    if not "".join(head).isascii() and not _is_unicode(data):
+        found = f"text that is not UTF-8, with no such header in {', '.join(ENCODINGS[1:])} either; save it as UTF-8"
+    else:
+        found = missing or (f"the first line {head[0].strip()[:200]!r}" if head else "an empty file")
     raise SourceError(f"looked for {EXPECTED}; found {found}")
 
 
-def decode_text(data: bytes) -> str:
-    """Decode a text file by its byte order mark, else as UTF-8, Korean or Western text.
+def _is_unicode(data: bytes) -> bool:
+    with suppress(UnicodeDecodeError):
+        data.decode("utf-8")
+        return True
+    return b"\0" in data or any(map(data.startswith, _BYTE_ORDER_MARKS))
+
+
+def decode_text(data: bytes) -> Iterator[str]:
+    """Decode a text file by its byte order mark, else as UTF-8; failing that, in each of :data:`ENCODINGS`.
+
+    Yields
+    ------
+    str
+        The text in an encoding that fits it; the more likely first.
 
     Raises
     ------
@@ -176,8 +203,11 @@ def decode_text(data: bytes) -> str:
             continue
         if "\0" in text:
             raise SourceError(f"looked for a text file with {EXPECTED}; found binary data beginning {data[:8]!r}")
-        return text
-    raise SourceError(f"the file seems to be {encodings[0]}, but cannot be decoded as such; it may be cut off")
+        yield text
+        if encoding not in ENCODINGS[1:]:
+            return
+    if encodings is not ENCODINGS:
+        raise SourceError(f"the file seems to be {encodings[0]}, but cannot be decoded as such; it may be cut off")
 
 
 def _split_lines(text: str) -> tuple[list[str], list[int]]:
@@ -196,7 +226,8 @@ def _split_lines(text: str) -> tuple[list[str], list[int]]:
 def _read_rows(lines: list[str], numbers: list[int], delimiter: str, layout: Layout) -> Table:
     """Split the lines below the header into the columns of the layout."""
     notes = []
-    if lines and _is_cut_off(lines[-1], delimiter, layout.width):
+    width = len(layout.names)
+    if lines and _is_cut_off(lines[-1], delimiter, width):
         notes.append(f"line {numbers[-1]}, the last one, is cut off; it was dropped")
         lines, numbers = lines[:-1], numbers[:-1]
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
@@ -205,14 +236,20 @@ def _read_rows(lines: list[str], numbers: list[int], delimiter: str, layout: Lay
         for position, row in enumerate(reader):
             if reader.line_num != position + 1:
                 raise SourceError(f"line {numbers[position]} opens a quote that it does not close: {str(row)[:80]}")
-            if len(row) != layout.width:
-                row = _fit_width(row, numbers[position], delimiter, layout.width)
+            if len(row) != width:
+                row = _fit_width(row, numbers[position], delimiter, width)
             rows.append(row)
     except csv.Error as error:
         raise SourceError(f"line {numbers[reader.line_num - 1]} is not a row of a table: {error}") from None
-    cells = list(zip(*rows, strict=True)) or [()] * layout.width
-    columns = {name: Column(layout.names[name], cells[column], numbers) for name, column in layout.columns.items()}
-    return Table(columns, delimiter, notes, dropped=len(notes))
+    cells = list(zip(*rows, strict=True)) or [()] * width
+    columns = [Column(*column, numbers) for column in zip(layout.names, cells, strict=True)]
+    return Table(
+        {field: columns[position] for field, position in layout.columns.items()},
+        others=[column for position, column in enumerate(columns) if position not in layout.columns.values()],
+        continental=delimiter == ";" or any(normalize_name(name) in CONTINENTAL for name in layout.names),
+        notes=notes,
+        dropped=len(notes),
+    )
 
 
 def _fit_width(row: list[str], number: int, delimiter: str, width: int) -> list[str]:
@@ -253,7 +290,8 @@ def read_parquet(data: bytes, symbol: str) -> Table:
     try:
         with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
             names = file.schema_arrow.names
-            header = ["date" if name.startswith("__index_level_") else name for name in names]  # an index without name
+            types = dict(zip(names, file.schema_arrow.types, strict=True))
+            header = ["date" if _is_dates(name, types[name]) else name for name in names]
             layout = find_layout([header], symbol)
             if layout is None:
                 found = describe_missing([header]) or f"the columns {names}"
@@ -269,6 +307,13 @@ def read_parquet(data: bytes, symbol: str) -> Table:
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise SourceError(f"the Parquet file is damaged, or is none: {str(error)[:200]}") from error
     return Table({field: Column(name, cells[field], rows) for field, name in fields.items()})
+
+
+def _is_dates(name: str, kind: pa.DataType) -> bool:
+    """Return whether a column is the index without a name of a frame, and not its row numbers."""
+    import pyarrow as pa
+
+    return name.startswith("__index_level_") and not pa.types.is_integer(kind)
 
 
 def _arrow_cells(column: pa.ChunkedArray, field: str) -> Sequence[str] | np.ndarray | pd.DatetimeIndex:
