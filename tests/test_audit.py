@@ -17,7 +17,7 @@ from forecastlib.auditing import CHECKS, FEATURE_CHECKS, MODEL_CHECKS, SET_CHECK
 from forecastlib.auditing.audit import CANARY
 from forecastlib.auditing.checks import AuditedRun, _block_order, prices_with_other_future, samples_with_other_future
 from forecastlib.cli import main
-from forecastlib.models import Distribution
+from forecastlib.models import Distribution, create
 from forecastlib.models.distribution import LEVELS
 from forecastlib.recipe import Recipe
 from forecastlib.tracking import runs
@@ -156,6 +156,16 @@ def test_the_predictions_of_a_fitted_forecaster_are_examined_as_they_are():
     changed._model.__dict__ |= vars(forecaster.model)
     report = audit(tiny.prices(), changed, checks=("model_predictions",))
     assert len(report.affected()["model_predictions"]) == 5
+
+
+@pytest.mark.slow
+def test_a_network_that_was_given_as_an_object_stays_fitted():
+    model = create("lstm", tiny.config(epochs=1))
+    forecaster = Forecaster(tiny.config(epochs=1), model=model).fit(tiny.prices(), progress=False)
+    network = model.network
+    report = audit(tiny.prices(), forecaster, checks=MODEL_CHECKS)
+    assert report.passed, repr(report)
+    assert model.network is network
 
 
 # Models of other people

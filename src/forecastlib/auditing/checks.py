@@ -34,7 +34,8 @@ from forecastlib.config import RunConfig
 from forecastlib.errors import NotFittedError
 from forecastlib.features import warm_up
 from forecastlib.forecaster import Forecaster
-from forecastlib.models import Model
+from forecastlib.models import Model, create
+from forecastlib.models.base import is_built_in
 from forecastlib.models.tabular import Ridge
 from forecastlib.recipe import Recipe, Samples
 from forecastlib.samples.windows import Windows
@@ -164,7 +165,7 @@ class AuditedRun:
     def fit_quickly(self, samples: Samples) -> Model:
         """Fit a new model, networks for one epoch of a single batch: most of the time goes into tracing each step."""
         config = self.config.replace(epochs=1, batch_size=RECENT_SAMPLES)
-        model = copy.deepcopy(self.recipe.model(config))
+        model = _unfitted(self.recipe.model(config), config)
         return model.fit(samples.train, samples.validation)
 
     def fitted_model(self) -> tuple[Model, Windows]:
@@ -498,6 +499,15 @@ def _block_order(samples: int, block: int, rng: np.random.Generator) -> Index:
 
 
 # The model
+
+
+def _unfitted(model: Model, config: RunConfig) -> Model:
+    """Return a model of the same kind to fit: a new one if it is built in, as fitted networks cannot be copied."""
+    if is_built_in(model.name):
+        new = create(model.name, config)
+        if type(new) is type(model):
+            return new
+    return copy.deepcopy(model)
 
 
 def predictions_ignore_the_future(run: AuditedRun) -> Outcome:
