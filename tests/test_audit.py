@@ -168,7 +168,7 @@ def test_a_network_that_was_given_as_an_object_stays_fitted():
     assert model.network is network
 
 
-# Models of other people
+# Foreign models
 
 
 class Linear:
@@ -407,13 +407,15 @@ def test_what_cannot_be_audited_is_refused(recent):
 # The command, and the run
 
 
-def test_the_command_shows_the_verdict_and_takes_settings():
+def test_the_command_shows_every_check_and_takes_settings():
     result = CliRunner().invoke(
         main, ["audit", "^GSPC", "START=2010-01-01", "HORIZONS=3,5", "lookback=10", "model=har"]
     )
     assert result.exit_code == 0, result.output
-    expected = "^GSPC (2,264 sessions, 2010-01-04 to 2018-12-31): passed, 0 of 13 checks with findings"
-    assert result.output.splitlines() == [expected]
+    headline, *lines = result.output.splitlines()
+    assert headline == "^GSPC (2,264 sessions, 2010-01-04 to 2018-12-31): passed, 0 of 13 checks with findings"
+    assert [line.split()[1].rstrip(";") for line in lines] == list(CHECKS)
+    assert "; 5: " in lines[list(CHECKS).index(CANARY)]
 
 
 def test_the_command_exits_with_1_if_something_leaks(recent, tmp_path):

@@ -383,7 +383,7 @@ def calibration_precedes_test_set(run: AuditedRun) -> Outcome:
 
 
 def skill_of_single_features(run: AuditedRun) -> Outcome:
-    """Regress returns on each feature separately; none may predict the test set better than chance and honesty allow.
+    """Regress returns on each feature separately, and compare its skill on the test set with chance.
 
     The return of the session itself is tried as well, whether it is among the features or not: with smoothed prices it
     predicts the next one. The limit, for each horizon and for the very next session, is the best skill that any feature
@@ -514,7 +514,7 @@ def predictions_ignore_the_future(run: AuditedRun) -> Outcome:
     """Forecast test origins with other labels and another future; no forecast may change."""
     model, test = run.fitted_model()
     test = test.take(np.unique(np.linspace(0, len(test) - 1, TRIED_ORIGINS).astype(int)))
-    direct = model.predict(test).quantiles  # a model that fails here fails for reasons of its own: let it raise
+    direct = model.predict(test).quantiles  # an error here has nothing to do with labels: it is raised
     try:
         unlabelled = model.predict(test.without_labels()).quantiles
     except Exception as error:  # any kind: the model may be foreign, and its failure is the finding
