@@ -33,9 +33,6 @@ NAIVE: dict[str, Any] = NETWORK | {
 }
 """The same, with the parameters of the naive recipe that do not leak, but are unwise."""
 
-SCORES = ("n", "r2", "mape", "correlation", "hit_rate", "base_rate", "skill")
-"""The scores of each step: those that such notebooks show, and the skill against the random walk."""
-
 
 def split_at_random(windows: Windows, config: SplitConfig) -> Split:
     """Divide the labelled samples at random: nearly every test window has neighbours in the training set."""
@@ -63,6 +60,9 @@ class Step:
     recipe: Recipe
     parameters: Mapping[str, Any]
 
+
+SCORES = ("n", "r2", "mape", "correlation", "hit_rate", "skill")
+"""The columns of the ladder, see :data:`forecastlib.evaluation.score_table.METRICS`."""
 
 _LEAKING = Recipe(scaling=scaling_of_all_rows, windows=clipped_tail, split=split_at_random)
 
@@ -97,9 +97,9 @@ def leakage_ladder(
     Returns
     -------
     DataFrame
-        One row per step and horizon (index ``step, horizon``); the columns are :data:`SCORES`, by
-        :func:`~forecastlib.evaluation.score_table.score_table`. The scores of a step are what its own evaluation shows,
-        computed with its own labels.
+        One row per step and horizon (index ``step, horizon``): ``n``, ``r2``, ``mape`` and ``correlation`` of prices,
+        ``hit_rate`` of directions, and ``skill``, 1 - MAE / MAE of the random walk on the same origins. The scores of
+        a step are what its own evaluation shows, computed with its own labels.
     """
     tables = {
         step.name: score_table(_test_forecasts(prices, config, step, progress=progress), ("horizon",))[list(SCORES)]
@@ -114,4 +114,5 @@ def _test_forecasts(prices: pd.DataFrame, config: RunConfig, step: Step, *, prog
     assert forecaster.samples is not None, "it was fitted here"
     test = forecaster.samples.test
     (forecast,) = forecaster.forecast_test_set()
-    return forecast.frame().assign(actual_price=test.to_prices(test.y).ravel())
+    actual = np.exp(test.labels()) * test.last_close[:, None]
+    return forecast.frame().assign(actual_price=actual.ravel())
