@@ -4,10 +4,10 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from forecastlib.evaluation.walkforward import BacktestResult, scoring
 
 from forecastlib import compute_features, evaluate, holdout, make_windows, plots
 from forecastlib.config import SplitConfig, WindowConfig
+from forecastlib.evaluation.backtest_result import BacktestResult
 from forecastlib.forecasts import COLUMNS
 
 
@@ -111,18 +111,13 @@ def backtested(gspc, forecasts):
             last = close[at]
             columns = {"origin": origins, "horizon": h, "target_date": gspc.index[at + h], "last_close": last,
                        "predicted_price": last * (1 + 0.0005 * number), "actual_price": close[at + h],
-                       "crps": 1.0 + at % 3, "model_version": model, "p_up": 0.4 + 0.1 * (at % 3)}  # fmt: skip
+                       "crps": 1.0 + at % 3, "model": model, "p_up": 0.4 + 0.1 * (at % 3)}  # fmt: skip
             for coverage, reach in ((80, 0.02), (95, 0.04)):
                 columns |= {f"lower_{coverage}": last * (1 - reach), f"upper_{coverage}": last * (1 + reach)}
             frames.append(pd.DataFrame({**base.to_dict(), **columns}, index=range(len(at))))
     found = pd.concat(frames, ignore_index=True)
-    found.attrs["direction_threshold"] = 0.005
-    evaluation = scoring.evaluate_all(found, gspc)
-    nothing = pd.DataFrame()
-    return BacktestResult(
-        found, scoring.with_intervals(evaluation.scores, found), evaluation.verdicts, nothing, scoring.by_period(found),
-        scoring.calibration_errors(found), nothing, nothing, "^GSPC", "",
-    )  # fmt: skip
+    found.attrs = {"direction_threshold": 0.005}
+    return BacktestResult.of(found, gspc)
 
 
 def test_backtest_scores_are_drawn_with_their_intervals(backtested):
