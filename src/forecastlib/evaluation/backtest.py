@@ -316,10 +316,11 @@ def _completed(
     splits: Sequence[Split],
     config: RunConfig,
 ) -> Iterator[tuple[Task, pd.DataFrame]]:
-    from distributed import KilledWorker, as_completed
+    from distributed import KilledWorker, as_completed, wait
 
     # A part of the graph rather than scattered data: it is not lost with the worker that holds it.
     shared = client.submit(_identity, windows, pure=False)
+    wait(shared)  # type: ignore[no-untyped-call]  # tasks that become ready together would not start in the order in which they are submitted
     futures = {
         client.submit(compute, task, contestants[task.model], shared, splits[task.fold - 1], config, pure=False): task
         for task in tasks
