@@ -19,9 +19,10 @@ from forecastlib import evaluate
 from forecastlib.database import parse_url
 from forecastlib.errors import ConfigError, DataQualityError, LedgerError
 from forecastlib.evaluation import metrics
+from forecastlib.evaluation.score_table import hits
 from forecastlib.forecasts import COLUMNS
 from forecastlib.ledger import LEDGER_VARIABLE, Ledger
-from forecastlib.ledger.scores import came_true, over_time
+from forecastlib.ledger.scores import over_time
 from forecastlib.ledger.tables import VERSIONS
 from forecastlib.models.conformal import adaptive_widening
 
@@ -93,6 +94,8 @@ def forecasts_of(prices, rows, *, version=VERSION, seed=0):
         "p_up": p_up,
         "p_down": 1.0 - p_up,
         "confidence": np.where(direction == "up", p_up, 1.0 - p_up),
+        "consistency": 1.0,
+        "model": "combination",
         "model_version": version,
         "batch_id": "a batch",
     }
@@ -158,9 +161,7 @@ def test_several_users_may_request_the_same_forecast_and_each_finds_it(ledger, p
     assert ledger.count(requested_by="eve") == 0
 
 
-def test_model_and_consistency_are_stored_if_the_frame_has_them(ledger, prices):
-    ledger.record(forecasts_of(prices, [60]))
-    assert ledger.history()[["model", "consistency"]].isna().all(axis=None)
+def test_model_and_consistency_are_stored(ledger, prices):
     ledger.record(forecasts_of(prices, [61]).assign(model="combination", consistency=[0.5, np.nan]))
     rows = ledger.history(since=prices.index[61]).sort_values("horizon")
     assert rows["model"].tolist() == ["combination", "combination"]
@@ -319,7 +320,7 @@ def test_a_scorecard_agrees_with_the_evaluation_of_the_same_forecasts(ledger, pr
     assert card.index.names == ["symbol", "horizon", "model_version"]
     scores = evaluate(forecasts, prices).scores
     for horizon in HORIZONS:
-        own, expected = card.loc[("TEST", horizon, VERSION)], scores.loc[(VERSION, horizon)]
+        own, expected = card.loc[("TEST", horizon, VERSION)], scores.loc[("combination", horizon)]
         for name in ("n", "mae", "mape", "skill", "coverage_80", "coverage_95"):
             assert own[name] == pytest.approx(expected[name], rel=1e-12), name
         assert own["mae_random_walk"] == pytest.approx(scores.loc[("random_walk", horizon), "mae"], rel=1e-12)
@@ -420,7 +421,7 @@ def test_scores_over_time_are_those_of_the_last_forecasts_up_to_each_origin(pric
             )
             score = own.loc[rows["origin"][last]]
             assert score["coverage_80"] == pytest.approx(inside.mean())
-            assert score["hit_rate"] == pytest.approx(came_true(window).mean())
+            assert score["hit_rate"] == pytest.approx(hits(window).mean())
             assert score["confidence"] == pytest.approx(window["confidence"].mean())
             assert score["skill"] == pytest.approx(1.0 - error / walk)
 

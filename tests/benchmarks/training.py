@@ -19,7 +19,7 @@ def forecastlib_epoch() -> Measured:
     network = build_network(FEATURES, config.window, config.model)
     compile_network(network, HORIZONS, config.train, steps=data.steps(BATCH))
     batches = data.shuffled_batches(BATCH, seed=0)
-    return lambda: network.fit(batches, steps_per_epoch=data.steps(BATCH), epochs=1, verbose=0)
+    return lambda: network.fit(batches, steps_per_epoch=data.steps(BATCH), epochs=1, shuffle=False, verbose=0)
 
 
 def keras_epoch(jit_compile: bool) -> Measured:

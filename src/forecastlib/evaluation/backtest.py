@@ -320,13 +320,13 @@ def _completed(
         client.submit(compute, task, contestants[task.model], shared, splits[task.fold - 1], config, pure=False): task
         for task in tasks
     }
-    for future in as_completed(futures):
+    for future in as_completed(futures):  # type: ignore[no-untyped-call]
         task = futures.pop(future)
         try:
             frame = future.result()
         except KilledWorker as error:
             raise ForecastError(
-                f"{task}: the worker processes that computed it died several times; if memory ran out, use fewer workers"
+                f"{task}: the workers that computed it died several times; if memory ran out, use fewer workers"
             ) from error
         except ForecastError as error:
             raise type(error)(f"{task}: {error}") from error
@@ -459,7 +459,7 @@ def _assemble(frames: Mapping[Task, pd.DataFrame], listed: Sequence[str], prices
         if f"{model}_as_trained" in set(together["model"]):
             adaptive = _renamed(adapted(together[together["model"] == model]), f"{model}_adaptive")
             together = pd.concat([together, adaptive.assign(crps=np.nan)], ignore_index=True)
-        assembled.append(together.loc[:, ~together.columns.str.startswith(QUANTILE)])
+        assembled.append(together.drop(columns=_quantile_columns(together)))
     forecasts = pd.concat(assembled, ignore_index=True)
     forecasts.attrs = {}
     # Of a component that several models have, the first one counts.
@@ -473,13 +473,17 @@ def _renamed(rows: pd.DataFrame, name: str) -> pd.DataFrame:
 def _mean_of_seeds(frames: Sequence[pd.DataFrame], prices: pd.DataFrame) -> pd.DataFrame:
     """Return the mean over seeds of every model in some rows; rows without quantiles are returned as they are."""
     first = frames[0]
-    if not any(name.startswith(QUANTILE) for name in first):
+    if not _quantile_columns(first):
         return first
     rows = [
         scored_rows(mean_forecast([frame[frame["model"] == model] for frame in frames]), prices)
         for model in first["model"].unique()
     ]
     return pd.concat(rows, ignore_index=True)
+
+
+def _quantile_columns(rows: pd.DataFrame) -> list[str]:
+    return [str(name) for name in rows if str(name).startswith(QUANTILE)]
 
 
 def mean_forecast(frames: Sequence[pd.DataFrame]) -> Forecast:
@@ -495,7 +499,7 @@ def mean_forecast(frames: Sequence[pd.DataFrame]) -> Forecast:
         Rows of :func:`compute` with quantiles, of one model; a frame per seed, each of the same origins.
     """
     first = frames[0].dropna(axis=1, how="all")
-    names = [name for name in first if name.startswith(QUANTILE)]
+    names = _quantile_columns(first)
     horizons = tuple(int(h) for h in first["horizon"].unique())
     shape = (-1, len(horizons), len(names))
     quantiles = np.mean([frame[names].to_numpy(dtype=np.float64).reshape(shape) for frame in frames], axis=0)
@@ -515,7 +519,9 @@ def mean_forecast(frames: Sequence[pd.DataFrame]) -> Forecast:
 
 
 def adapted(forecasts: pd.DataFrame) -> pd.DataFrame:
-    """Widen or narrow intervals by the coverage of earlier ones, see :func:`forecastlib.models.conformal.adaptive_widening`.
+    """Widen or narrow intervals by the coverage of earlier ones.
+
+    The factors are those of :func:`forecastlib.models.conformal.adaptive_widening`.
 
     Parameters
     ----------

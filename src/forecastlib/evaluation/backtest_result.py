@@ -186,7 +186,7 @@ class BacktestResult:
         DataFrame
             See :func:`forecastlib.evaluation.metrics.reliability`.
         """
-        rows = self.forecasts[self.forecasts["model"] == (model or self._main_model)]
+        rows = self.forecasts[self.forecasts["model"] == (model or self.main_model)]
         return metrics.reliability(*_stated_and_happened(_at_horizon(rows, horizon), stated))
 
     def explanations(self, model: str | None = None) -> list[str]:
@@ -204,7 +204,7 @@ class BacktestResult:
         worth about 8 independent ones.``
         """
         sentences = []
-        rows = self.by_period[self.by_period.index.get_level_values("model") == (model or self._main_model)]
+        rows = self.by_period[self.by_period.index.get_level_values("model") == (model or self.main_model)]
         for (period, _, horizon), row in zip(rows.index.tolist(), rows.to_dict("records"), strict=True):
             sentences += [
                 f"{period}, {horizon} sessions ahead: {coverage} % interval coverage {row[f'coverage_{coverage}']:.0%} "
@@ -229,7 +229,7 @@ class BacktestResult:
         return pd.DataFrame(shown, index=rows.index).replace(to_replace=r"^[+-]?nan.*", value="–", regex=True)
 
     @property
-    def _main_model(self) -> str:
+    def main_model(self) -> str:
         """The model that was listed first: its rows come first in the forecasts."""
         if not self.forecasts.empty:
             return str(self.forecasts["model"].iloc[0])
@@ -298,7 +298,8 @@ def _by_period(forecasts: pd.DataFrame, distances: Mapping[Any, float]) -> pd.Da
     by = ["period", "model", "horizon"]
     table = score_table(rows, by)
     described = {
-        key: describe_intervals(group, distances[key[1]], int(key[2])) for key, group in rows.groupby(by, sort=False)
+        key: describe_intervals(group, distances[key[1]], int(str(key[2])))
+        for key, group in rows.groupby(by, sort=False)
     }
     columns = ["independent", *(f"{n}_{c}" for c in COVERAGES for n in ("miss", "factor")), "lean"]
     return table.join(pd.DataFrame([described[key] for key in table.index], index=table.index, columns=columns))
@@ -322,9 +323,7 @@ def _losses(forecasts: pd.DataFrame, model: str, horizon: int) -> pd.DataFrame:
     return losses
 
 
-def _bootstrap_intervals(
-    index: pd.MultiIndex, forecasts: pd.DataFrame, distances: Mapping[Any, float]
-) -> pd.DataFrame:
+def _bootstrap_intervals(index: pd.Index[Any], forecasts: pd.DataFrame, distances: Mapping[Any, float]) -> pd.DataFrame:
     """Return the ends of 95 % block-bootstrap intervals of :data:`WITH_INTERVALS`.
 
     Blocks are two horizons long; where there are fewer than two blocks, or no score, the ends are NaN.

@@ -17,7 +17,7 @@ import pandas as pd
 
 from forecastlib.data.prices import require_prices
 from forecastlib.errors import DataQualityError, NotEnoughDataError
-from forecastlib.evaluation.score_table import RANDOM_WALK, SCORES, score_table, with_outcomes
+from forecastlib.evaluation.score_table import RANDOM_WALK, SCORES, flat_scores, score_table, with_outcomes
 from forecastlib.evaluation.significance import MIN_LOSSES, diebold_mariano, verdict
 from forecastlib.forecasts import Forecast, require_forecasts
 
@@ -53,13 +53,7 @@ class Evaluation:
 
     def flat(self, model: str) -> dict[str, float]:
         """Return the scores of a model by name and horizon, for instance ``mae_7d``, as metrics of a run."""
-        rows = self.scores.loc[model]
-        return {
-            f"{score}_{horizon}d": float(value)
-            for horizon, row in rows.iterrows()
-            for score, value in row.items()
-            if score != "n" and np.isfinite(value)
-        }
+        return flat_scores(self.scores, model)
 
     def table(self) -> pd.DataFrame:
         """Return MAE, skill and, where it is known, CRPS of every model, one row per model."""
@@ -160,7 +154,7 @@ def scored_rows(forecasts: Forecast | pd.DataFrame, prices: pd.DataFrame) -> pd.
     if "direction_threshold" not in rows:
         rows["direction_threshold"] = frame.attrs.get("direction_threshold", math.nan)
     if isinstance(forecasts, Forecast):
-        returns = np.log(rows["actual_price"] / rows["last_close"]).to_numpy().reshape(len(forecasts), -1)
+        returns = np.log((rows["actual_price"] / rows["last_close"]).to_numpy()).reshape(len(forecasts), -1)
         rows["crps"] = 100.0 * forecasts.distribution.crps(returns).ravel()
     elif "crps" not in rows:
         rows["crps"] = math.nan
@@ -236,11 +230,11 @@ def _compare(rows: pd.DataFrame, prices: pd.DataFrame, horizon: int) -> dict[str
     if len(rows) < max(MIN_LOSSES, 2 * overlap):
         sentence = f"{horizon} sessions ahead: {len(rows)} forecasts are too few to compare with the random walk"
         return {"statistic": math.nan, "p_value": math.nan, "outcome": "undecided", "verdict": sentence}
-    losses = [
-        np.abs((rows[name] - rows["actual_price"]) / rows["last_close"]).to_numpy(dtype=np.float64)
+    own, walk = (
+        ((rows[name] - rows["actual_price"]) / rows["last_close"]).abs().to_numpy(dtype=np.float64)
         for name in ("predicted_price", "last_close")
-    ]
-    result = replace(diebold_mariano(*losses, overlap), horizon=horizon)
+    )
+    result = replace(diebold_mariano(own, walk, overlap), horizon=horizon)
     return {
         "statistic": result.statistic,
         "p_value": result.p_value,

@@ -110,14 +110,20 @@ def _against_random_walk(metric: Callable[..., float]) -> Metric:
     return lambda rows: metric(rows["actual_price"], rows["predicted_price"], rows["last_close"])
 
 
-def _of_interval(metric: Callable[[Floats, Floats, Floats], float], coverage: int) -> Metric:
+def _of_interval(coverage: int) -> dict[str, Metric]:
     """Score an interval in units of the last close, so that periods of high prices do not count more."""
 
-    def score(rows: Rows) -> float:
-        ends = (rows[name] / rows["last_close"] for name in ("actual_price", f"lower_{coverage}", f"upper_{coverage}"))
-        return metric(*ends)
+    def scaled(rows: Rows) -> tuple[Floats, Floats, Floats]:
+        actual, lower, upper = (
+            rows[name] / rows["last_close"] for name in ("actual_price", f"lower_{coverage}", f"upper_{coverage}")
+        )
+        return actual, lower, upper
 
-    return score
+    return {
+        f"coverage_{coverage}": lambda rows: float(metrics.coverage(*scaled(rows))),
+        f"width_{coverage}": lambda rows: float(metrics.mean_width(*scaled(rows)[1:])),
+        f"interval_score_{coverage}": lambda rows: float(metrics.interval_score(*scaled(rows), coverage / 100.0)),
+    }
 
 
 def _mase(rows: Rows) -> float:
@@ -143,17 +149,8 @@ METRICS: Mapping[str, Metric] = {
     "base_rate": lambda rows: float(max(rows["rise"].mean(), rows["fall"].mean(), rows["within"].mean())),
     "confidence": lambda rows: float(rows["confidence"].mean()),
     "calibration_error": lambda rows: metrics.expected_calibration_error(rows["confidence"], rows["hit"]),
-    **{
-        f"{name}_{coverage}": _of_interval(metric, coverage)
-        for coverage in COVERAGES
-        for name, metric in {
-            "coverage": metrics.coverage,
-            "width": lambda actual, lower, upper: float(metrics.mean_width(lower, upper)),
-            "interval_score": lambda actual, lower, upper, nominal=coverage / 100.0: float(
-                metrics.interval_score(actual, lower, upper, nominal)
-            ),
-        }.items()
-    },
+    **_of_interval(80),
+    **_of_interval(95),
     "crps": lambda rows: float(rows["crps"].mean()),
     "crps_skill": lambda rows: 1.0 - float(rows["crps"].mean() / rows["crps_random_walk"].mean()),
 }
@@ -216,9 +213,20 @@ def score_table(
         key if isinstance(key, tuple) else (key,): _score({n: values[chosen] for n, values in columns.items()}, closes)
         for key, chosen in groups.items()
     }
-    index = pd.MultiIndex.from_tuples(list(scores), names=by) if scores else pd.MultiIndex.from_arrays([[]] * len(by), names=by)
+    empty = pd.MultiIndex.from_arrays([[]] * len(by), names=by)
+    index = pd.MultiIndex.from_tuples(list(scores), names=by) if scores else empty
     table = pd.DataFrame(list(scores.values()), index=index, columns=list(SCORES)).astype({"n": "int64"})
     return _sorted(table, known)
+
+
+def flat_scores(scores: pd.DataFrame, model: str) -> dict[str, float]:
+    """Return the finite scores of one model in a table by model and horizon, by names such as ``mae_7d``."""
+    return {
+        f"{name}_{horizon}d": float(value)
+        for horizon, row in pd.DataFrame(scores.xs(model, level="model")).iterrows()
+        for name, value in row.items()
+        if name != "n" and np.isfinite(value)
+    }
 
 
 _NUMERIC = {

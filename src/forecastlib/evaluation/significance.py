@@ -138,7 +138,8 @@ def long_run_variance(series: npt.ArrayLike, bandwidth: int) -> float:
     from arch.covariance.kernel import Bartlett  # here: it takes a second to import, and scores do not need it
 
     # arch counts the lags: its weights are 1 - k / (bandwidth + 1).
-    return float(Bartlett(np.asarray(series, dtype=np.float64), bandwidth=bandwidth - 1).cov.long_run.item())
+    covariance = Bartlett(np.asarray(series, dtype=np.float64), bandwidth=bandwidth - 1).cov
+    return float(np.asarray(covariance.long_run).item())
 
 
 def fixed_b_p_value(statistic: float, share: float) -> float:

@@ -269,8 +269,8 @@ class Ledger:
             Index ``symbol, horizon, model_version``; columns :data:`~forecastlib.ledger.scores.SCORES`: the number of
             settled forecasts ``n`` and of ``pending`` ones, ``mae`` and that of the random walk for the same
             forecasts, ``skill`` (1 - their ratio), ``mape``, ``hit_rate`` (share of calls that were
-            hits, see :func:`~forecastlib.evaluation.score_table.hits`) and its ``base_rate``, the mean ``confidence`` of the calls and its expected
-            ``calibration_error``, and the coverage of both intervals.
+            hits, see :func:`~forecastlib.evaluation.score_table.hits`) and its ``base_rate``, the mean ``confidence``
+            of the calls and its expected ``calibration_error``, and the coverage of both intervals.
         """
         return scores.scorecard(
             self.history(

@@ -52,7 +52,10 @@ def outcomes(pending: pd.DataFrame, prices: pd.DataFrame) -> list[dict[str, Any]
     """Return the keys and actual prices of the rows whose target session is in the prices."""
     known = with_outcomes(pending, prices).dropna(subset=["actual_price"])
     keys = known[list(KEY)].rename(columns=lambda name: f"of_{name}").to_dict("records")
-    return [{**key, "actual": float(price)} for key, price in zip(keys, known["actual_price"], strict=True)]
+    return [
+        {**{str(name): value for name, value in key.items()}, "actual": float(price)}
+        for key, price in zip(keys, known["actual_price"], strict=True)
+    ]
 
 
 def parse_date(day: str | dt.date) -> dt.date:

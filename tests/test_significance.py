@@ -3,17 +3,24 @@ import math
 import numpy as np
 import pytest
 import statsmodels.api as sm
+from arch.bootstrap import CircularBlockBootstrap
 from scipy import stats
 
 from forecastlib.errors import ConfigError, NotEnoughDataError
-from forecastlib.evaluation.metrics import block_bootstrap, diebold_mariano, verdict
-from forecastlib.evaluation.metrics.comparison import DieboldMariano, fixed_b_p_value, long_run_variance
+from forecastlib.evaluation.significance import (
+    DieboldMariano,
+    block_bootstrap,
+    diebold_mariano,
+    fixed_b_p_value,
+    long_run_variance,
+    verdict,
+)
 
 
 def overlapping_errors(n: int, horizon: int, repetitions: int, seed: int, spread: float = 0.3):
     """Errors of two forecasts of equal accuracy: sums of the next returns, heavy-tailed with GARCH variance, and noise.
 
-    Each forecast errs by what comes (the same for both) and by a useless persistent signal of its own.
+    Each forecast misses the outcome, which is the same for both, and adds a persistent signal without information.
     """
     rng = np.random.default_rng(seed)
     returns = np.empty((n + horizon + 100, repetitions))
@@ -35,7 +42,7 @@ def rejections(loss_a, loss_b, horizon):
 
 
 @pytest.mark.parametrize(("n", "horizon"), [(250, 30), (1000, 30), (500, 7)])
-def test_equal_forecasts_with_overlapping_heavy_tailed_errors_are_seldom_told_apart(n, horizon):
+def test_equal_forecasts_with_overlapping_heavy_tailed_errors_are_seldom_distinguished(n, horizon):
     _, a, b = overlapping_errors(n, horizon, repetitions=600, seed=3)
     # 600 repetitions: a true rate of 5 % is seen as 3.2 % to 6.8 % nineteen times out of twenty.
     assert 0.02 < rejections(a**2, b**2, horizon) < 0.08
@@ -46,13 +53,13 @@ def test_a_planted_difference_is_found():
     assert rejections(outcome**2, b**2, 7) > 0.8
 
 
-def test_the_ordinary_t_test_would_be_deceived_by_overlapping_labels():
+def test_an_ordinary_t_test_rejects_far_too_often_with_overlapping_labels():
     _, a, b = overlapping_errors(1000, 30, repetitions=300, seed=3)
     p = stats.ttest_1samp(a**2 - b**2, 0.0, axis=0).pvalue
     assert (p < 0.05).mean() > 0.4
 
 
-def test_the_statistic_equals_the_newey_west_regression_of_statsmodels_but_for_the_correction():
+def test_the_statistic_equals_the_newey_west_regression_of_statsmodels_up_to_the_correction():
     rng = np.random.default_rng(0)
     a, b = np.cumsum(rng.normal(size=400)) ** 2 / 100, rng.exponential(size=400)
     result = diebold_mariano(a, b, 14)
@@ -98,7 +105,7 @@ def test_the_fixed_b_p_value_becomes_normal_for_a_small_bandwidth():
     assert fixed_b_p_value(math.inf, 0.3) == 0.0
 
 
-def test_swapping_the_forecasts_turns_the_sign_and_nothing_else():
+def test_swapping_the_forecasts_changes_only_the_sign():
     rng = np.random.default_rng(2)
     a, b = rng.exponential(size=(2, 300))
     there, back = diebold_mariano(a, b, 7), diebold_mariano(b, a, 7)
@@ -120,7 +127,7 @@ def test_a_constant_difference_is_certain():
     assert result.statistic == -math.inf and result.p_value == 0.0 and result.outcome() == "better than"
 
 
-def test_too_few_or_unfit_losses_are_refused():
+def test_too_few_or_invalid_losses_are_refused():
     with pytest.raises(NotEnoughDataError, match="at least 60 forecasts"):
         diebold_mariano(np.ones(59), np.zeros(59), 30)
     assert diebold_mariano(np.arange(60.0), np.zeros(60), 30).p_value < 1
@@ -143,7 +150,7 @@ def test_the_verdict_is_a_plain_sentence(mean, p, words):
     assert verdict(DieboldMariano(-2.0, p, mean, 0.1, 1, 59, 700), rival="drift").startswith("1 session ahead: ")
 
 
-def test_the_bootstrap_equals_putting_blocks_together_one_by_one():
+def test_the_bootstrap_equals_joining_blocks_one_by_one():
     rows = np.random.default_rng(0).normal(size=(25, 2))
     lower, upper = block_bootstrap(rows, block=10, samples=200, seed=7)
     means = []
@@ -154,7 +161,7 @@ def test_the_bootstrap_equals_putting_blocks_together_one_by_one():
     np.testing.assert_allclose(upper, np.quantile(means, 0.975, axis=0))
 
 
-def test_bootstrap_intervals_of_correlated_rows_cover_the_truth_and_those_of_single_rows_do_not():
+def test_bootstrap_intervals_of_correlated_rows_need_blocks_longer_than_the_correlation():
     rng = np.random.default_rng(0)
     noise = np.cumsum(rng.normal(size=(1030, 100)), axis=0)
     series = noise[30:] - noise[:-30]  # MA(29) around 0
@@ -164,6 +171,13 @@ def test_bootstrap_intervals_of_correlated_rows_cover_the_truth_and_those_of_sin
         covered[block] = ((lower <= 0) & (upper >= 0)).mean()
     assert covered[60] > 0.82
     assert covered[5] < 0.65
+
+
+def test_the_bootstrap_equals_that_of_arch():
+    rows = np.random.default_rng(0).normal(size=(120, 2))
+    reference = CircularBlockBootstrap(12, rows, seed=np.random.default_rng(3))
+    expected = reference.conf_int(lambda sample: sample.mean(axis=0), reps=300, method="percentile")
+    np.testing.assert_allclose(block_bootstrap(rows, block=12, samples=300, seed=3), expected)
 
 
 def test_the_bootstrap_takes_a_function_of_means():
