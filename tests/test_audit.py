@@ -9,15 +9,15 @@ import pandas as pd
 import pytest
 import tiny
 from click.testing import CliRunner
-
-from forecastlib import ConfigError, DataQualityError, Forecaster, LeakageError, RunConfig, pipeline
-from forecastlib.auditing import CHECKS, FEATURE_CHECKS, SET_CHECKS, AuditReport, Recipe, audit, planted
 from forecastlib.auditing.recipe import sessions_needed
 from forecastlib.auditing.skill_checks import _block_order
 from forecastlib.auditing.subject import Subject
+from forecastlib.models.uncertainty import known_past
+
+from forecastlib import ConfigError, DataQualityError, Forecaster, LeakageError, RunConfig, pipeline
+from forecastlib.auditing import CHECKS, FEATURE_CHECKS, SET_CHECKS, AuditReport, Recipe, audit, planted
 from forecastlib.cli import main
 from forecastlib.features import compute_features
-from forecastlib.models.uncertainty import known_past
 from forecastlib.samples.scaling import Scaling
 from forecastlib.samples.splits import Split, holdout
 from forecastlib.samples.windows import make_windows

@@ -243,7 +243,7 @@ def test_the_champion_can_be_rolled_back_with_a_reason(trained):
     assert history[-1]["until"] is None
     assert registry.find(SYMBOL).number == 1
     code, _, errors = run("champion", SYMBOL, "--to", "7", "--reason", "why not")
-    assert (code, errors.startswith("Error: expected an earlier champion of '^IXIC' to go back to, 7;")) == (1, True)
+    assert (code, errors.startswith("Error: expected an earlier champion of '^IXIC' to roll back to, 7;")) == (1, True)
 
 
 # Errors and empty projects

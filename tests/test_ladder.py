@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import tiny
+from forecastlib.auditing.recipe import Recipe
+from forecastlib.samples.dataset import prepare
 
 from forecastlib.auditing.ladder import NAIVE, STEPS, WEIGHED, climb, split_at_random
 from forecastlib.auditing.planted import scaling_of_all_rows, split_without_purge
-from forecastlib.auditing.recipe import Recipe
 from forecastlib.plots import plot_ladder
-from forecastlib.samples.dataset import prepare
 
 
 @pytest.fixture(scope="module")

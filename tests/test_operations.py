@@ -13,8 +13,7 @@ import tiny
 from forecastlib.config import ModelConfig, RunConfig, WindowConfig
 from forecastlib.features import compute_features
 from forecastlib.models.lstm import FastLSTM, TrainingData, build_network, compile_network
-from forecastlib.samples.dataset import prepare
-from forecastlib.samples.scaling import Scaling
+from forecastlib.recipe import Recipe
 
 PRODUCTS = {"MatMul", "BatchMatMulV2", "BatchMatMulV3"}
 CALLS = {"PyFunc", "PyFuncStateless"}
@@ -100,10 +99,7 @@ def traced_peak(lookback: int, prices) -> int:
     gc.collect()
     tracemalloc.start()
     try:
-        dataset = prepare(prices, config)
-        scaling = Scaling(config.model).fit(dataset.windows, dataset.split.train)
-        matrix = scaling.features(dataset.windows.matrix)
-        TrainingData(matrix, dataset.windows.rows, {7: scaling.targets(dataset.windows.y)[:, 0]}, lookback)
+        TrainingData.of(Recipe().prepare(prices, config).windows)
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

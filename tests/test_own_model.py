@@ -68,7 +68,7 @@ def test_a_model_that_cannot_be_made_is_an_error_by_name(spec, message):
 
 
 def test_what_is_not_a_model_is_refused_with_what_it_lacks():
-    with pytest.raises(ConfigError, match="expected a model with name, fit.*str has no"):
+    with pytest.raises(ConfigError, match=r"expected a model with name, fit.*str has no"):
         models.base.require_model("text")
 
 

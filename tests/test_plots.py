@@ -4,10 +4,10 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from forecastlib.evaluation.walkforward import BacktestResult, scoring
 
 from forecastlib import compute_features, evaluate, holdout, make_windows, plots
 from forecastlib.config import SplitConfig, WindowConfig
-from forecastlib.evaluation.walkforward import BacktestResult, scoring
 from forecastlib.forecasts import COLUMNS
 
 

@@ -59,6 +59,4 @@ def test_no_request_makes_the_service_fail_or_answer_differently_from_its_descri
 
 
 def test_every_described_route_is_tested(schema):
-    assert {(route.ok().method.upper(), route.ok().path) for route in schema.get_all_operations()} == set(
-        ROUTES
-    )
+    assert {(route.ok().method.upper(), route.ok().path) for route in schema.get_all_operations()} == set(ROUTES)

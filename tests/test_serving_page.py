@@ -92,7 +92,9 @@ def test_the_page_says_how_many_hindsight_forecasts_are_not_in_the_scorecard(pag
     count = served.get("/scorecard").json()["left_out"]
     assert count >= len(tiny.PARAMETERS["horizons"])
     page.open(page.read("location.href"))
-    page.until(f"document.querySelector('#notice')?.textContent === '{count} hindsight forecasts are not included in the scorecard'")
+    page.until(
+        f"document.querySelector('#notice')?.textContent === '{count} hindsight forecasts are not included in the scorecard'"
+    )
 
 
 def test_the_fan_chart_has_the_colours_of_the_notebooks(page):

@@ -14,20 +14,20 @@ import pandas as pd
 import pytest
 import tiny
 from click.testing import CliRunner
+from forecastlib.evaluation.walkforward import BacktestResult, backtest, kept, scoring
+from forecastlib.evaluation.walkforward.pooling import adapted, mean_of_seeds
+from forecastlib.evaluation.walkforward.processes import compute_all
+from forecastlib.evaluation.walkforward.tasks import MC_DROPOUT, QUANTILES, Folds, Task, compute, key, tasks_of
+from forecastlib.models.baselines import all_baselines
+from forecastlib.models.uncertainty import adaptive_widening, call_came_true
 
 from forecastlib.cli import main
 from forecastlib.config import RunConfig
 from forecastlib.errors import ConfigError, ForecastError, NotEnoughDataError
 from forecastlib.evaluation import metrics
 from forecastlib.evaluation.evaluate import SCORES
-from forecastlib.evaluation.walkforward import BacktestResult, backtest, kept, scoring
-from forecastlib.evaluation.walkforward.pooling import adapted, mean_of_seeds
-from forecastlib.evaluation.walkforward.processes import compute_all
-from forecastlib.evaluation.walkforward.tasks import MC_DROPOUT, QUANTILES, Folds, Task, compute, key, tasks_of
 from forecastlib.forecasts import COLUMNS
-from forecastlib.models.baselines import all_baselines
 from forecastlib.models.distribution import LEVELS
-from forecastlib.models.uncertainty import adaptive_widening, call_came_true
 from forecastlib.paths import file_lock
 from forecastlib.tracking import runs
 

@@ -15,7 +15,16 @@ __version__ = "1.0.0"
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 _HOMES = {
-    "config": ("CalibrationConfig", "DataConfig", "FeatureConfig", "ModelConfig", "RunConfig", "SplitConfig", "TrainConfig", "WindowConfig"),
+    "config": (
+        "CalibrationConfig",
+        "DataConfig",
+        "FeatureConfig",
+        "ModelConfig",
+        "RunConfig",
+        "SplitConfig",
+        "TrainConfig",
+        "WindowConfig",
+    ),
     "errors": (
         "ConfigError",
         "DataQualityError",

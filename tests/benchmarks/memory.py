@@ -10,8 +10,7 @@ from benchmarks.comparisons import Measured
 from benchmarks.forecasting import trained
 from benchmarks.inputs import BATCH, FEATURES, HORIZONS, SESSIONS, prices, run_config, windows_of
 from forecastlib.models.lstm import TrainingData, build_network, compile_network, output_name
-from forecastlib.samples.dataset import prepare
-from forecastlib.samples.scaling import Scaling
+from forecastlib.recipe import Recipe
 
 SHORT = 1600  # sessions of a training whose peak consists of TensorFlow and of its own features
 
@@ -41,16 +40,13 @@ def training_peak(lookback: int, windows: str) -> Measured:
     compile_network(network, HORIZONS, config.train)
 
     def train(sessions: int) -> None:
-        dataset = prepare(prices(sessions), config)
-        scaling = Scaling(config.model).fit(dataset.windows, dataset.split.train)
-        matrix = scaling.features(dataset.windows.matrix)
-        data = TrainingData.of(dataset.windows.take(dataset.split.train), scaling, matrix)
+        data = TrainingData.of(Recipe().prepare(prices(sessions), config).train)
         if windows == "gathered":
             batches = data.shuffled_batches(BATCH, seed=0)
             network.fit(batches, steps_per_epoch=data.steps(BATCH), epochs=1, shuffle=False, verbose=0)
         else:
             first = int(data.rows[0]) - lookback + 1
-            view = windows_of(matrix, lookback)[first : first + len(data.rows)]
+            view = windows_of(data.matrix, lookback)[first : first + len(data.rows)]
             by_name = {output_name(h): values for h, values in data.targets.items()}
             network.fit(view, by_name, batch_size=BATCH, epochs=1, verbose=0)
 

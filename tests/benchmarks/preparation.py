@@ -10,8 +10,7 @@ import pandas as pd
 from benchmarks.comparisons import Measured
 from benchmarks.inputs import LOOKBACK, prices, run_config
 from forecastlib.features import compute_features
-from forecastlib.samples.dataset import prepare
-from forecastlib.samples.scaling import Scaling
+from forecastlib.recipe import Recipe
 
 
 def features() -> Measured:
@@ -54,10 +53,8 @@ def samples() -> Measured:
     frame, config = prices(), run_config()
 
     def compute() -> None:
-        dataset = prepare(frame, config)
-        scaling = Scaling(config.model).fit(dataset.windows, dataset.split.train)
-        scaling.features(dataset.windows.matrix)
-        scaling.targets(dataset.windows.y)
+        samples = Recipe().prepare(frame, config)
+        samples.scaling.targets(samples.windows.y)
 
     return compute
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from forecastlib.auditing.planted import clipped_tail, scaling_of_all_rows, split_without_purge
 from forecastlib.config import RunConfig, SplitConfig
-from forecastlib.evaluation import metrics
+from forecastlib.evaluation.score_table import score_table
 from forecastlib.forecaster import Forecaster
 from forecastlib.recipe import Recipe
 from forecastlib.samples.splits import Split
@@ -61,6 +61,9 @@ class Step:
     parameters: Mapping[str, Any]
 
 
+SCORES = ("n", "r2", "mape", "correlation", "hit_rate", "skill")
+"""The columns of the ladder, see :data:`forecastlib.evaluation.score_table.METRICS`."""
+
 _LEAKING = Recipe(scaling=scaling_of_all_rows, windows=clipped_tail, split=split_at_random)
 
 STEPS = (
@@ -98,9 +101,11 @@ def leakage_ladder(
         ``hit_rate`` of directions, and ``skill``, 1 - MAE / MAE of the random walk on the same origins. The scores of
         a step are what its own evaluation shows, computed with its own labels.
     """
-    return pd.concat(
-        {step.name: _scores(_test_forecasts(prices, config, step, progress=progress)) for step in steps}, names=["step"]
-    )
+    tables = {
+        step.name: score_table(_test_forecasts(prices, config, step, progress=progress), ("horizon",))[list(SCORES)]
+        for step in steps
+    }
+    return pd.concat(tables, names=["step"])
 
 
 def _test_forecasts(prices: pd.DataFrame, config: RunConfig, step: Step, *, progress: bool) -> pd.DataFrame:
@@ -112,18 +117,3 @@ def _test_forecasts(prices: pd.DataFrame, config: RunConfig, step: Step, *, prog
     actual = np.exp(test.labels()) * test.last_close[:, None]
     return forecast.frame().assign(actual_price=actual.ravel())
 
-
-def _scores(rows: pd.DataFrame) -> pd.DataFrame:
-    """Score forecasts per horizon."""
-    scores = {}
-    for horizon, group in rows.groupby("horizon"):
-        actual, predicted, last = (group[name].to_numpy() for name in ("actual_price", "predicted_price", "last_close"))
-        scores[horizon] = {
-            "n": len(group),
-            "r2": metrics.r2(actual, predicted),
-            "mape": metrics.mape(actual, predicted),
-            "correlation": float(np.corrcoef(actual, predicted)[0, 1]),
-            "hit_rate": metrics.directional_accuracy(actual, predicted, last),
-            "skill": metrics.skill(actual, predicted, last),
-        }
-    return pd.DataFrame.from_dict(scores, orient="index").rename_axis("horizon")

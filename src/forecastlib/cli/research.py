@@ -106,11 +106,8 @@ def backtest_command(
         raise ConfigError(f"expected seeds as whole numbers separated by commas, such as 0,1,2; got {seeds!r}")
     configs = run_configs(arguments)
     load_tensorflow()
-    from forecastlib.evaluation.walkforward import backtest
-    from forecastlib.tracking.runs import connect
-    from forecastlib.workflows import fetch
+    from forecastlib.workflows import backtest, fetch
 
-    connect()  # first: it enters the project's folder, which relative paths of sources refer to
     results = []
     for config in configs:
         prices, _ = fetch(config.data)

@@ -13,7 +13,8 @@ from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
-from forecastlib.evaluation.evaluate import RANDOM_WALK
+from forecastlib.evaluation.backtest_result import PERIODS
+from forecastlib.evaluation.score_table import RANDOM_WALK
 from forecastlib.forecasts import COVERAGES, require_forecasts
 from forecastlib.plots.style import (
     BLUE,
@@ -33,16 +34,16 @@ from forecastlib.plots.style import (
 )
 
 if TYPE_CHECKING:
+    from forecastlib.evaluation.backtest_result import BacktestResult
     from forecastlib.evaluation.evaluate import Evaluation
-    from forecastlib.evaluation.walkforward import BacktestResult
 
 MAX_SKILL_OVER_TIME = 0.12
 """Skill beyond this, either way, is cut off where it is drawn over time, so that one bad month does not flatten it."""
 
 RECALIBRATION = {
-    "lstm_as_trained": "as trained",
-    "lstm": "recalibrated monthly",
-    "lstm_adaptive": "recalibrated and adaptive",
+    "combination_as_trained": "as trained",
+    "combination": "recalibrated monthly",
+    "combination_adaptive": "recalibrated and adaptive",
 }
 """The variants of a model in a backtest whose coverage is compared, with their labels."""
 
@@ -243,7 +244,7 @@ def plot_backtest_scores(result: BacktestResult, names: Mapping[str, str] | None
     result
         Of :func:`forecastlib.backtest`.
     names
-        Labels of models, for instance ``{"lstm": "LSTM"}``.
+        Labels of models, for instance ``{"lstm": "network alone"}``.
     """
     labels = names or {}
     models = [model for model in result.models if model != RANDOM_WALK]
@@ -270,7 +271,7 @@ def plot_backtest_scores(result: BacktestResult, names: Mapping[str, str] | None
 
 
 @styled
-def plot_skill_over_time(result: BacktestResult, model: str = "lstm") -> Figure:
+def plot_skill_over_time(result: BacktestResult, model: str = "combination") -> Figure:
     """Draw the skill of a model against the random walk over time: of the latest 250 origins, and of all so far.
 
     Parameters
@@ -332,7 +333,7 @@ def plot_coverage_over_time(result: BacktestResult, models: Mapping[str, str] | 
 
 
 @styled
-def plot_reliability(result: BacktestResult, model: str = "lstm") -> Figure:
+def plot_reliability(result: BacktestResult, model: str = "combination") -> Figure:
     """Draw the observed frequency of events against their stated probability, with the expected calibration error.
 
     Parameters
@@ -404,8 +405,6 @@ def _skill_axis(axes: Axes, title: str) -> None:
 
 def _shade_periods(axes: Axes, *, with_names: bool) -> None:
     """Shade the named periods that are in view, without widening it."""
-    from forecastlib.evaluation.walkforward.scoring import PERIODS
-
     first, last = axes.get_xlim()
     for number, (name, ends) in enumerate(PERIODS.items()):
         start, end = (float(date2num(pd.Timestamp(day))) for day in ends)

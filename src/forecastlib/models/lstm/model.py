@@ -73,7 +73,7 @@ class LSTM(PointModel):
         """
         self._caller = None  # a failed training must not leave the previous network behind
         window, settings = self.config.window, self.config.train
-        train_data, validation_data = _training_data(train), _training_data(validation)
+        train_data, validation_data = TrainingData.of(train), TrainingData.of(validation)
         self.network = build_network(len(train.feature_names), window, self.config.model, seed=settings.seed)
         compile_network(self.network, window.horizons, settings, steps=train_data.steps(settings.batch_size))
         self.history = fit_network(
@@ -182,11 +182,3 @@ class MCDropout:
         """Return the distribution of the stochastic passes."""
         passes = np.log(self._network.sample(samples) / samples.last_close[:, None, None])
         return Distribution(LEVELS, quantiles_of_samples(np.moveaxis(passes, 1, 2)))
-
-
-def _training_data(samples: Windows) -> TrainingData:
-    """Return scaled samples as training reads them."""
-    matrix, scaler = samples.require_scaled()
-    scaled = scaler.targets(samples.y)
-    targets = {h: scaled[:, i] for i, h in enumerate(samples.config.horizons)}
-    return TrainingData(matrix, samples.rows, targets, samples.config.lookback)

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from forecastlib.config import TrainConfig
 from forecastlib.errors import ConfigError, ForecastError, NotFittedError
 from forecastlib.models.lstm.network import output_name
-from forecastlib.samples.scaling import ALIGNMENT, Scaling
+from forecastlib.samples.scaling import ALIGNMENT
 from forecastlib.samples.windows import Windows
 
 VALIDATION_BATCH = 128
@@ -46,21 +46,18 @@ class TrainingData:
     lookback: int
 
     @classmethod
-    def of(cls, windows: Windows, scaling: Scaling, matrix: npt.NDArray[np.float32]) -> Self:
-        """Return the samples of some windows.
+    def of(cls, samples: Windows) -> Self:
+        """Take scaled samples of one set.
 
-        Parameters
-        ----------
-        windows
-            One set.
-        scaling
-            Fitted; scales the targets.
-        matrix
-            ``scaling.features(windows.matrix)``, computed once for all sets.
+        Raises
+        ------
+        ConfigError
+            If the samples are not scaled.
         """
-        scaled = scaling.targets(windows.y)
-        targets = {h: scaled[:, i] for i, h in enumerate(windows.config.horizons)}
-        return cls(matrix, windows.rows, targets, windows.config.lookback)
+        matrix, scaler = samples.require_scaled()
+        scaled = scaler.targets(samples.y)
+        targets = {h: scaled[:, i] for i, h in enumerate(samples.config.horizons)}
+        return cls(matrix, samples.rows, targets, samples.config.lookback)
 
     def batches(self, batch_size: int) -> tf.data.Dataset:
         """Return batches of (windows, targets keyed by output name), in order."""
