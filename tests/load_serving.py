@@ -1,11 +1,12 @@
-"""Load on the service, by hand: ``python tests/load_serving.py`` in a project that has a champion of ^IXIC.
+"""Load test of the service: run ``python tests/load_serving.py`` in a project that has a champion of ^IXIC.
 
-Starts `forecastlib serve` on a free port and asks it for forecasts at a steady rate, first alone, then while trainings
-run; then many more, to see its memory. The rate does not wait for answers: a slow one does not slow the next.
+It starts the service on a free port and requests forecasts at a steady rate, first without trainings and then with two
+of them; then it requests many more and compares the memory of the service. Requests are sent at the given rate whether
+earlier ones have been answered or not.
 
-Beside every phase stands a control: a bare event loop in another process of the service's session and priority, which
-does nothing but sleep. What it suffers from is not the service's code but the machine, busy with something else. So is
-what the service's threads spend waiting for a processor.
+As a control, a second process with the same session and priority runs an event loop that only sleeps. Delays that it
+has too are caused by the machine and not by the service, and so is the time for which the threads of the service wait
+for a processor.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def share(values: list[float], q: float) -> float:
 
 
 async def steady(client: httpx.AsyncClient, rate: float, seconds: float) -> tuple[list[float], list[int]]:
-    """Ask for a forecast of another day, so many times a second; return milliseconds and statuses."""
+    """Request forecasts of different days at a steady rate; return milliseconds and statuses."""
     times: list[float] = []
     statuses: list[int] = []
 
@@ -56,7 +57,7 @@ async def steady(client: httpx.AsyncClient, rate: float, seconds: float) -> tupl
 
 
 def show(name: str, times: list[float], statuses: list[int]) -> None:
-    """Print what a phase has given."""
+    """Print the statistics of a phase."""
     counts = {status: statuses.count(status) for status in sorted(set(statuses))}
     click.echo(
         f"{name}: n {len(times)}, p50 {statistics.median(times):.0f} ms, p95 {share(times, 0.95):.0f}, "
@@ -65,60 +66,60 @@ def show(name: str, times: list[float], statuses: list[int]) -> None:
 
 
 class Clock:
-    """Sleeps in an event loop: how late it is woken up says how long the loop stood still."""
+    """Sleeps in an event loop; how late it wakes up is how long the loop was blocked."""
 
     def __init__(self) -> None:
         self._late: list[float] = []
 
     async def tick(self) -> None:
-        """Go on for ever."""
+        """Sleep again and again."""
         while True:
             began = time.perf_counter()
             await asyncio.sleep(0.005)
             self._late.append(1000 * (time.perf_counter() - began - 0.005))
 
-    def said(self) -> str:
-        """Word what was seen since the last time."""
+    def summary(self) -> str:
+        """Return statistics since the last call."""
         seen, self._late[:] = list(self._late), []
-        over = sum(one > 50 for one in seen)
+        over = sum(late > 50 for late in seen)
         return f"p99 {share(seen, 0.99):.0f} ms, max {max(seen):.0f}, over 50 ms {over} of {len(seen)}"
 
 
 async def control() -> None:
-    """Be the control: a clock that answers each line with what it has seen."""
+    """Run the control: a clock that answers each line of its input with statistics."""
     clock, loop = Clock(), asyncio.get_running_loop()
-    loop.add_reader(sys.stdin, lambda: print(clock.said(), flush=True) if sys.stdin.readline() else sys.exit())
+    loop.add_reader(sys.stdin, lambda: print(clock.summary(), flush=True) if sys.stdin.readline() else sys.exit())
     await clock.tick()
 
 
 async def stalls(client: httpx.AsyncClient) -> str:
-    """Return how late the event loops of the service and of the control were since they were asked last."""
+    """Return how late the event loops of the service and of the control were since the last call."""
     return (await client.get("/stalls")).json()
 
 
 async def measure(address: str, pid: int, rate: float, seconds: float, many: int) -> None:
-    """Go through all phases."""
+    """Run all phases."""
     limits = httpx.Limits(max_connections=200)
     async with httpx.AsyncClient(base_url=address, timeout=60, limits=limits) as client:
         for day in DAYS[:20]:
             (await client.post("/predict", json={"symbol": "^IXIC", "date": day})).raise_for_status()
         await stalls(client)
-        one: list[float] = []
+        single: list[float] = []
         for day in DAYS[20:120]:
             began = time.perf_counter()
             (await client.post("/predict", json={"symbol": "^IXIC", "date": day})).raise_for_status()
-            one.append(1000 * (time.perf_counter() - began))
-        show("alone, one after the other", one, [200] * len(one))
+            single.append(1000 * (time.perf_counter() - began))
+        show("no trainings, one after the other", single, [200] * len(single))
         click.echo(await stalls(client))
-        show(f"alone, {rate:g} a second", *await steady(client, rate, seconds))
+        show(f"no trainings, {rate:g} per second", *await steady(client, rate, seconds))
         click.echo(await stalls(client))
         for symbol in ("^IXIC", "^GSPC"):
             body = {"symbol": symbol, "training_days": 5000, "force_retrain": True}
             (await client.post("/train", json=body)).raise_for_status()
         while not all(job["progress"] for job in (await client.get("/jobs?status=started")).json()["jobs"]):
-            await asyncio.sleep(1)  # until both are in their epochs
+            await asyncio.sleep(1)  # until both have completed an epoch
         await stalls(client)
-        show(f"two trainings, {rate:g} a second", *await steady(client, rate, seconds))
+        show(f"two trainings, {rate:g} per second", *await steady(client, rate, seconds))
         running = (await client.get("/jobs?status=started")).json()["jobs"]
         click.echo(f"{await stalls(client)}; epochs {[job['progress'][-1]['epoch'] for job in running]}")
         sizes = {}
@@ -135,10 +136,10 @@ async def measure(address: str, pid: int, rate: float, seconds: float, many: int
 @click.option("--seconds", default=60.0, show_default=True)
 @click.option("--many", default=5000, show_default=True)
 def main(rate: float, seconds: float, many: int) -> None:
-    """Measure the service of the present project."""
+    """Measure the service of the current project."""
     command = [sys.executable, __file__, "--serve"]
     quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-    # A session of its own, as a service has one: Linux may share the processor by session, and this one asks.
+    # In its own session, as a service is: Linux may divide processor time by session.
     with subprocess.Popen(command, **quiet, start_new_session=True) as server:
         try:
             asyncio.run(measure(server.stdout.readline().strip(), server.pid, rate, seconds, many))
@@ -147,29 +148,30 @@ def main(rate: float, seconds: float, many: int) -> None:
 
 
 def processor_seconds() -> tuple[float, float]:
-    """Return how long all threads of this process have run, and have waited to run."""
+    """Return for how many seconds all threads of this process have run, and have waited to run."""
     counted = [
         Path(f"/proc/self/task/{thread}/schedstat").read_text().split() for thread in os.listdir("/proc/self/task")
     ]
-    ran, waited = (sum(int(one[column]) for one in counted) / 1e9 for column in (0, 1))
+    ran, waited = (sum(int(thread[column]) for thread in counted) / 1e9 for column in (0, 1))
     return ran, waited
 
 
 def serve_watched() -> None:
-    """Serve with a clock in the event loop, and the control beside it, until its input ends."""
-    from forecastlib.serving import Settings, create_app, server
+    """Serve with a clock in the event loop, and a control process."""
+    import forecastlib.serving.app as module
+    from forecastlib.serving import Settings, create_app, serve
 
     clock, options = Clock(), {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     bare = subprocess.Popen([sys.executable, __file__, "--clock"], **options)
 
     last = [processor_seconds()]
 
-    def said() -> str:
+    def summary() -> str:
         bare.stdin.write("\n")
         bare.stdin.flush()
         last.append(processor_seconds())
         ran, waited = (now - before for before, now in zip(*last[-2:], strict=True))
-        loops = f"event loop late by: {clock.said()}; control: {bare.stdout.readline().strip()}"
+        loops = f"event loop late by: {clock.summary()}; control: {bare.stdout.readline().strip()}"
         return f"  {loops}\n  processor: ran for {ran:.1f} s, waited for it for {waited:.1f} s"
 
     def watched(settings: Settings) -> object:
@@ -181,11 +183,11 @@ def serve_watched() -> None:
             return inner(given)
 
         app.router.lifespan_context = with_clock
-        app.get("/stalls")(said)
+        app.get("/stalls")(summary)
         return app
 
-    server.create_app = watched  # type: ignore[assignment]
-    server.serve(
+    module.create_app = watched  # type: ignore[assignment]
+    serve(
         Settings(port=0, shutdown_seconds=0.0, requests_per_second=1000.0),
         lambda text: print(text.rsplit(" ", 1)[1], flush=True),
     )

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forecastlib.data.calendars import known_range, next_sessions, resolve_calendar, sessions_between, target_dates
+from forecastlib.data.calendars import (
+    explain_calendar,
+    known_range,
+    next_sessions,
+    resolve_calendar,
+    sessions_between,
+    target_dates,
+)
 from forecastlib.data.sources import open_source
 from forecastlib.errors import ConfigError, DataQualityError, NotEnoughDataError
 
@@ -59,6 +66,23 @@ def test_an_explicit_calendar_takes_precedence_over_the_symbol():
     assert resolve_calendar("^GSPC", "24/7") == "24/7"
     assert resolve_calendar("^GSPC", "KRX") == "XKRX"
     assert resolve_calendar("^GSPC", "CME_Equity") == "CME_Equity"
+
+
+@pytest.mark.parametrize(
+    ("symbol", "calendar", "reason"),
+    [
+        ("^GSPC", "auto", "a known index"),
+        ("BTC-USD", "auto", "a crypto pair"),
+        ("005930.KS", "auto", "suffix .KS"),
+        ("AAPL", "auto", "written like a US ticker"),
+        ("^NOSUCH", "auto", "no exchange is known for this symbol"),
+        ("AAPL", "KRX", "set in the configuration"),
+    ],
+)
+def test_the_choice_of_a_calendar_is_explained(symbol, calendar, reason):
+    name, given = explain_calendar(symbol, calendar)
+    assert name == resolve_calendar(symbol, calendar)
+    assert given.startswith(reason)
 
 
 def test_an_unknown_calendar_is_an_error_that_names_the_nearest_one():

@@ -6,19 +6,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forecastlib.config import WindowConfig
 from forecastlib.errors import DataQualityError, NotEnoughDataError
 from forecastlib.evaluation import metrics
-from forecastlib.evaluation.evaluate import DRIFT, RANDOM_WALK, SCORES, crps, evaluate, mean_relative_error
-from forecastlib.forecasts import COLUMNS
+from forecastlib.evaluation.evaluate import RANDOM_WALK, SCORES, evaluate, mean_relative_error
+from forecastlib.evaluation.score_table import hits, score_table, with_outcomes
+from forecastlib.evaluation.significance import diebold_mariano, verdict
+from forecastlib.forecasts import COLUMNS, Forecast, direction
 from forecastlib.models.distribution import LEVELS, Distribution
-from forecastlib.samples.windows import make_windows
 
 HORIZONS = (1, 5)
 
 
-def forecasts_of(prices, rows, horizons=HORIZONS, model="net", *, error=0.02, seed=0, ranges=True) -> pd.DataFrame:
-    """Forecast frame of a model that is wrong by chance; its ranges are 3 and 5 per cent to either side."""
+def forecasts_of(prices, rows, horizons=HORIZONS, model="net", *, error=0.02, seed=0, intervals=True) -> pd.DataFrame:
+    """Return random forecasts, with intervals that reach 3 and 5 per cent to either side."""
     rng = np.random.default_rng(seed)
     close = prices["close"].to_numpy()
     t, h = (values.ravel() for values in np.meshgrid(rows, horizons, indexing="ij"))
@@ -31,13 +31,15 @@ def forecasts_of(prices, rows, horizons=HORIZONS, model="net", *, error=0.02, se
             "target_date": pd.NaT,
             "last_close": close[t],
             "predicted_price": predicted,
-            "model_version": model,
+            "direction": direction(predicted / close[t] - 1.0, 0.005),
+            "model": model,
+            "model_version": "v1",
             "batch_id": "b",
         }
     )
     for coverage, reach in ((80, 0.03), (95, 0.05)):
-        frame[f"lower_{coverage}"] = predicted * (1.0 - reach) if ranges else np.nan
-        frame[f"upper_{coverage}"] = predicted * (1.0 + reach) if ranges else np.nan
+        frame[f"lower_{coverage}"] = predicted * (1.0 - reach) if intervals else np.nan
+        frame[f"upper_{coverage}"] = predicted * (1.0 + reach) if intervals else np.nan
     return frame.reindex(columns=list(COLUMNS))
 
 
@@ -70,10 +72,12 @@ def test_every_score_equals_that_of_a_slow_loop(evaluation, forecasts, prices):
         n = len(rows)
         mean = sum(actual) / n
         moved = [abs(close[i + h] - close[i]) for i in range(101 - h)]  # up to the first origin, row 100
-        right = [(row.predicted_price > close[t]) == (y > close[t]) for row, t, y in zip(rows, at, actual, strict=True)]
+        change = [y / close[t] - 1.0 for t, y in zip(at, actual, strict=True)]
+        events = [{"up": c > 0, "down": c < 0, "neutral": abs(c) <= 0.005} for c in change]
         expected = {
             "n": n,
             "mae": sum(map(abs, error)) / n,
+            "mae_random_walk": sum(map(abs, walk)) / n,
             "skill": 1 - sum(map(abs, error)) / sum(map(abs, walk)),
             "rmse": math.sqrt(sum(e * e for e in error) / n),
             "squared_skill": 1 - sum(e * e for e in error) / sum(e * e for e in walk),
@@ -81,7 +85,9 @@ def test_every_score_equals_that_of_a_slow_loop(evaluation, forecasts, prices):
             "mase": (sum(map(abs, error)) / n) / (sum(moved) / len(moved)),
             "r2": 1 - sum(e * e for e in error) / sum((y - mean) ** 2 for y in actual),
             "bias": sum(error) / n,
-            "directional_accuracy": sum(right) / n,
+            "correlation": float(np.corrcoef(actual, [row.predicted_price for row in rows])[0, 1]),
+            "hit_rate": sum(event[row.direction] for event, row in zip(events, rows, strict=True)) / n,
+            "base_rate": max(sum(event[call] for event in events) for call in ("up", "down", "neutral")) / n,
         }
         for coverage in (80, 95):
             inside, width, score = [], [], []
@@ -93,7 +99,7 @@ def test_every_score_equals_that_of_a_slow_loop(evaluation, forecasts, prices):
                 score.append(high - low + 2 / (1 - coverage / 100) * (max(low - y, 0) + max(y - high, 0)))
             expected |= {f"coverage_{coverage}": sum(inside) / n, f"width_{coverage}": sum(width) / n}
             expected[f"interval_score_{coverage}"] = sum(score) / n
-        assert set(expected) == set(SCORES) - {"crps", "crps_skill"}
+        assert set(expected) == set(SCORES) - {"confidence", "calibration_error", "crps", "crps_skill"}
         assert evaluation.scores.loc[("net", h), list(expected)].to_dict() == pytest.approx(expected, rel=1e-9)
 
 
@@ -104,41 +110,22 @@ def test_the_random_walk_has_no_skill_and_no_verdict(evaluation):
     assert RANDOM_WALK not in evaluation.verdicts.index.get_level_values("model")
 
 
-def test_the_drift_goes_on_as_the_price_has_gone_up_to_the_origin(evaluation, forecasts, prices):
-    logs = np.log(prices["close"])
-    for h in HORIZONS:
-        rows = forecasts[forecasts["horizon"] == h]
-        error = []
-        for row in rows.itertuples():
-            t = prices.index.get_loc(row.origin)
-            a_session = logs.iloc[: t + 1].diff().dropna().mean()
-            error.append(abs(row.last_close * math.exp(h * a_session) - prices["close"].iloc[t + h]))
-        assert evaluation.scores.loc[(DRIFT, h), "mae"] == pytest.approx(np.mean(error), rel=1e-9)
+def test_a_model_without_intervals_has_no_scores_of_them(prices):
+    scores = evaluate(forecasts_of(prices, range(100, 150), intervals=False), prices).scores
+    unknown = [name for name in SCORES if name.endswith(("_80", "_95")) or name.startswith(("crps", "confidence"))]
+    unknown.append("calibration_error")
+    assert scores[unknown].isna().all(axis=None)
+    assert scores.drop(columns=unknown).notna().all(axis=None)
 
 
-def test_the_drift_looks_at_nothing_after_an_origin(forecasts, prices):
-    one = forecasts_of(prices, [150], (5,))
-    changed = prices.copy()
-    changed.iloc[151:155] *= 1.1  # between the origin and the outcome
-    before, after = (evaluate(one, p).scores.loc[(DRIFT, 5)] for p in (prices, changed))
-    pd.testing.assert_series_equal(before, after)
-
-
-def test_a_model_without_ranges_has_no_scores_of_them(prices):
-    scores = evaluate(forecasts_of(prices, range(100, 150), ranges=False), prices).scores
-    of_ranges = [name for name in SCORES if name.endswith(("_80", "_95")) or name.startswith("crps")]
-    assert scores[of_ranges].isna().all(axis=None)
-    assert scores.drop(columns=of_ranges).notna().all(axis=None)
-
-
-def test_the_scale_is_unknown_where_no_move_was_seen_before_the_first_origin(prices):
+def test_mase_is_unknown_without_a_history_longer_than_the_horizon(prices):
     scores = evaluate(forecasts_of(prices, range(3, 50)), prices).scores
     assert scores.loc[("net", 1), "mase"] > 0
     assert math.isnan(scores.loc[("net", 5), "mase"])
 
 
 def test_scores_and_verdicts_have_one_row_for_each_model_and_horizon(evaluation):
-    assert evaluation.models == [RANDOM_WALK, DRIFT, "net"]
+    assert evaluation.models == [RANDOM_WALK, "net"]
     assert evaluation.scores.index.tolist() == [(m, h) for m in evaluation.models for h in HORIZONS]
     assert evaluation.verdicts.index.tolist() == [(m, h) for m in evaluation.models[1:] for h in HORIZONS]
     assert evaluation.scores.index.names == evaluation.verdicts.index.names == ["model", "horizon"]
@@ -147,22 +134,58 @@ def test_scores_and_verdicts_have_one_row_for_each_model_and_horizon(evaluation)
     assert evaluation.symbol == "^X"
 
 
-def test_crps_of_a_distribution_is_that_of_its_quantiles_as_samples_in_per_cent(prices):
-    windows = make_windows(prices, prices[["close"]], WindowConfig(lookback=1, horizons=HORIZONS))
-    rng = np.random.default_rng(0)
-    quantiles = np.sort(rng.normal(0.0, 0.03, (len(windows), 2, len(LEVELS))), axis=2)
-    found = crps(windows, Distribution(LEVELS, quantiles))
+def forecast_of(prices, rows, model="net") -> Forecast:
+    """Return a forecast with random distributions."""
+    rows = np.asarray(rows)
+    quantiles = np.sort(np.random.default_rng(0).normal(0.0, 0.03, (len(rows), 2, len(LEVELS))), axis=2)
+    return Forecast(
+        symbols=np.full(len(rows), prices.attrs["symbol"]),
+        origins=prices.index[rows],
+        horizons=HORIZONS,
+        target_dates=np.full((len(rows), 2), np.datetime64("2030-01-01")),
+        last_close=prices["close"].to_numpy()[rows],
+        distribution=Distribution(LEVELS, quantiles),
+        model=model,
+        model_version=model,
+        direction_threshold=0.01,
+    )
+
+
+def test_a_forecast_is_scored_by_the_crps_of_its_distribution_in_per_cent(prices):
+    forecast = forecast_of(prices, range(100, 200))
+    scored = evaluate(forecast, prices).forecasts.query("model == 'net'")
     close = prices["close"].to_numpy()
-    for row, column in ((0, 0), (57, 1), (180, 0)):
-        origin = windows.rows[row]
-        actual = math.log(close[origin + HORIZONS[column]] / close[origin])
-        expected = 100.0 * float(metrics.crps_of_samples(actual, quantiles[row, column]))
-        assert found[row, column] == pytest.approx(expected, rel=0.02)
-    assert np.isnan(found[-5:, 1]).all()  # not known yet
-    assert np.isfinite(found[:-5]).all()
+    assert len(scored) == 99 + 95  # the outcomes of the newest origins are not known yet
+    for row in scored.iloc[[0, 57, 180]].itertuples():
+        origin = prices.index.get_loc(row.origin)
+        actual = math.log(close[origin + row.horizon] / close[origin])
+        quantiles = forecast.distribution.quantiles[origin - 100, HORIZONS.index(row.horizon)]
+        assert row.crps == pytest.approx(100.0 * float(metrics.crps_of_samples(actual, quantiles)), rel=0.02)
 
 
-def test_crps_of_a_frame_is_averaged_and_compared_with_the_random_walks(prices):
+def test_forecasts_and_frames_may_be_mixed(prices):
+    forecast = forecast_of(prices, range(100, 150))
+    frame = forecasts_of(prices, range(100, 150), model="frame")
+    both = evaluate([forecast, frame], prices)
+    assert both.models == [RANDOM_WALK, "net", "frame"]
+    expected = evaluate(forecast, prices).scores.loc["net"]
+    pd.testing.assert_frame_equal(both.scores.loc["net"], expected)
+    assert both.scores.loc[("frame", 5), "mae"] == evaluate(frame, prices).scores.loc[("frame", 5), "mae"]
+
+
+def test_hits_are_counted_with_the_threshold_that_the_calls_were_made_with(prices):
+    forecast = forecast_of(prices, range(100, 150))
+    found = evaluate(forecast, prices).scores.loc[("net", 5)]
+    calls = forecast.calls()[:, 1]
+    change = prices["close"].to_numpy()[np.arange(100, 150) + 5] / forecast.last_close - 1.0
+    hit = np.where(calls == "up", change > 0, np.where(calls == "down", change < 0, abs(change) <= 0.01))
+    assert found["hit_rate"] == hit.mean()
+    assert found["confidence"] == pytest.approx(forecast.confidence()[:, 1].mean())
+    error = metrics.expected_calibration_error(forecast.confidence()[:, 1], hit)
+    assert found["calibration_error"] == pytest.approx(error)
+
+
+def test_crps_in_a_frame_is_averaged_and_compared_with_that_of_the_random_walk(prices):
     net = forecasts_of(prices, range(100, 150)).assign(crps=np.tile([1.0, 3.0], 50))
     walk = forecasts_of(prices, range(100, 150), model=RANDOM_WALK).assign(crps=2.0)
     silent = forecasts_of(prices, range(100, 150), model="silent")
@@ -170,7 +193,7 @@ def test_crps_of_a_frame_is_averaged_and_compared_with_the_random_walks(prices):
     assert scores.loc["net", "crps"].tolist() == [1.0, 3.0]
     assert scores.loc["net", "crps_skill"].tolist() == [0.5, -0.5]
     assert scores.loc[RANDOM_WALK, "crps_skill"].tolist() == [0.0, 0.0]
-    assert scores.loc[["silent", DRIFT], ["crps", "crps_skill"]].isna().all(axis=None)
+    assert scores.loc["silent", ["crps", "crps_skill"]].isna().all(axis=None)
 
 
 def test_one_missing_crps_leaves_the_mean_unknown(prices):
@@ -181,7 +204,7 @@ def test_one_missing_crps_leaves_the_mean_unknown(prices):
     assert scores.loc[("net", 5), "crps"] == 1.0
 
 
-# What counts
+# Which forecasts count
 
 
 @settings(max_examples=25)
@@ -199,7 +222,7 @@ def test_the_outcome_is_the_h_th_next_close_of_the_data_and_what_is_not_known_ye
         with pytest.raises(NotEnoughDataError, match="give later prices"):
             evaluate(forecasts, prices)
         return
-    known = evaluate(forecasts, prices).forecasts
+    known = evaluate(forecasts, prices).forecasts.query("model == 'net'")
     got = {(prices.index.get_loc(r.origin), r.horizon): r.actual_price for r in known.itertuples()}
     assert got == expected
     assert len(known) == len(expected)
@@ -210,10 +233,10 @@ def test_only_common_origins_count(prices):
     other = forecasts_of(prices, range(120, 170), model="other", seed=1)
     both = evaluate(pd.concat([one, other]), prices)
     assert (both.scores["n"] == 30).all()
-    alone = evaluate(one[one["origin"] >= prices.index[120]], prices)
-    for name in (RANDOM_WALK, DRIFT, "one"):
-        pd.testing.assert_frame_equal(both.scores.loc[[name]], alone.scores.loc[[name]])
-    assert both.models == [RANDOM_WALK, DRIFT, "one", "other"]
+    single = evaluate(one[one["origin"] >= prices.index[120]], prices)
+    for name in (RANDOM_WALK, "one"):
+        pd.testing.assert_frame_equal(both.scores.loc[[name]], single.scores.loc[[name]])
+    assert both.models == [RANDOM_WALK, "one", "other"]
 
 
 def test_only_common_horizons_count(prices):
@@ -243,18 +266,35 @@ def test_the_order_of_rows_does_not_matter(evaluation, forecasts, prices):
     pd.testing.assert_frame_equal(shuffled.verdicts, evaluation.verdicts)
 
 
-def test_reference_forecasts_that_are_given_are_taken_and_the_random_walk_still_comes_first(forecasts, prices):
-    walk = forecasts.assign(model_version=RANDOM_WALK, predicted_price=forecasts["last_close"])
-    drift = forecasts.assign(model_version=DRIFT, predicted_price=1.01 * forecasts["last_close"])
-    given_both = evaluate(pd.concat([forecasts, drift, walk]), prices)
-    assert given_both.models == [RANDOM_WALK, "net", DRIFT]
-    assert given_both.verdicts.index.unique("model").tolist() == ["net", DRIFT]
-    assert given_both.scores.loc[(RANDOM_WALK, 1), "coverage_80"] > 0  # its own ranges
-    actual = given_both.forecasts[lambda f: (f["model_version"] == DRIFT) & (f["horizon"] == 1)]
-    expected = (1.01 * actual["last_close"] - actual["actual_price"]).abs().mean()
-    assert given_both.scores.loc[(DRIFT, 1), "mae"] == pytest.approx(expected)
-    given_one = evaluate(pd.concat([forecasts, walk]), prices)
-    assert given_one.models == [RANDOM_WALK, DRIFT, "net"]
+def test_a_random_walk_that_is_given_is_used_and_comes_first(forecasts, prices):
+    walk = forecasts.assign(model=RANDOM_WALK, predicted_price=forecasts["last_close"])
+    evaluation = evaluate(pd.concat([forecasts, walk]), prices)
+    assert evaluation.models == [RANDOM_WALK, "net"]
+    assert evaluation.verdicts.index.unique("model").tolist() == ["net"]
+    assert evaluation.scores.loc[(RANDOM_WALK, 1), "coverage_80"] > 0  # it has intervals
+
+
+def test_outcomes_are_on_the_level_of_the_forecast_where_prices_have_been_adjusted_since(forecasts, prices):
+    split = prices.copy()
+    split.loc[:, ["open", "high", "low", "close"]] /= 4.0
+    split.attrs = prices.attrs
+    pd.testing.assert_frame_equal(with_outcomes(forecasts, split), with_outcomes(forecasts, prices), rtol=1e-12)
+    assert with_outcomes(forecasts, prices.iloc[:110])["actual_price"].isna().sum() == 70 + 70 + 1 + 5
+
+
+def test_a_score_table_has_any_groups_and_counts_only_known_outcomes(forecasts, prices):
+    rows = with_outcomes(forecasts, prices.iloc[:150])
+    table = score_table(rows.assign(year=rows["origin"].dt.year), ("year", "horizon"))
+    assert table.index.names == ["year", "horizon"]
+    assert table["n"].tolist() == [49, 45]
+    assert table["mase"].isna().all()
+    assert score_table(rows[rows["origin"] > prices.index[149]]).empty
+    assert tuple(score_table(rows[:0])) == SCORES
+
+
+def test_calls_are_made_from_point_forecasts_where_a_frame_has_none(forecasts, prices):
+    rows = with_outcomes(forecasts, prices)
+    assert hits(rows.drop(columns="direction")).tolist() == hits(rows).tolist()
 
 
 def test_evaluating_changes_neither_frame(forecasts, prices):
@@ -272,12 +312,12 @@ def test_a_verdict_is_the_test_of_relative_errors_against_the_random_walk(evalua
         rows = forecasts[forecasts["horizon"] == h]
         actual = prices["close"].to_numpy()[np.arange(100, 180) + h]
         last = rows["last_close"].to_numpy()
-        expected = metrics.diebold_mariano(abs(rows["predicted_price"] - actual) / last, abs(last - actual) / last, h)
-        verdict = evaluation.verdicts.loc[("net", h)]
-        assert verdict["statistic"] == pytest.approx(expected.statistic, rel=1e-9)
-        assert verdict["p_value"] == pytest.approx(expected.p_value, rel=1e-9)
-        assert verdict["outcome"] == expected.outcome()
-        assert verdict["verdict"] == metrics.verdict(expected)
+        expected = diebold_mariano(abs(rows["predicted_price"] - actual) / last, abs(last - actual) / last, h)
+        found = evaluation.verdicts.loc[("net", h)]
+        assert found["statistic"] == pytest.approx(expected.statistic, rel=1e-9)
+        assert found["p_value"] == pytest.approx(expected.p_value, rel=1e-9)
+        assert found["outcome"] == expected.outcome()
+        assert found["verdict"] == verdict(expected)
 
 
 def test_a_model_that_knows_the_future_is_better_and_one_that_is_wild_is_worse(prices):
@@ -317,7 +357,7 @@ def test_too_few_forecasts_for_the_overlap_of_their_labels_leave_it_undecided(pr
         assert f"{horizon} session" in verdict["verdict"]
         assert f"n = {len(rows)}" in verdict["verdict"]
     else:
-        assert f"{len(rows)} forecasts are too few to tell it from the random walk" in verdict["verdict"]
+        assert f"{len(rows)} forecasts are too few to compare with the random walk" in verdict["verdict"]
 
 
 def test_spaced_origins_are_tested_by_how_many_labels_overlap(prices):
@@ -326,21 +366,21 @@ def test_spaced_origins_are_tested_by_how_many_labels_overlap(prices):
     actual = prices["close"].to_numpy()[np.array(rows) + 10]
     last = forecasts["last_close"].to_numpy()
     losses = [np.abs(predicted - actual) / last for predicted in (forecasts["predicted_price"].to_numpy(), last)]
-    expected = metrics.diebold_mariano(*losses, 2)
-    verdict = evaluate(forecasts, prices).verdicts.loc[("net", 10)]
-    assert verdict["statistic"] == pytest.approx(expected.statistic, rel=1e-9)
-    assert verdict["verdict"].startswith("10 sessions ahead: ")
+    expected = diebold_mariano(*losses, 2)
+    found = evaluate(forecasts, prices).verdicts.loc[("net", 10)]
+    assert found["statistic"] == pytest.approx(expected.statistic, rel=1e-9)
+    assert found["verdict"].startswith("10 sessions ahead: ")
 
 
-# What an evaluation shows
+# Display
 
 
 def test_flat_scores_are_named_by_horizon_and_leave_out_what_is_unknown(prices):
-    evaluation = evaluate(forecasts_of(prices, range(3, 50), ranges=False), prices)
+    evaluation = evaluate(forecasts_of(prices, range(3, 50), intervals=False), prices)
     flat = evaluation.flat("net")
     assert set(flat) == {
-        *(f"{name}_1d" for name in SCORES[1:10]),
-        *(f"{name}_5d" for name in SCORES[1:10] if name != "mase"),
+        *(f"{name}_1d" for name in SCORES[1:13]),
+        *(f"{name}_5d" for name in SCORES[1:13] if name != "mase"),
     }
     assert flat["mae_5d"] == evaluation.scores.loc[("net", 5), "mae"]
     assert all(type(value) is float for value in flat.values())
@@ -348,7 +388,7 @@ def test_flat_scores_are_named_by_horizon_and_leave_out_what_is_unknown(prices):
 
 def test_the_table_has_a_row_for_each_model_with_the_random_walk_first(evaluation):
     table = evaluation.table()
-    assert list(table.index) == [RANDOM_WALK, DRIFT, "net"]
+    assert list(table.index) == [RANDOM_WALK, "net"]
     assert list(table.columns) == ["mae 1d", "mae 5d", "skill 1d", "skill 5d"]
     assert table.loc["net", "skill 5d"] == evaluation.scores.loc[("net", 5), "skill"]
 
@@ -370,7 +410,7 @@ def test_an_evaluation_shows_itself_as_a_table(evaluation):
     assert html.index(RANDOM_WALK) < html.index("net")
 
 
-def test_what_decides_the_champion_is_the_mean_error_relative_to_the_random_walk(evaluation):
+def test_the_mean_relative_error_is_mae_over_that_of_the_random_walk(evaluation):
     scores = evaluation.scores["mae"]
     relative = [scores["net", h] / scores[RANDOM_WALK, h] for h in HORIZONS]
     assert mean_relative_error(evaluation, "net") == pytest.approx(sum(relative) / 2)
@@ -378,30 +418,32 @@ def test_what_decides_the_champion_is_the_mean_error_relative_to_the_random_walk
     assert mean_relative_error(evaluation, RANDOM_WALK) == 1.0
 
 
-# What is refused
+# Errors
 
 
 def test_several_symbols_are_refused(forecasts, prices):
     both = pd.concat([forecasts, forecasts.assign(symbol="^A")])
-    with pytest.raises(DataQualityError, match=r"forecasts of one symbol; got \^A, \^X; evaluate each apart"):
+    with pytest.raises(
+        DataQualityError, match=r"forecasts of one symbol; got \^A, \^X; evaluate each symbol separately"
+    ):
         evaluate(both, prices)
 
 
 def test_prices_of_another_symbol_are_refused(forecasts, prices):
     other = prices.copy()
     other.attrs["symbol"] = "^GSPC"
-    with pytest.raises(DataQualityError, match=r"expected prices of \^X, as the forecasts are; got \^GSPC"):
+    with pytest.raises(DataQualityError, match=r"expected prices of \^X, the symbol of the forecasts; got \^GSPC"):
         evaluate(forecasts, other)
     del other.attrs["symbol"]
     assert evaluate(forecasts, other).symbol == "^X"
 
 
-def test_two_forecasts_of_the_same_thing_are_refused(forecasts, prices):
-    with pytest.raises(DataQualityError, match="net has several of 2015-05-21, 5 sessions ahead; keep one"):
+def test_two_forecasts_of_the_same_origin_and_horizon_are_refused(forecasts, prices):
+    with pytest.raises(DataQualityError, match="net has several of 2015-05-21, 5 sessions ahead; drop the others"):
         evaluate(pd.concat([forecasts, forecasts.iloc[[1]].assign(batch_id="later")]), prices)
 
 
-def test_frames_of_another_shape_are_refused(forecasts, prices):
+def test_frames_without_required_columns_are_refused(forecasts, prices):
     with pytest.raises(DataQualityError, match="columns predicted_price are missing"):
         evaluate(forecasts.drop(columns="predicted_price"), prices)
     with pytest.raises(DataQualityError, match="close missing"):

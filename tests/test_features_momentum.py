@@ -143,7 +143,7 @@ def test_a_value_equals_its_slow_definition(name):
         ("williams_r_14", lambda h, low, c: talib.WILLR(h, low, c, 14), 1e-8),
         ("cci_20", lambda h, low, c: talib.CCI(h, low, c, 20), 1e-6),
         ("ultimate_oscillator", lambda h, low, c: talib.ULTOSC(h, low, c, 7, 14, 28), 1e-8),
-        # TA-Lib's recursions never forget; ours drop what is more than 4 spans old, 0.03 % of the weight.
+        # TA-Lib's recursions look back without limit; ours omit what is more than 4 spans old, 0.03 % of the weight.
         *((f"rsi_{n}", lambda h, low, c, n=n: talib.RSI(c, n), 0.1) for n in (7, 14, 28)),
     ],
 )

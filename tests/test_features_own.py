@@ -92,7 +92,7 @@ def test_the_warm_up_and_the_catalogue_include_own_features(prices):
     }
 
 
-def test_own_features_are_added_to_all_built_in_ones_and_alone_if_only_their_group_is_chosen(prices):
+def test_own_features_are_added_to_all_built_in_ones_and_computed_without_them_if_their_group_is_chosen(prices):
     name = registered(gap, group="gaps")
     assert compute_features(prices, FeatureConfig(custom=(name,))).shape == (400, 153)
     assert list(compute_features(prices, FeatureConfig(groups=("gaps",), custom=(name,)))) == [name]

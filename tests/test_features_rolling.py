@@ -145,13 +145,13 @@ def test_a_window_is_split_into_two_shorter_ones(window):
 
 
 def test_rolling_does_not_change_its_input(walk):
-    kept = walk.copy()
+    original = walk.copy()
     series = Rolling(walk)
     for name in DEFINITIONS:
         for window in WINDOWS:
             getattr(series, name)(window)
     series.exponential_mean(12)
-    np.testing.assert_array_equal(walk, kept)
+    np.testing.assert_array_equal(walk, original)
 
 
 def test_ranks_of_more_than_128_rows_raise_because_they_are_counted_in_8_bits():

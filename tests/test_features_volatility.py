@@ -120,7 +120,7 @@ def test_standard_indicators_agree_with_talib_on_every_session(name, indicator, 
 
 
 def test_estimators_recover_the_volatility_of_a_simulated_walk():
-    # Twenty years at 1 % a session, 390 ticks a day and no gap at night: every estimator must say about 1 %.
+    # Twenty years at 1 % a session, 390 ticks a day and no gap at night: every estimator must give about 1 %.
     random = np.random.default_rng(7)
     ticks = np.cumsum(random.normal(0, 0.01 / np.sqrt(390), size=5000 * 390)).reshape(5000, 390)
     bars = np.exp(ticks)

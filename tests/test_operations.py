@@ -1,4 +1,4 @@
-"""Guards of speed that do not depend on how busy the machine is: operations, traces, allocations."""
+"""Checks of speed that do not depend on the load of the machine: operations, traces, allocations."""
 
 import gc
 import tracemalloc
@@ -20,7 +20,7 @@ CALLS = {"PyFunc", "PyFuncStateless"}
 
 
 def operations(function: tf.types.experimental.ConcreteFunction) -> tuple[Counter, Counter]:
-    """Count the operations of a graph, and those inside of the bodies of its loops."""
+    """Count the operations of a graph, and those in the bodies of its loops."""
     library = {one.signature.name: one for one in function.graph.as_graph_def(add_shapes=False).library.function}
     inside, loops = Counter(), Counter()
 
@@ -49,17 +49,17 @@ def gradient_graph(kind: type[keras.layers.LSTM]) -> tf.types.experimental.Concr
     return step.get_concrete_function(tf.TensorSpec((4, 10, 6)))
 
 
-def test_a_layer_is_one_call_forwards_and_one_backwards_without_a_loop(monkeypatch):
-    # In one part: two parts side by side would count twice.
+def test_a_layer_is_one_call_forward_and_one_backward_without_a_loop(monkeypatch):
+    # With one core: the layer splits its batch over several cores.
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     fast, loops = operations(gradient_graph(FastLSTM))
-    assert sum(fast[name] for name in CALLS) == 3  # one more for the inputs, which no one calls
+    assert sum(fast[name] for name in CALLS) == 3  # the third is the gradient of the inputs, which is not called
     assert not loops and not any(fast[name] for name in PRODUCTS)
     _, of_keras = operations(gradient_graph(keras.layers.LSTM))
-    assert sum(of_keras[name] for name in PRODUCTS) >= 16  # so the counting sees into loops at all
+    assert sum(of_keras[name] for name in PRODUCTS) >= 16  # so the count includes bodies of loops
 
 
-def test_a_training_step_stays_a_graph_of_few_operations():
+def test_a_training_step_is_a_graph_of_few_operations():
     config = RunConfig()
     network = build_network(6, config.window, config.model)
     compile_network(network, config.window.horizons, config.train)
@@ -69,10 +69,10 @@ def test_a_training_step_stays_a_graph_of_few_operations():
     step = tf.function(lambda x, y: network.train_step((x, y))).get_concrete_function(x, y)
     counted = Counter(operation.type for operation in step.graph.get_operations())
     assert sum(counted.values()) - counted["Const"] < 1100
-    assert counted["StatelessRandomUniformV2"] == 8  # two a layer, and one for each of the other dropouts
+    assert counted["StatelessRandomUniformV2"] == 8  # two per layer, and one for each of the other dropouts
 
 
-def test_training_epoch_after_epoch_traces_the_step_once(monkeypatch):
+def test_further_epochs_do_not_trace_the_training_step_again(monkeypatch):
     traced = []
     run = FastLSTM.inner_loop
     monkeypatch.setattr(FastLSTM, "inner_loop", lambda *args, **kwargs: traced.append(0) or run(*args, **kwargs))
@@ -88,7 +88,7 @@ def test_training_epoch_after_epoch_traces_the_step_once(monkeypatch):
     assert len(traced) == first
 
 
-def test_the_end_of_an_epoch_waits_for_no_tuning_of_its_batches():
+def test_datasets_are_not_autotuned():
     data = TrainingData(np.zeros((80, 6), np.float32), np.arange(9, 80), {1: np.zeros(71, np.float32)}, 10)
     for batches in (data.batches(16), data.shuffled_batches(16, 0)):
         assert batches.options().autotune.enabled is False
@@ -105,17 +105,17 @@ def traced_peak(lookback: int, prices) -> int:
         tracemalloc.stop()
 
 
-def test_preparing_never_copies_windows_and_needs_no_more_for_longer_ones(gspc):
+def test_preparing_samples_copies_no_windows_and_needs_no_more_memory_for_longer_ones(gspc):
     matrix = len(gspc) * 152 * 8
     short, long = traced_peak(60, gspc), traced_peak(250, gspc)
-    assert short < 3 * matrix  # the matrix and twice as much; windows copied would be 30 times as much, in float32
-    assert long < 1.25 * short  # copied, they would be four times as much
+    assert short < 3 * matrix  # copied windows would be 30 times as much, in float32
+    assert long < 1.25 * short  # copied windows would need four times as much
 
 
-def test_features_keep_nothing_of_what_they_were_computed_from(gspc):
+def test_features_hold_no_reference_to_what_they_were_computed_from(gspc):
     compute_features(gspc)
     gc.collect()
-    gc.disable()  # what refers to itself would be kept until Python looks for it
+    gc.disable()  # reference cycles would be freed only by the collector
     tracemalloc.start()
     try:
         features = compute_features(gspc)
@@ -126,7 +126,7 @@ def test_features_keep_nothing_of_what_they_were_computed_from(gspc):
 
 
 @pytest.mark.slow
-def test_forecasts_of_changing_sizes_leave_nothing_behind():
+def test_repeated_forecasts_of_changing_sizes_do_not_accumulate_memory():
     forecaster, prices = tiny.forecaster(), tiny.prices()
 
     def forecast(number: int) -> None:
@@ -136,7 +136,7 @@ def test_forecasts_of_changing_sizes_leave_nothing_behind():
     gc.collect()
     tracemalloc.start()
     try:
-        for number in range(180):  # tables of those who watch the prices grow in leaps at first
+        for number in range(180):  # internal tables grow in steps at first
             forecast(number)
         gc.collect()
         first = tracemalloc.get_traced_memory()[0]
@@ -146,4 +146,5 @@ def test_forecasts_of_changing_sizes_leave_nothing_behind():
         second = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
-    assert second - first < 60_000  # 250 bytes a forecast; one frame that is kept has 6,000
+    # A reference to one frame per forecast would be 6,000 bytes each. Small allocations differ between machines.
+    assert second - first < 240 * 1_500

@@ -4,10 +4,10 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from forecastlib.evaluation.walkforward import BacktestResult, scoring
 
 from forecastlib import compute_features, evaluate, holdout, make_windows, plots
 from forecastlib.config import SplitConfig, WindowConfig
+from forecastlib.evaluation.backtest_result import BacktestResult
 from forecastlib.forecasts import COLUMNS
 
 
@@ -22,7 +22,7 @@ def forecasts(gspc):
             spread = 0.01 * np.sqrt(h)
             rows.append(("^GSPC", origin, h, gspc.index[at + h], close, 1.001 * close, 0.1, "neutral",
                          close * (1 - spread), close * (1 + spread), close * (1 - 2 * spread), close * (1 + 2 * spread),
-                         0.55, 0.45, 0.3, "model", "batch"))  # fmt: skip
+                         0.55, 0.45, 0.3, 0.3, "model", "v1", "batch"))  # fmt: skip
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -73,10 +73,10 @@ def test_predictions_are_drawn_with_their_outcomes(gspc, forecasts):
 
 
 def test_scores_show_the_number_even_where_the_bar_is_cut_off(gspc, forecasts):
-    awful = forecasts.assign(predicted_price=2.0 * forecasts["predicted_price"], model_version="awful")
+    awful = forecasts.assign(predicted_price=2.0 * forecasts["predicted_price"], model="awful")
     evaluation = evaluate(pd.concat([forecasts, awful]), gspc)
     first = plots.plot_scores(evaluation, {"model": "LSTM"}).axes[0]
-    assert {tick.get_text() for tick in first.get_yticklabels()} == {"drift", "awful", "LSTM"}
+    assert {tick.get_text() for tick in first.get_yticklabels()} == {"awful", "LSTM"}
     shown = " ".join(text.get_text() for text in first.texts)
     assert f"{evaluation.scores.loc[('awful', 5), 'skill']:+.3f}" in shown
     assert min(bar.get_width() for bar in first.patches) == -plots.MAX_SKILL_SHOWN
@@ -101,40 +101,35 @@ def test_drawing_does_not_change_the_users_style(gspc):
 
 @pytest.fixture(scope="module")
 def backtested(gspc, forecasts):
-    """Return the result of a backtest of made-up models over 450 origins."""
+    """Return the result of a backtest of made-up models at 450 origins."""
     base = forecasts.iloc[0]
     origins, close = gspc.index[-500:-50], gspc["close"].to_numpy()
     at = gspc.index.get_indexer(origins)
     frames = []
-    for number, model in enumerate(("random_walk", "drift", "har", "lstm", "lstm_as_trained", "lstm_adaptive")):
+    for number, model in enumerate(("lstm", "random_walk", "drift", "har", "lstm_as_trained", "lstm_adaptive")):
         for h in (5, 10):
             last = close[at]
             columns = {"origin": origins, "horizon": h, "target_date": gspc.index[at + h], "last_close": last,
                        "predicted_price": last * (1 + 0.0005 * number), "actual_price": close[at + h],
-                       "crps": 1.0 + at % 3, "model_version": model, "p_up": 0.4 + 0.1 * (at % 3)}  # fmt: skip
+                       "crps": 1.0 + at % 3, "model": model, "p_up": 0.4 + 0.1 * (at % 3)}  # fmt: skip
             for coverage, reach in ((80, 0.02), (95, 0.04)):
                 columns |= {f"lower_{coverage}": last * (1 - reach), f"upper_{coverage}": last * (1 + reach)}
             frames.append(pd.DataFrame({**base.to_dict(), **columns}, index=range(len(at))))
     found = pd.concat(frames, ignore_index=True)
     found.attrs["direction_threshold"] = 0.005
-    evaluation = scoring.evaluate_all(found, gspc)
-    nothing = pd.DataFrame()
-    return BacktestResult(
-        found, scoring.with_intervals(evaluation.scores, found), evaluation.verdicts, nothing, scoring.by_period(found),
-        scoring.calibration_errors(found), nothing, nothing, "^GSPC", "",
-    )  # fmt: skip
+    return BacktestResult.of(found, gspc)
 
 
 def test_backtest_scores_are_drawn_with_their_intervals(backtested):
     figure = plots.plot_backtest_scores(backtested, {"lstm": "LSTM"})
     first = figure.axes[0]
-    models = ["lstm_adaptive", "lstm_as_trained", "lstm", "har", "drift"]
+    models = ["lstm_adaptive", "lstm_as_trained", "har", "drift", "lstm"]
     assert [tick.get_text().lower() for tick in first.get_yticklabels()] == models
     skills = backtested.scores["skill"].xs(5, level="horizon")[models]
     np.testing.assert_allclose(np.asarray(first.containers[0].lines[0].get_xdata(), dtype=np.float64), skills)
     bars = first.containers[0].lines[2][0].get_segments()
     ends = backtested.scores.loc[("har", 5), ["skill_low", "skill_high"]].to_numpy(dtype=np.float64)
-    np.testing.assert_allclose(np.asarray(bars[3])[:, 0], ends)
+    np.testing.assert_allclose(np.asarray(bars[2])[:, 0], ends)
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["5 sessions", "10 sessions"]
 
 
@@ -150,27 +145,20 @@ def test_skill_over_time_is_drawn_for_each_horizon_with_its_interval(backtested)
     assert "2008-09" not in [text.get_text() for text in figure.axes[0].texts]  # not in view
 
 
-def test_coverage_over_time_compares_recalibrated_intervals_with_the_nominal_coverage(
-    backtested,
-):
+def test_coverage_over_time_compares_recalibrated_intervals_with_the_nominal_coverage(backtested):
     figure = plots.plot_coverage_over_time(backtested)
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles == [f"{c} % interval coverage, {h} sessions" for h in (5, 10) for c in (80, 95)]
     drawn = lines(figure.axes[3])
-    models = {
-        "as trained": "lstm_as_trained",
-        "recalibrated monthly": "lstm",
-        "recalibrated and adaptive": "lstm_adaptive",
-    }
-    for label, model in models.items():
+    labels = ("as trained", "recalibrated", "recalibrated and adaptive")
+    for label, model in zip(labels, ("lstm_as_trained", "lstm", "lstm_adaptive"), strict=True):
         np.testing.assert_allclose(drawn[label][:, 1], backtested.over_time(model, 10)["coverage_95"])
     assert set(drawn["nominal"][:, 1]) == {0.95}
 
 
-def test_coverage_over_time_compares_any_models_of_the_backtest(backtested):
-    figure = plots.plot_coverage_over_time(backtested, {"har": "HAR"})
-    drawn = lines(figure.axes[0])
-    np.testing.assert_allclose(drawn["HAR"][:, 1], backtested.over_time("har", 5)["coverage_80"])
+def test_coverage_over_time_leaves_out_variants_that_the_backtest_does_not_have(backtested):
+    drawn = lines(plots.plot_coverage_over_time(backtested, "har").axes[0])
+    np.testing.assert_allclose(drawn["recalibrated"][:, 1], backtested.over_time("har", 5)["coverage_80"])
     assert "as trained" not in drawn
 
 

@@ -310,7 +310,7 @@ def test_a_split_is_recognised_by_its_ratio_in_either_direction(gspc, ratio, row
     assert list(report.finding("split_like").dates) == [gspc.index[row]]
     expected = f"{ratio:g}:1" if ratio > 1 else f"1:{1 / ratio:g}"
     assert report.checks.set_index("check").loc["split_like", "detail"] == f"1 of 5,031 rows; like {expected}"
-    assert count(report, "outliers") in (5, 6)  # the jump itself is not told twice
+    assert count(report, "outliers") in (5, 6)  # the jump itself is not reported twice
 
 
 def test_the_crash_of_1987_is_an_outlier_and_not_a_split(clean):

@@ -19,7 +19,7 @@ from fastapi.testclient import TestClient
 from mlflow.exceptions import MlflowException
 from serving_project import PARAMETERS, client, settings
 
-from forecastlib.data.calendars import calendars
+from forecastlib.data import calendars
 from forecastlib.errors import ConfigError
 from forecastlib.forecaster import Forecaster
 from forecastlib.ledger import Ledger
@@ -40,7 +40,7 @@ def predict(served, **body):
 
 
 def problem(answer, status, error):
-    """Return the message of an answer that has to be this problem, whole and with the id of its request."""
+    """Check that an answer reports this problem completely, with the id of its request; return its message."""
     content = answer.json()
     assert (answer.status_code, content["error"]) == (status, error), answer.text
     assert set(content) == {"error", "message", "details", "request_id"}
@@ -53,7 +53,7 @@ class TestPredict:
         answer = predict(served, date="2018-06-30", closes=3)
         assert answer.status_code == 200
         content = answer.json()
-        expected = registry.load(SYMBOL).predict(tiny.prices(), "2018-06-29", renew=True)
+        expected = registry.load(SYMBOL).predict(tiny.prices(), "2018-06-29")
         got = pd.DataFrame(content["forecasts"])
         for name in ("horizon", "predicted_price", "change_pct", "lower_80", "upper_95", "p_up", "confidence"):
             assert got[name].tolist() == expected[name].tolist(), name
@@ -73,12 +73,12 @@ class TestPredict:
         assert predict(served, version=version).json()["model_version"] == tag
         assert predict(served, version=tag).json()["model_number"] == 1
 
-    def test_it_is_recorded_for_whoever_asked(self, served):
+    def test_a_forecast_is_recorded_for_its_caller(self, served):
         predict(served, date="2018-05-02")
         rows = Ledger().history(since="2018-05-02", until="2018-05-02", requested_by="local")
         assert len(rows) == len(PARAMETERS["horizons"])
 
-    def test_many_at_once_load_the_model_once_and_get_the_same_answer(self, served, monkeypatch):
+    def test_concurrent_requests_load_the_model_once_and_get_the_same_answer(self, served, monkeypatch):
         loads = []
         service = served.app.state.service
         service.predictor.load_model.cache_clear()
@@ -90,7 +90,7 @@ class TestPredict:
         assert len({json.dumps(answer.json()["forecasts"]) for answer in answers}) == 1
         assert loads == [(SYMBOL, "1")]
 
-    def test_forecasts_of_several_origins_in_one_pass_are_those_of_each_alone(self, served):
+    def test_a_batch_of_origins_gives_the_forecasts_of_each_origin(self, served):
         dates = ["2018-05-02", "2014-03-05", "2018-05-02", "1990-01-01", None]
         service = served.app.state.service
         single = [predict(served, date=date) for date in dates]
@@ -111,17 +111,17 @@ class TestPredict:
         ("body", "error"),
         [
             ({"symbol": "^GSPC"}, "model_not_found"),
-            ({"symbol": "IXIC"}, "model_not_found"),  # whose model would have the same name
+            ({"symbol": "IXIC"}, "model_not_found"),  # its models would have the same name
             ({"version": "challenger"}, "model_not_found"),
             ({"version": "2"}, "model_not_found"),
             ({"version": "999999999"}, "model_not_found"),
             ({"version": "v1.0.0_20000101_000000"}, "model_not_found"),
         ],
     )
-    def test_what_is_not_registered_is_not_found(self, served, body, error):
+    def test_an_unregistered_model_is_not_found(self, served, body, error):
         problem(predict(served, **body), 404, error)
 
-    def test_a_date_before_there_is_enough_history_is_a_bad_request(self, served):
+    def test_a_date_without_enough_history_is_a_bad_request(self, served):
         assert "2013-01-18" in problem(predict(served, date="2013-01-20"), 400, "not_enough_data")
         problem(predict(served, date="1990-01-01"), 400, "not_enough_data")
 
@@ -152,21 +152,21 @@ class TestPredict:
             {"source": "csv:/etc"},
         ],
     )
-    def test_what_does_not_fit_the_description_is_refused_before_anything_is_looked_up(self, served, body):
+    def test_a_body_that_does_not_match_the_schema_is_refused(self, served, body):
         answer = predict(served, **body)
         problem(answer, 422, "invalid")
         assert answer.json()["details"][0]["where"].startswith(f"body.{next(iter(body))}")
 
     @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"1e999", b'{"symbol": "\\ud800"}'])
-    def test_what_is_no_json_or_of_another_shape_is_refused(self, served, body):
+    def test_a_body_that_is_not_a_json_object_is_refused(self, served, body):
         answer = served.post("/predict", content=body, headers={"Content-Type": "application/json"})
         problem(answer, 422, "invalid")
 
-    def test_what_is_no_text_is_refused(self, served):
+    def test_a_body_that_is_not_text_is_refused(self, served):
         answer = served.post("/predict", content=b"\xff", headers={"Content-Type": "application/json"})
         problem(answer, 400, "bad_request")
 
-    def test_a_damaged_bundle_is_a_conflict_that_names_no_folder(self, served):
+    def test_a_damaged_bundle_is_a_conflict_without_paths_in_the_message(self, served):
         (bundle,) = Path("mlruns").rglob("bundle/model.keras")
         whole = bundle.read_bytes()
         bundle.write_bytes(whole[:-100])
@@ -178,7 +178,7 @@ class TestPredict:
         assert "/" not in message.replace("forecastlib/", "")
         assert predict(served).status_code == 200
 
-    def test_a_source_that_is_down_is_said_to_be_for_a_while(self, served, monkeypatch):
+    def test_an_unreachable_source_is_a_temporary_error(self, served, monkeypatch):
         from forecastlib.errors import SourceError
 
         def fail(_):
@@ -193,7 +193,7 @@ class TestPredict:
 
 
 class TestHistory:
-    def test_the_newest_come_first_page_by_page(self, served):
+    def test_forecasts_are_listed_newest_first_in_pages(self, served):
         for day in ("2018-03-01", "2018-03-02", "2018-03-05"):
             predict(served, date=day)
         of = {"since": "2018-03-01", "until": "2018-03-05", "symbol": SYMBOL}
@@ -203,10 +203,10 @@ class TestHistory:
         origins = [row["origin"] for page in pages for row in page["predictions"]]
         assert origins == ["2018-03-05"] * 2 + ["2018-03-02"] * 2 + ["2018-03-01"] * 2
 
-    def test_outcomes_are_filled_in_and_scored_beside_the_random_walk(self, served):
-        frame = tiny.forecaster().predict(tiny.prices().loc[:"2018-02-01"])  # made on that day
+    def test_outcomes_are_recorded_and_scored_beside_the_random_walk(self, served):
+        frame = tiny.forecaster().predict(tiny.prices().loc[:"2018-02-01"])  # as of that day
         Ledger().record(frame.assign(model_version="v1.0.0_20180201_000000"), "local")
-        predict(served)  # of the newest session: its day has not come
+        predict(served)  # of the newest session: the outcome is not known
         answer = served.get("/scorecard", params={"symbol": SYMBOL}).json()
         by_version = {score["model_version"]: score for score in answer["scores"] if score["horizon"] == 7}
         row, newest = by_version["v1.0.0_20180201_000000"], by_version[tiny.forecaster().metadata.version]
@@ -214,10 +214,10 @@ class TestHistory:
         assert row["skill"] == pytest.approx(1 - row["mae"] / row["mae_random_walk"])
         settled = served.get("/predictions", params={"settled": True, "until": "2018-02-01", "since": "2018-02-01"})
         closes = tiny.prices()["close"]
-        for one in settled.json()["predictions"]:
-            assert one["actual_price"] == closes[one["target_date"]]
+        for row in settled.json()["predictions"]:
+            assert row["actual_price"] == closes[row["target_date"]]
 
-    def test_forecasts_of_days_gone_by_are_marked_and_scored_apart(self, served):
+    def test_hindsight_forecasts_are_marked_and_scored_separately(self, served):
         predict(served, date="2018-02-05")
         predict(served)
         that_day = {"since": "2018-02-05", "until": "2018-02-05"}
@@ -225,13 +225,13 @@ class TestHistory:
         assert row["known_until"] == "2018-12-31"
         only = {"symbol": SYMBOL, "version": tiny.forecaster().metadata.version}
         usual = served.get("/scorecard", params=only).json()
-        apart = served.get("/scorecard", params=only | {"hindsight": True}).json()
+        separate = served.get("/scorecard", params=only | {"hindsight": True}).json()
         assert {score["n"] for score in usual["scores"]} == {0}
-        assert {score["n"] > 0 for score in apart["scores"]} == {True}
-        assert usual["left_out"] == sum(score["n"] + score["pending"] for score in apart["scores"])
-        assert apart["left_out"] == sum(score["n"] + score["pending"] for score in usual["scores"])
+        assert {score["n"] > 0 for score in separate["scores"]} == {True}
+        assert usual["left_out"] == sum(score["n"] + score["pending"] for score in separate["scores"])
+        assert separate["left_out"] == sum(score["n"] + score["pending"] for score in usual["scores"])
 
-    def test_a_symbol_whose_prices_cannot_be_fetched_is_said_not_to_be_settled(self, served):
+    def test_a_symbol_without_prices_is_reported_as_not_settled(self, served):
         frame = tiny.forecaster().predict(tiny.prices()).assign(symbol="OTHER")
         Ledger().record(frame)
         assert served.get("/scorecard").json()["problems"] == ["OTHER: its prices cannot be fetched at present"]
@@ -241,12 +241,12 @@ class TestHistory:
         "query",
         ["limit=0", "limit=501", "offset=-1", "since=x", "settled=maybe", "symbol=a/b", "limit=1e2", "version="],
     )
-    def test_filters_that_do_not_fit_are_refused(self, served, query):
+    def test_invalid_filters_are_refused(self, served, query):
         problem(served.get(f"/predictions?{query}"), 422, "invalid")
 
 
 class TestTrain:
-    def test_a_training_is_started_and_has_a_place(self, served):
+    def test_a_training_is_started_and_its_job_can_be_read(self, served):
         answer = served.post("/train", json={"symbol": SYMBOL, "training_days": 1500, "epochs": 1})
         assert answer.status_code == 201
         job = answer.json()
@@ -254,22 +254,22 @@ class TestTrain:
         assert (job["status"], job["sessions"], job["start"]) == ("started", 1500, "2013-01-16")
         found = served.get(answer.headers["Location"]).json()
         assert (found["symbol"], found["requested_by"]) == (SYMBOL, "local")
-        assert job["id"] in {one["id"] for one in served.get("/jobs", params={"symbol": SYMBOL}).json()["jobs"]}
+        assert job["id"] in {listed["id"] for listed in served.get("/jobs", params={"symbol": SYMBOL}).json()["jobs"]}
 
-    def test_it_is_skipped_if_the_champion_would_come_out_again(self, served):
+    def test_a_training_is_skipped_if_the_champion_has_the_same_configuration_and_prices(self, served):
         answer = served.post("/train", json={"symbol": SYMBOL, "training_days": 1500})
         assert (answer.status_code, answer.json()["status"]) == (201, "skipped")
         assert answer.json()["result"]["version"] == tiny.forecaster().metadata.version
         forced = served.post("/train", json={"symbol": SYMBOL, "training_days": 1500, "force_retrain": True})
         assert forced.json()["status"] in ("started", "queued")
 
-    def test_other_prices_are_a_reason_to_train(self, served):
+    def test_a_training_with_other_prices_is_not_skipped(self, served):
         assert served.post("/train", json={"symbol": SYMBOL, "training_days": 1501}).json()["status"] != "skipped"
 
-    def test_a_symbol_that_no_source_has_is_a_bad_request(self, served):
+    def test_a_symbol_without_a_source_is_a_bad_request(self, served):
         problem(served.post("/train", json={"symbol": "NOPE", "training_days": 500}), 400, "prices_not_found")
 
-    def test_a_symbol_whose_models_would_take_the_name_of_anothers_is_a_conflict(self, served):
+    def test_a_symbol_whose_model_name_is_taken_by_another_symbol_is_a_conflict(self, served):
         assert "^IXIC" in problem(served.post("/train", json={"symbol": "IXIC"}), 409, "name_taken")
 
     @pytest.mark.parametrize(
@@ -286,15 +286,15 @@ class TestTrain:
             {"lookback": 10},
         ],
     )
-    def test_what_callers_may_not_decide_is_refused(self, served, body):
+    def test_parameters_that_callers_may_not_set_are_refused(self, served, body):
         problem(served.post("/train", json={"symbol": SYMBOL} | body), 422, "invalid")
 
-    def test_a_job_that_is_not_there_is_not_found(self, served):
+    def test_an_unknown_job_is_not_found(self, served):
         problem(served.get(f"/jobs/{'0' * 32}"), 404, "job_not_found")
         problem(served.get("/jobs/..%2f..%2fetc"), 404, "not_found")
         problem(served.get("/jobs/1"), 422, "invalid")
 
-    def test_losses_that_are_no_numbers_are_shown_as_none(self, served):
+    def test_losses_that_are_not_finite_are_shown_as_none(self, served):
         job = served.post("/train", json={"symbol": SYMBOL, "training_days": 1400}).json()
         folder = served.app.state.service.settings.jobs_folder / job["id"]
         folder.mkdir(parents=True, exist_ok=True)
@@ -312,7 +312,7 @@ class TestModels:
         assert (version["number"], version["aliases"], version["reason"]) == (1, ["champion"], "the first version")
         assert version["version"] == tiny.forecaster().metadata.version
 
-    def test_a_new_champion_is_seen_when_the_cache_is_told(self, served):
+    def test_a_new_champion_is_used_when_the_cache_is_cleared(self, served):
         predictor = served.app.state.service.predictor
         assert predict(served).status_code == 200
         client = runs.connect()
@@ -351,21 +351,21 @@ def test_models_beyond_the_bound_are_released_with_their_memory(served, monkeypa
     assert resident[1] - resident[0] < 100, resident
 
 
-def test_what_first_forecasts_would_wait_for_is_loaded_before_anything_is_served(served):
+def test_calendars_are_loaded_before_the_first_request(served):
     calendars._load.cache_clear()
     with TestClient(served.app):
-        assert calendars._load.cache_info().currsize == 1  # that of the one model's symbol
+        assert calendars._load.cache_info().currsize == 1  # that of the only model
 
 
-def test_a_registry_out_of_reach_does_not_keep_the_service_from_starting(served, monkeypatch):
+def test_the_service_starts_even_if_the_registry_cannot_be_reached(served, monkeypatch):
     def unreachable():
         raise MlflowException("the server is down")
 
     monkeypatch.setattr(predictions, "registered_models", unreachable)
     with client() as opened:
         assert opened.get("/health").json()["status"] == "ok"
-    (told,) = (json.loads(line) for line in Path("service.log").read_text().splitlines() if "not warmed up" in line)
-    assert told["exception"][0]["exc_value"] == "the server is down"
+    (line,) = (json.loads(text) for text in Path("service.log").read_text().splitlines() if "not warmed up" in text)
+    assert line["exception"][0]["exc_value"] == "the server is down"
 
 
 def test_an_application_can_be_stopped_and_started_again(served):
@@ -379,18 +379,18 @@ def test_an_application_can_be_stopped_and_started_again(served):
 
 class TestEveryAnswer:
     @pytest.mark.parametrize("path", ["/", "/docs", "/health", "/models", "/nowhere", "/page.js", "/openapi.json"])
-    def test_it_carries_an_id(self, served, path):
+    def test_every_answer_has_a_request_id(self, served, path):
         first, second = (served.get(path).headers["X-Request-ID"] for _ in range(2))
         assert first != second
         assert re.fullmatch(r"[0-9a-f]{32}", first)
 
-    def test_the_id_of_the_caller_is_kept_unless_it_could_do_harm(self, served):
+    def test_a_valid_request_id_of_the_caller_is_used(self, served):
         assert served.get("/health", headers={"X-Request-ID": "my-id.1"}).headers["X-Request-ID"] == "my-id.1"
         for bad in ("a b", "x" * 65, '{"a"', "é"):
             got = served.get("/health", headers={"X-Request-ID": bad.encode("latin-1")}).headers["X-Request-ID"]
             assert re.fullmatch(r"[0-9a-f]{32}", got)
 
-    def test_the_log_has_a_line_with_it(self, served):
+    def test_the_log_has_a_line_with_the_request_id(self, served):
         predict(served, date="2018-04-03").raise_for_status()
         served.get("/health", headers={"X-Request-ID": "look-for-me"})
         lines = [json.loads(line) for line in Path("service.log").read_text().splitlines()]
@@ -398,13 +398,13 @@ class TestEveryAnswer:
         assert (line["method"], line["path"], line["status"]) == ("GET", "/health", 200)
         assert [line["caller"] for line in lines if line.get("path") == "/predict"][-1] == "local"
 
-    def test_paths_and_methods_that_are_not_there_are_said_not_to_be(self, served):
+    def test_unknown_paths_and_methods_are_refused(self, served):
         problem(served.get("/nowhere"), 404, "not_found")
         answer = served.put("/train", json={})
         problem(answer, 405, "method_not_allowed")
         assert answer.headers["Allow"] == "POST"
 
-    def test_a_bug_is_a_500_without_internals(self, served, monkeypatch):
+    def test_an_unexpected_error_is_a_500_without_internals(self, served, monkeypatch):
         def fail(**_):
             raise RuntimeError("the password is hunter2")
 
@@ -420,7 +420,7 @@ class TestEveryAnswer:
         ]
         assert "hunter2" in json.dumps(logged["exception"])
 
-    def test_a_locked_database_is_said_to_be_busy(self, served):
+    def test_a_locked_database_of_jobs_is_a_temporary_error(self, served):
         other = sqlite3.connect(Path("mlruns") / "jobs.db", isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
         try:
@@ -432,8 +432,8 @@ class TestEveryAnswer:
             assert int(answer.headers["Retry-After"]) > 0
         assert served.get("/health").json()["status"] == "ok"
 
-    def test_a_locked_ledger_is_said_to_be_busy_and_the_forecast_is_there_once_it_is_free(self, served):
-        """A forecast that could not be recorded is not handed out; what only reads is served."""
+    def test_a_locked_ledger_is_a_temporary_error(self, served):
+        """A forecast that could not be recorded is not returned; requests that only read are served."""
         other = sqlite3.connect(Path("mlruns") / "ledger.db", isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
         try:
@@ -453,7 +453,7 @@ class TestEveryAnswer:
         predict(served, date="2016-03-07").raise_for_status()
         assert Ledger().count(since="2016-03-07", until="2016-03-14") == len(PARAMETERS["horizons"])
 
-    def test_a_ledger_that_is_locked_for_a_moment_is_waited_for(self, served):
+    def test_the_service_waits_for_a_ledger_that_is_locked_briefly(self, served):
         with client(settings(database_seconds=30.0)) as patient:
             predict(patient, date="2016-04-01").raise_for_status()  # loads the model
             other = sqlite3.connect(Path("mlruns") / "ledger.db", isolation_level=None, check_same_thread=False)
@@ -466,7 +466,7 @@ class TestEveryAnswer:
                 asked.result(timeout=30).raise_for_status()
         assert Ledger().count(since="2016-04-04", until="2016-04-04") == len(PARAMETERS["horizons"])
 
-    def test_a_training_that_stands_still_while_it_opens_the_registry_holds_nobody_up(self, served):
+    def test_a_training_that_blocks_while_opening_the_registry_does_not_delay_requests(self, served):
         with file_lock(Path("mlruns") / "mlflow.lock"):
             served.app.state.service.predictor.clear_versions()
             predict(served, date="2016-05-02").raise_for_status()
@@ -477,14 +477,14 @@ class TestLimits:
     def test_a_body_that_is_too_large_is_refused(self, served):
         problem(predict(served, version="1" * 70_000), 413, "body_too_large")
 
-    def test_callers_that_ask_too_often_are_told_when_to_come_back(self, served):
+    def test_callers_with_too_many_requests_are_refused_with_the_time_to_wait(self, served):
         with client(settings(requests_per_second=0.5, request_burst=2)) as limited:
             answers = [limited.get("/models") for _ in range(3)]
         assert [answer.status_code for answer in answers] == [200, 200, 429]
         problem(answers[2], 429, "too_many_requests")
         assert 1 <= int(answers[2].headers["Retry-After"]) <= 5
 
-    def test_a_full_queue_of_trainings_says_so(self, served):
+    def test_a_training_is_refused_when_the_queue_is_full(self, served):
         waiting = "import time; time.sleep(600)"
         with client(settings(concurrent_trainings=1, queued_trainings=1), program=waiting) as limited:
             answers = [
@@ -504,7 +504,7 @@ class TestAccess:
         with client(settings(keys=keys.path)) as opened:
             yield opened, headers, keys
 
-    def test_without_a_valid_key_nothing_is_served_but_the_page_and_the_health(self, keyed):
+    def test_without_a_valid_key_only_the_page_and_the_health_are_served(self, keyed):
         opened, _, _ = keyed
         for path in ("/jobs", "/models", "/predictions", "/scorecard", f"/jobs/{'0' * 32}"):
             for headers in ({}, {"X-API-Key": "fl_wrong"}, {"X-API-Key": "é".encode()}):
@@ -513,7 +513,7 @@ class TestAccess:
             problem(opened.post(path, json=body), 401, "unauthorized")
         assert opened.get("/health").status_code == opened.get("/").status_code == 200
 
-    def test_callers_see_their_own_forecasts_alone_also_of_the_same_forecast(self, keyed):
+    def test_callers_see_only_the_forecasts_that_they_requested(self, keyed):
         opened, headers, _ = keyed
         for name, day in (("ann", "2017-03-01"), ("ann", "2017-03-02"), ("bob", "2017-03-02")):
             opened.post("/predict", json={"symbol": SYMBOL, "date": day}, headers=headers[name]).raise_for_status()
@@ -525,11 +525,11 @@ class TestAccess:
         assert {row["requested_by"] for row in seen["bob"]} == {"bob"}
         totals = {name: opened.get("/predictions", headers=headers[name]).json()["total"] for name in headers}
         assert totals == {"ann": 4, "bob": 2}
-        past = {"hindsight": True}
-        scores = {n: opened.get("/scorecard", params=past, headers=headers[n]).json()["scores"] for n in headers}
+        hindsight = {"hindsight": True}
+        scores = {n: opened.get("/scorecard", params=hindsight, headers=headers[n]).json()["scores"] for n in headers}
         assert {name: sum(row["n"] + row["pending"] for row in rows) for name, rows in scores.items()} == totals
 
-    def test_a_key_may_be_kept_from_training(self, keyed):
+    def test_a_key_can_be_denied_training(self, keyed):
         opened, headers, _ = keyed
         body = {"symbol": SYMBOL, "training_days": 700}
         assert opened.post("/train", json=body, headers=headers["ann"]).json()["requested_by"] == "ann"
@@ -542,13 +542,13 @@ class TestAccess:
         problem(opened.get("/jobs", headers=headers["bob"]), 401, "unauthorized")
         assert opened.get("/jobs", headers=headers["ann"]).status_code == 200
 
-    def test_keys_that_cannot_be_read_let_nobody_in(self, keyed):
+    def test_unreadable_keys_admit_nobody(self, keyed):
         opened, headers, keys = keyed
         keys.path.write_text("{")
         answer = opened.get("/jobs", headers=headers["ann"])
         assert str(keys.path) not in problem(answer, 503, "keys_unavailable")
 
-    def test_guessing_is_slowed_down(self, served, tmp_path):
+    def test_guessing_keys_is_limited(self, served, tmp_path):
         keys = KeyFile(tmp_path / "keys.json")
         ann = {"X-API-Key": keys.add("ann")}
         with client(settings(keys=keys.path, requests_per_second=0.1, request_burst=3)) as opened:
@@ -565,22 +565,22 @@ class TestAccess:
     @pytest.mark.parametrize(
         "headers", [{"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Origin": "null"}]
     )
-    def test_without_keys_no_page_of_another_site_is_served(self, served, headers):
+    def test_without_keys_pages_of_other_sites_are_refused(self, served, headers):
         problem(served.get("/models", headers=headers), 403, "forbidden")
 
     @pytest.mark.parametrize(
         "headers", [{"Host": "127.0.0.1:8000"}, {"Host": "localhost", "Origin": "http://localhost"}]
     )
-    def test_the_page_itself_is(self, served, headers):
+    def test_without_keys_the_page_of_the_service_is_served(self, served, headers):
         assert served.get("/models", headers=headers).status_code == 200
 
-    def test_listening_beyond_this_machine_needs_keys(self, served, tmp_path):
+    def test_listening_on_a_public_address_needs_keys(self, served, tmp_path):
         with pytest.raises(ConfigError, match=r"expected keys before listening on 0\.0\.0\.0"):
             serve(Settings(host="0.0.0.0", keys=None))
         with pytest.raises(ConfigError, match="expected a file of keys"):
             serve(Settings(keys=tmp_path / "nowhere.json"))
 
-    def test_addresses_of_this_machine_are_told_from_others(self):
+    def test_loopback_addresses_are_recognised(self):
         assert [is_loopback(host) for host in ("127.0.0.1", "127.8.8.8", "::1", "[::1]", "LOCALHOST")] == [True] * 5
         assert [is_loopback(host) for host in ("0.0.0.0", "::", "192.168.1.1", "example.com", "")] == [False] * 5
 
@@ -590,7 +590,7 @@ class TestDescription:
     def openapi(self, served):
         return served.get("/openapi.json").json()
 
-    def test_every_route_is_there(self, openapi):
+    def test_every_route_is_described(self, openapi):
         assert {(method.upper(), path) for path, one in openapi["paths"].items() for method in one} == {
             ("POST", "/train"),
             ("GET", "/jobs"),
@@ -602,7 +602,7 @@ class TestDescription:
             ("GET", "/health"),
         }
 
-    def test_every_answer_has_a_shape_a_meaning_and_the_requests_id(self, openapi):
+    def test_every_answer_has_a_schema_a_description_and_the_request_id(self, openapi):
         for path in openapi["paths"].values():
             for operation in path.values():
                 assert operation["description"]
@@ -613,7 +613,7 @@ class TestDescription:
                     assert ("Retry-After" in answer["headers"]) == (status in {"429", "503"})
         assert "Location" in openapi["paths"]["/train"]["post"]["responses"]["201"]["headers"]
 
-    def test_requests_and_errors_have_examples_that_fit(self, openapi):
+    def test_requests_and_errors_have_valid_examples(self, openapi):
         from forecastlib.serving.schemas import PredictRequest, TrainRequest
 
         for model in (PredictRequest, TrainRequest):
@@ -622,7 +622,7 @@ class TestDescription:
         fields = openapi["components"]["schemas"]["ErrorAnswer"]["properties"]
         assert all("examples" in fields[name] for name in ("error", "message", "request_id"))
 
-    def test_every_parameter_and_field_of_a_request_says_what_it_means(self, openapi):
+    def test_every_parameter_and_field_of_a_request_has_a_description(self, openapi):
         for path in openapi["paths"].values():
             for operation in path.values():
                 assert all(parameter.get("description") for parameter in operation.get("parameters", []))
@@ -630,7 +630,7 @@ class TestDescription:
             for field, schema in openapi["components"]["schemas"][name]["properties"].items():
                 assert schema.get("description"), (name, field)
 
-    def test_the_documentation_names_all_of_it_and_loads_nothing_from_elsewhere(self, served, openapi):
+    def test_the_documentation_is_complete_and_loads_nothing_from_other_sites(self, served, openapi):
         page = served.get("/docs")
         assert page.headers["Content-Type"].startswith("text/html")
         for path, operations in openapi["paths"].items():
@@ -641,7 +641,7 @@ class TestDescription:
         assert re.findall(r'(?:src|href)="(?:https?:)?//', page.text) == []
 
 
-def test_settings_that_make_no_sense_are_refused():
+def test_invalid_settings_are_refused():
     for wrong in ({"concurrent_trainings": 0}, {"port": 70_000}, {"unknown": 1}, {"parameters": {"lookbak": 1}}):
         with pytest.raises(ConfigError):
             Settings(**wrong)
@@ -649,7 +649,7 @@ def test_settings_that_make_no_sense_are_refused():
         Settings(parameters={"source": "yahoo", "start": "2000-01-01"})
 
 
-def test_a_ledger_that_cannot_be_opened_is_told_before_anything_is_served(tmp_path, monkeypatch):
+def test_a_ledger_that_cannot_be_opened_is_an_error_at_start(tmp_path, monkeypatch):
     from forecastlib.errors import LedgerError
 
     monkeypatch.setenv("FORECASTLIB_HOME", str(tmp_path))
@@ -658,12 +658,12 @@ def test_a_ledger_that_cannot_be_opened_is_told_before_anything_is_served(tmp_pa
         create_app(Settings(ledger_url=f"sqlite:///{tmp_path}/file/ledger.db"))
 
 
-def test_messages_name_no_folders():
+def test_messages_do_not_contain_paths():
     assert without_paths("csv:/data/x/y.csv is none\nThe notebook: /z") == "csv:y.csv is none"
     assert without_paths("POST /train trains one; MAE / MAE of both") == "POST /train trains one; MAE / MAE of both"
 
 
-def test_the_service_needs_nothing_that_a_wheel_would_leave_out():
+def test_the_files_of_the_page_are_part_of_the_package():
     folder = Path(create_app.__code__.co_filename).parent / "page"
     assert {path.name for path in folder.iterdir()} == {"page.html", "page.js", "page.css"}
     assert shutil.which("nice")

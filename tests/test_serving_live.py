@@ -1,4 +1,4 @@
-"""The service as users run it: a process of its own, the calls of its documentation, a real training, a kill."""
+"""The service as users run it: as a process, with the calls of its documentation, a real training, and kills."""
 
 import os
 import re
@@ -30,7 +30,7 @@ def home(tmp_path_factory):
 
 @contextmanager
 def serving(home):
-    """Run `forecastlib serve` with small trainings, and yield its process and its address."""
+    """Run `forecastlib serve` with small trainings; yield its process and its address."""
     command = [sys.executable, "-m", "forecastlib.cli", "serve", "--port", "0", *WORDS]
     with (
         (home / "server.log").open("a") as log,
@@ -45,13 +45,13 @@ def serving(home):
 
 
 def job_of(address, job_id):
-    return httpx.get(f"{address}/jobs/{job_id}").raise_for_status().json()
+    return httpx.get(f"{address}/jobs/{job_id}", timeout=60).raise_for_status().json()
 
 
 def until(condition, seconds=240.0):
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "it did not come to that"
+        assert time.monotonic() < end, "the condition was never true"
         threading.Event().wait(0.2)
 
 
@@ -59,7 +59,7 @@ def test_the_documented_calls_work(home, monkeypatch, capsys):
     (commands,) = re.findall(r"```sh\n(.*?)```", DOCUMENT, flags=re.DOTALL)
     (program,) = re.findall(r"```python\n(.*?)```", DOCUMENT, flags=re.DOTALL)
     with serving(home) as (_, address):
-        until(lambda: httpx.get(f"{address}/health").status_code == 200)
+        until(lambda: httpx.get(f"{address}/health", timeout=60).status_code == 200)
         names: dict[str, object] = {}
         exec(compile(program.replace("http://127.0.0.1:8000", address), "service.md", "exec"), names)
         printed = capsys.readouterr().out.splitlines()
@@ -69,8 +69,8 @@ def test_the_documented_calls_work(home, monkeypatch, capsys):
         assert [epoch["epoch"] for epoch in job["progress"]] == [1, 2]
         assert job["sessions"] == 2500
         assert job["result"]["metrics"]["mae_7d"] > 0
-        # The model it made is used at once, without waiting for a cache.
-        versions = httpx.get(f"{address}/models").json()["models"][0]["versions"]
+        # The new model is used at once; no cache delays it.
+        versions = httpx.get(f"{address}/models", timeout=60).json()["models"][0]["versions"]
         assert versions[0]["version"] == job["result"]["version"]
         assert (home / "reports" / "jobs" / job["id"] / "03_train.html").is_file()
         for line in commands.strip().splitlines():
@@ -93,7 +93,7 @@ def test_the_documented_calls_work(home, monkeypatch, capsys):
         )
 
 
-def test_a_kill_of_the_server_and_then_of_the_worker_leaves_no_job_running(home):
+def test_a_training_survives_a_killed_server_and_fails_when_it_is_killed_itself(home):
     with serving(home) as (process, address):
         body = {"symbol": "^GSPC", "training_days": 2000, "epochs": 1000}
         job = httpx.post(f"{address}/train", json=body, timeout=60).raise_for_status().json()
@@ -103,7 +103,7 @@ def test_a_kill_of_the_server_and_then_of_the_worker_leaves_no_job_running(home)
     with serving(home) as (_, address):
         before = job_of(address, job["id"])
         assert before["status"] == "started"
-        until(lambda: len(job_of(address, job["id"])["progress"]) > len(before["progress"]))  # it goes on
+        until(lambda: len(job_of(address, job["id"])["progress"]) > len(before["progress"]))  # it is still training
         pids = re.findall(rf'"pid": (\d+).*{job["id"]}|{job["id"]}.*"pid": (\d+)', (home / "server.log").read_text())
         os.kill(int(next(filter(None, pids[0]))), signal.SIGKILL)
         until(lambda: job_of(address, job["id"])["status"] == "failed")

@@ -87,13 +87,13 @@ def test_the_page_shows_the_symbol_its_champion_the_forecast_the_scorecard_and_t
     assert page.read("document.querySelectorAll('#jobs b').length") == 0
 
 
-def test_the_page_says_how_many_hindsight_forecasts_are_not_in_the_scorecard(page, served):
+def test_the_page_says_how_many_hindsight_forecasts_are_scored_separately(page, served):
     served.post("/predict", json={"symbol": "^IXIC", "date": "2018-06-29"}).raise_for_status()
     count = served.get("/scorecard").json()["left_out"]
     assert count >= len(tiny.PARAMETERS["horizons"])
     page.open(page.read("location.href"))
     page.until(
-        f"document.querySelector('#notice')?.textContent === '{count} hindsight forecasts are not included in the scorecard'"
+        f"document.querySelector('#notice')?.textContent === '{count} hindsight forecasts are scored separately'"
     )
 
 

@@ -161,8 +161,8 @@ def test_dates_in_any_order_are_read_correctly_or_reported_as_ambiguous(dates, d
     written = data.draw(st.sampled_from(["%d/%m/%Y", "%m/%d/%Y", "%Y-%m-%d", "%d.%m.%Y", "%b %d, %Y"]))
     rows = "".join(f'"{date.strftime(written)}",1,2,0.5,1.5,7\n' for date in dates)
     prices = read(("Date,Open,High,Low,Close,Volume\n" + rows).encode())
-    told = read(("Date,Open,High,Low,Close,Volume\n" + rows).encode(), date_format=written)
-    assert [stamp.date() for stamp in told.index] == sorted(dates)
+    formatted = read(("Date,Open,High,Low,Close,Volume\n" + rows).encode(), date_format=written)
+    assert [stamp.date() for stamp in formatted.index] == sorted(dates)
     if prices is None:  # only what can be read in two ways is asked about
         assert "/" in written or "." in written
         assert all(date.day <= 12 for date in dates)

@@ -31,8 +31,11 @@ SCHEDULER_VARIABLE = "FORECASTLIB_SCHEDULER"
 MAX_WORKERS = 4
 """Local workers by default: each loads TensorFlow, which takes several hundred megabytes."""
 
+CONNECT_TIMEOUT = 15.0
+"""Seconds to wait for an existing scheduler to answer."""
+
 START_TIMEOUT = 120.0
-"""Seconds to wait for the first worker, or for a scheduler to answer."""
+"""Seconds to wait for the first local worker."""
 
 CLOSE_TIMEOUT = 10.0
 """Seconds that local workers have to close before they are killed."""
@@ -80,7 +83,7 @@ def connect(scheduler: str | None = None, workers: int | None = None) -> Iterato
 @contextlib.contextmanager
 def _existing(address: str) -> Iterator[Client]:
     try:
-        client = Client(address, timeout=START_TIMEOUT, set_as_default=False)  # type: ignore[no-untyped-call]
+        client = Client(address, timeout=CONNECT_TIMEOUT, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"expected a Dask scheduler at {address!r}, an address such as tcp://HOST:8786; {error}"
@@ -95,7 +98,7 @@ def _local(workers: int) -> Iterator[Client]:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="forecastlib-workers-")))
         stack.enter_context(dask.config.set({"temporary-directory": str(folder)}))
-        cluster = stack.enter_context(LocalCluster(n_workers=0, dashboard_address=None, silence_logs=50))  # type: ignore[no-untyped-call]
+        cluster = stack.enter_context(LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0", silence_logs=50))  # type: ignore[no-untyped-call]
         process = stack.enter_context(_worker_processes(cluster.scheduler_address, workers, folder))
         client = stack.enter_context(Client(cluster, set_as_default=False))  # type: ignore[no-untyped-call]
         try:

@@ -233,7 +233,7 @@ def audit(
     that no feature looks ahead on a date that was not tried, that a model was not chosen by its test score over many
     runs, that the prices were known on their dates (revised or adjusted data), or that any skill is real.
 
-    A model that is not fitted is fitted on the newest sessions only, networks for one epoch: whether it looks ahead
+    A model that is not fitted is fitted on the newest sessions only, networks for a single step: whether it looks ahead
     depends on its code and not on how well it is trained. Copies are fitted, so a model that is given does not change.
 
     Examples

@@ -162,8 +162,9 @@ class AuditedRun:
         return self.fit_quickly(self.recent_samples)
 
     def fit_quickly(self, samples: Samples) -> Model:
-        """Fit a new model, networks for one epoch."""
-        model = copy.deepcopy(self.recipe.model(self.config.replace(epochs=1)))
+        """Fit a new model, networks for one epoch of a single batch: most of the time goes into tracing each step."""
+        config = self.config.replace(epochs=1, batch_size=RECENT_SAMPLES)
+        model = copy.deepcopy(self.recipe.model(config))
         return model.fit(samples.train, samples.validation)
 
     def fitted_model(self) -> tuple[Model, Windows]:
@@ -275,7 +276,7 @@ def labels_match_prices(run: AuditedRun) -> Outcome:
     """Compare every label with the close that many sessions later, and its date with that session."""
     windows, rows = run.samples.windows, run.positions
     close = run.prices["close"].to_numpy()
-    labels = np.exp(windows.log_returns(windows.y)) * windows.last_close[:, None]
+    labels = windows.to_prices(windows.y)
     affected, wrong = [], 0
     for i, horizon in enumerate(run.config.window.horizons):
         known = (rows >= 0) & (rows + horizon < len(close))
@@ -621,4 +622,6 @@ def _outcome(
 
 
 def _span(origins: pd.DatetimeIndex) -> str:
-    return f"{len(origins)} origins, {origins.min():%Y-%m-%d} to {origins.max():%Y-%m-%d}"
+    return (
+        f"{len(origins)} origin{'s' if len(origins) > 1 else ''}, {origins.min():%Y-%m-%d} to {origins.max():%Y-%m-%d}"
+    )

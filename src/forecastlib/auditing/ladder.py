@@ -116,4 +116,3 @@ def _test_forecasts(prices: pd.DataFrame, config: RunConfig, step: Step, *, prog
     (forecast,) = forecaster.forecast_test_set()
     actual = np.exp(test.labels()) * test.last_close[:, None]
     return forecast.frame().assign(actual_price=actual.ravel())
-

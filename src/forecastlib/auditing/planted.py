@@ -22,7 +22,7 @@ from forecastlib.models.tabular import Ridge
 from forecastlib.recipe import Recipe
 from forecastlib.samples.scaling import Scaling
 from forecastlib.samples.splits import Split
-from forecastlib.samples.windows import Windows, make_windows
+from forecastlib.samples.windows import Windows, build_windows
 
 Floats = npt.NDArray[np.float64]
 FeatureOfPrices = Callable[[pd.DataFrame], "pd.Series[float]"]
@@ -128,7 +128,7 @@ def split_without_purge(windows: Windows, config: SplitConfig) -> Split:
 
 def clipped_tail(prices: pd.DataFrame, features: pd.DataFrame, config: WindowConfig) -> Windows:
     """Label the newest sessions with the last close."""
-    windows = make_windows(prices, features, config)
+    windows = build_windows(prices, features, config)
     rows = prices.index.get_indexer(windows.origins)
     ahead = np.minimum(rows[:, None] + np.asarray(config.horizons), len(prices) - 1)
     close = prices["close"].to_numpy()

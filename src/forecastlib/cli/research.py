@@ -149,6 +149,7 @@ def audit_command(arguments: Sequence[str]) -> None:
     NAME=VALUE changes a setting of the run; SYMBOL=... takes several symbols, separated by commas. Exits with 1 if a
     leak is found.
     """
+    load_tensorflow()
     from forecastlib.auditing import audit
     from forecastlib.data.sources import fetch_prices
 

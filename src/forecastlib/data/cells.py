@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -44,8 +45,9 @@ class Column:
     cells: Sequence[str] | npt.NDArray[np.float64] | pd.DatetimeIndex
     lines: Sequence[int] | npt.NDArray[np.int64]
 
+    @cached_property
     def texts(self) -> list[str]:
-        """Return the cells as texts without surrounding spaces."""
+        """The cells as texts without surrounding spaces."""
         return [str(cell).strip() for cell in self.cells]
 
     def describe(self, position: int) -> str:
@@ -130,8 +132,8 @@ def parse_numbers(column: Column, decimal: str = ".") -> npt.NDArray[np.float64]
         values = column.cells.astype(np.float64)
     else:
         thousands = "," if decimal == "." else "."
-        texts = [text.replace(thousands, "").replace(decimal, ".") for text in column.texts()]
-        numbers = [_read_number(text) for text in texts]
+        texts = [text.replace(thousands, "").replace(decimal, ".") for text in column.texts]
+        numbers = list(map(_read_number, texts))
         if None in numbers:
             raise SourceError(
                 f"{column.describe(numbers.index(None))} is not a number; expected for instance 1234.5, 1,234.5, 3.33B "
@@ -201,7 +203,7 @@ def find_decimal(columns: Iterable[Column], *, delimiter: str) -> str:
 
 def _join_cells(column: Column) -> str:
     """Return the cells as lines, a line end before each, because one text is searched much faster than many."""
-    return "\n".join(["", *(text.replace("\n", " ") for text in column.texts())])
+    return "\n".join(["", *(text.replace("\n", " ") for text in column.texts)])
 
 
 def _first_match(texts: Iterable[tuple[Column, str]], patterns: Iterable[re.Pattern[str]]) -> str:
@@ -279,7 +281,7 @@ def parse_dates(column: Column, date_format: str | None = None) -> pd.DatetimeIn
     if isinstance(column.cells, pd.DatetimeIndex):
         days = _days_of_stamps(column.cells)
     else:
-        texts = column.texts()
+        texts = column.texts
         days = _days_by_shape(column, texts) if date_format is None else _days_by_format(column, texts, date_format)
     return pd.DatetimeIndex(days.astype("datetime64[us]"))
 
@@ -358,7 +360,7 @@ def _month_numbers(column: Column, parts: Sequence[str]) -> list[int]:
 def _decide_order(column: Column, parts: npt.NDArray[np.int64]) -> str:
     """Find the one order of day, month and year that makes every cell a date."""
     two_digit_years = bool((parts[:, 2] < 100).any())
-    year_may_be_first = two_digit_years and all(re.match(r"\d\d\D", text) for text in column.texts())
+    year_may_be_first = two_digit_years and all(re.match(r"\d\d\D", text) for text in column.texts)
     orders = ["dmy", "mdy", *(["ymd"] if year_may_be_first else [])]
     fits = {order: ~np.isnat(_days(parts, order)) for order in orders}
     possible = [order for order in orders if fits[order].all()]

@@ -72,19 +72,8 @@ class QualityReport(Report):
         table["count"] = table["measured"].astype(int)
         table["weight"] = [self.weights[check] for check in table["check"]]
         table["loss"] = self._losses
-        columns = [
-            "check",
-            "severity",
-            "status",
-            "count",
-            "first_dates",
-            "weight",
-            "loss",
-            "detail",
-            "meaning",
-            "remedy",
-        ]
-        return table[columns]
+        columns = ["check", "severity", "status", "count", "first_dates", "weight", "loss"]
+        return table[[*columns, "detail", "meaning", "remedy"]]
 
     @property
     def _losses(self) -> list[float]:

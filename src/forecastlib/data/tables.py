@@ -256,7 +256,7 @@ def read_prices(
 def _rows_of_symbol(columns: dict[str, Column], symbol: str) -> dict[str, Column]:
     if "symbol" not in columns:
         return columns
-    names = np.array(columns["symbol"].texts(), dtype=object)
+    names = np.array(columns["symbol"].texts, dtype=object)
     wanted = names == symbol
     if not wanted.any():
         raise SourceError(f"expected rows of {symbol!r}; the rows are those of {', '.join(sorted(set(names)))[:200]}")

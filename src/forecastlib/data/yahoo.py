@@ -115,21 +115,20 @@ class YahooSource:
     def _request(self, symbol: str, first: pd.Timestamp | None) -> tuple[pd.DataFrame, dt.datetime | None]:
         """Ask yfinance once; return its bars, and when the current session ends if that is known."""
         try:
+            import curl_cffi  # noqa: F401 (for the session)
             import yfinance as yf
             from yfinance import exceptions
-
-            session = bounded_session(self._seconds, self._base_url)
         except ModuleNotFoundError as error:
             raise SourceError(f"yahoo needs the package {error.name}; pip install 'forecastlib[yahoo]'") from None
 
         if not _YFINANCE_LOCK.acquire(timeout=self._seconds):
-            raise _TemporaryError("another fetch from Yahoo in this process does not end")
+            raise _TemporaryError("another fetch from Yahoo in this process has not ended")
         hide_exceptions = yf.config.debug.hide_exceptions
         try:
             yf.config.debug.hide_exceptions = False  # restored below; the only way to learn why there are no prices
             # yfinance caches unreadable answers too, and has no documented way to clear its cache.
             yf.data.YfData.cache_get.cache_clear()
-            with session:
+            with bounded_session(self._seconds, self._base_url) as session:
                 ticker = yf.Ticker(symbol, session=session)
                 # Always up to now: for an end in the past, yfinance answers from its cache.
                 span: dict[str, Any] = {"period": "max"} if first is None else {"start": first.to_pydatetime()}

@@ -1,4 +1,4 @@
-"""Rolling windows whose values depend on the content of the window alone, to the last bit.
+"""Rolling windows whose values depend on the content of the window only, to the last bit.
 
 The usual rolling sum adds the newest value and subtracts the oldest. It is fast, but its rounding errors come from
 every row since the first, so the same window has different last bits in a longer or a shorter history. Here a window

@@ -24,7 +24,6 @@ from forecastlib.plots.style import (
     INK,
     MAX_SKILL_SHOWN,
     ORANGE,
-    PURPLE,
     RED,
     SKY,
     date_axis,
@@ -40,12 +39,8 @@ if TYPE_CHECKING:
 MAX_SKILL_OVER_TIME = 0.12
 """Skill beyond this, either way, is cut off where it is drawn over time, so that one bad month does not flatten it."""
 
-RECALIBRATION = {
-    "combination_as_trained": "as trained",
-    "combination": "recalibrated monthly",
-    "combination_adaptive": "recalibrated and adaptive",
-}
-"""The variants of a model in a backtest whose coverage is compared, with their labels."""
+VARIANTS = {"_as_trained": "as trained", "": "recalibrated", "_adaptive": "recalibrated and adaptive"}
+"""Endings of the names of a model's variants in a backtest, which differ in their intervals, with their labels."""
 
 
 @styled
@@ -89,8 +84,7 @@ def plot_predictions(evaluation: Evaluation, model: str) -> Figure:
     model
         The name of the model in it.
     """
-    column = "model" if "model" in evaluation.forecasts else "model_version"
-    forecasts = evaluation.forecasts[evaluation.forecasts[column] == model]
+    forecasts = evaluation.forecasts[evaluation.forecasts["model"] == model]
     horizons = sorted(forecasts["horizon"].unique())
     figure = Figure(figsize=(9, 2.5 * len(horizons)))
     for (left, right), horizon in zip(panels(figure, len(horizons), 2, width_ratios=[2.4, 1]), horizons, strict=True):
@@ -191,7 +185,9 @@ def plot_forecast(forecast: pd.DataFrame, prices: pd.DataFrame, sessions: int = 
         axes.annotate(text, (row.target_date, row.upper_95 if above else row.lower_95), xytext=(0, 4 if above else -4),
                       textcoords="offset points", fontsize=8, ha="center", va="bottom" if above else "top")  # fmt: skip
     price_axis(axes)
-    axes.set_title(f"{rows['symbol'].iloc[0]}: forecast of {origin:%Y-%m-%d}, model {rows['model_version'].iloc[0]}")
+    symbol, model, version = rows[["symbol", "model", "model_version"]].iloc[0]
+    label = model if version == model else f"{model} {version}"
+    axes.set_title(f"{symbol}: forecast of {origin:%Y-%m-%d}, {label}")
     axes.legend(loc="lower left", fontsize=8, ncols=2)
     axes.margins(x=0.06, y=0.18)
     date_axis(axes)
@@ -271,7 +267,7 @@ def plot_backtest_scores(result: BacktestResult, names: Mapping[str, str] | None
 
 
 @styled
-def plot_skill_over_time(result: BacktestResult, model: str = "combination") -> Figure:
+def plot_skill_over_time(result: BacktestResult, model: str | None = None) -> Figure:
     """Draw the skill of a model against the random walk over time: of the latest 250 origins, and of all so far.
 
     Parameters
@@ -279,9 +275,9 @@ def plot_skill_over_time(result: BacktestResult, model: str = "combination") -> 
     result
         Of :func:`forecastlib.backtest`.
     model
-        The name of the model in it.
+        The name of the model in it; None: the first one.
     """
-    horizons = result.horizons
+    model, horizons = model or _first_model(result), result.horizons
     figure = Figure(figsize=(9, 1.9 * len(horizons) + 0.6))
     for (axes,), horizon in zip(panels(figure, len(horizons), sharex=True), horizons, strict=True):
         skill = result.over_time(model, horizon)
@@ -302,26 +298,26 @@ def plot_skill_over_time(result: BacktestResult, model: str = "combination") -> 
 
 
 @styled
-def plot_coverage_over_time(result: BacktestResult, models: Mapping[str, str] | None = None) -> Figure:
-    """Draw the share of outcomes inside the intervals of the latest 250 origins over time.
+def plot_coverage_over_time(result: BacktestResult, model: str | None = None) -> Figure:
+    """Draw the interval coverage of the latest 250 origins over time: as trained, recalibrated, and adaptive.
 
     Parameters
     ----------
     result
         Of :func:`forecastlib.backtest`.
-    models
-        Labels of the models to compare; None: as trained, recalibrated, and adaptive.
+    model
+        The name of the model in it; None: the first one. Variants that the backtest does not have are left out.
     """
-    models = models or {model: label for model, label in RECALIBRATION.items() if model in result.models}
-    horizons = result.horizons
+    model, horizons = model or _first_model(result), result.horizons
+    lines = ((f"{model}{ending}", label) for ending, label in VARIANTS.items())
+    styles = [(*line, *style) for line, style in zip(lines, ((GREY, "-"), (BLUE, "-"), (ORANGE, "--")), strict=True)]
     figure = Figure(figsize=(9, 1.9 * len(horizons) + 0.6))
     for row, horizon in zip(panels(figure, len(horizons), len(COVERAGES), sharex=True), horizons, strict=True):
         for axes, coverage in zip(row, COVERAGES, strict=True):
-            for (name, label), colour, line in zip(
-                models.items(), itertools.cycle((GREY, BLUE, ORANGE, GREEN, PURPLE)), itertools.cycle(("-", "-", "--"))
-            ):
-                covered = result.over_time(name, horizon)[f"coverage_{coverage}"]
-                axes.plot(covered.index, covered, color=colour, linestyle=line, label=label)
+            for name, label, colour, line in styles:
+                if name in result.models:
+                    covered = result.over_time(name, horizon)[f"coverage_{coverage}"]
+                    axes.plot(covered.index, covered, color=colour, linestyle=line, label=label)
             axes.axhline(coverage / 100.0, color=INK, linewidth=0.9, linestyle=":", label="nominal")
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
             title = f"{coverage} % interval coverage, {horizon} sessions"
@@ -333,7 +329,7 @@ def plot_coverage_over_time(result: BacktestResult, models: Mapping[str, str] | 
 
 
 @styled
-def plot_reliability(result: BacktestResult, model: str = "combination") -> Figure:
+def plot_reliability(result: BacktestResult, model: str | None = None) -> Figure:
     """Draw the observed frequency of events against their stated probability, with the expected calibration error.
 
     Parameters
@@ -341,8 +337,9 @@ def plot_reliability(result: BacktestResult, model: str = "combination") -> Figu
     result
         Of :func:`forecastlib.backtest`.
     model
-        The name of the model in it.
+        The name of the model in it; None: the first one.
     """
+    model = model or _first_model(result)
     titles = {"p_up": "the price rises", "confidence": "the call is correct"}
     figure = Figure(figsize=(9, 4.3))
     for axes, (stated, title) in zip(panels(figure, 1, 2)[0], titles.items(), strict=True):
@@ -393,6 +390,11 @@ def plot_scorecard(scores: pd.DataFrame) -> Figure:
     date_axis(calls)
     figure.legend(*skill.get_legend_handles_labels(), loc="outside lower center", ncols=max(1, len(horizons)))
     return figure
+
+
+def _first_model(result: BacktestResult) -> str:
+    """Return the model that was listed first in a backtest: its rows come first in the forecasts."""
+    return str(result.forecasts["model"].iloc[0])
 
 
 def _skill_axis(axes: Axes, title: str) -> None:

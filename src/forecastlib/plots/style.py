@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any, ParamSpec
 
 import matplotlib as mpl
-from matplotlib import cycler
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 from matplotlib.ticker import StrMethodFormatter
 
 # The palette of Okabe and Ito, whose colours can be distinguished with any colour vision.

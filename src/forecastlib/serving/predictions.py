@@ -26,7 +26,7 @@ from forecastlib.serving.problems import Problem, busy, without_paths
 from forecastlib.serving.settings import Settings
 from forecastlib.tracking import registry
 from forecastlib.tracking.registry import Registered
-from forecastlib.tracking.runs import connect, experiment_id
+from forecastlib.tracking.runs import connect, experiment_ids
 
 _CACHED_VERSIONS = 1000
 _CACHED_PRICES = 32
@@ -417,7 +417,7 @@ def _utc(milliseconds: int) -> str:
 def _listed_metrics(run_ids: list[str]) -> dict[str, dict[str, float]]:
     client = connect()
     quoted = ", ".join(f"'{run_id}'" for run_id in run_ids)
-    runs = client.search_runs([experiment_id(client)], f"attributes.run_id IN ({quoted})", max_results=len(run_ids))
+    runs = client.search_runs(experiment_ids(client), f"attributes.run_id IN ({quoted})", max_results=len(run_ids))
     return {
         run.info.run_id: {name: value for name, value in run.data.metrics.items() if _LISTED_METRICS.fullmatch(name)}
         for run in runs

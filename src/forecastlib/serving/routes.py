@@ -42,7 +42,6 @@ _DESCRIPTIONS = {
     503: "A database or a source of prices cannot be reached.",
 }
 _ALWAYS = (408, 413, 422, 429, 500, 503)
-_REQUEST_ID = {"X-Request-ID": {"description": "Id of the request, as in the log.", "schema": {"type": "string"}}}
 _RETRY = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
 
 
@@ -52,7 +51,7 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
         status: {
             "model": schemas.ErrorAnswer,
             "description": _DESCRIPTIONS[status],
-            "headers": _REQUEST_ID | (_RETRY if status in (429, 503) else {}),
+            "headers": _RETRY if status in (429, 503) else {},
         }
         for status in sorted({*statuses, *_ALWAYS})
     }
@@ -233,15 +232,6 @@ async def health(service: ServiceOf) -> HealthAnswer:
 
 
 def _job_answer(job: Job, events: list[dict[str, Any]], *, latest: bool = False) -> JobAnswer:
-    epochs = [
-        event | {name: schemas.json_number(event.get(name)) for name in ("loss", "val_loss")}
-        for event in events
-        if event["event"] == "epoch"
-    ]
-    result = job.result and job.result | {
-        "metrics": {name: schemas.json_number(value) for name, value in job.result.get("metrics", {}).items()}
-    }
-    request = {name: job.request[name] for name in ("training_days", "sessions", "start", "force_retrain")}
-    return JobAnswer.model_validate(
-        vars(job) | request | {"progress": epochs[-1:] if latest else epochs, "result": result}
-    )
+    epochs = [event for event in events if event["event"] == "epoch"]
+    progress = epochs[-1:] if latest else epochs
+    return JobAnswer.model_validate(job.request | vars(job) | {"progress": progress})

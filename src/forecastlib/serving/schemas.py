@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
@@ -30,6 +31,14 @@ def _to_integer(value: object) -> object:
 
 
 Integer = Annotated[int, BeforeValidator(_to_integer)]
+
+
+def _finite_or_none(value: object) -> object:
+    """Convert NaN and infinities, which JSON cannot represent, to None."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Finite = Annotated[float | None, BeforeValidator(_finite_or_none)]
 
 SYMBOL_PATTERN = r"^[A-Za-z0-9^][A-Za-z0-9^.=_-]{0,31}$"
 VERSION_PATTERN = r"^(champion|challenger|[0-9]{1,9}|v[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}_[0-9]{8}_[0-9]{6})$"
@@ -113,8 +122,8 @@ class Epoch(_Answer):
 
     epoch: int = Field(examples=[3])
     epochs: int = Field(description="Maximum number of epochs; training may stop earlier.", examples=[100])
-    loss: float | None = Field(description="None if it is not finite.", examples=[0.91])
-    val_loss: float | None = Field(examples=[1.02])
+    loss: Finite = Field(description="None if it is not finite.", examples=[0.91])
+    val_loss: Finite = Field(examples=[1.02])
 
 
 class JobResult(_Answer):
@@ -125,7 +134,7 @@ class JobResult(_Answer):
     run_id: str = Field(description="Id of the run in MLflow.")
     promoted: bool = Field(description="Whether the new version became champion.")
     reason: str = Field(description="Why it was promoted or not, or training was skipped.")
-    metrics: dict[str, float | None] = Field(default={}, description="Scores on the test set, by name and horizon.")
+    metrics: dict[str, Finite] = Field(default={}, description="Scores on the test set, by name and horizon.")
 
 
 class JobAnswer(_Answer):
@@ -281,8 +290,3 @@ class HealthAnswer(_Answer):
     trainings_started: int
     trainings_queued: int
     models_in_memory: int
-
-
-def json_number(value: Any) -> float | None:
-    """Return a number as JSON can represent it, with None for NaN and infinities."""
-    return None if value is None or value != value or value in (float("inf"), float("-inf")) else float(value)

@@ -142,18 +142,13 @@ class Caller:
     name : str
         Name of the key; ``local`` if the service has no keys.
     may_train : bool
-    sees_all : bool
-        Whether the caller sees the forecasts of all callers: only if the service has no keys.
+    owner : str or None
+        Whose forecasts the caller sees; None: those of all callers, if the service has no keys.
     """
 
     name: str
     may_train: bool
-    sees_all: bool
-
-    @property
-    def owner(self) -> str | None:
-        """Whose forecasts the caller sees; None: everybody's."""
-        return None if self.sees_all else self.name
+    owner: str | None
 
 
 def service_of(request: Request) -> Service:
@@ -184,7 +179,7 @@ async def caller_of(request: Request, token: Annotated[str | None, Security(_KEY
         raise Problem(401, "unauthorized", expected, headers={"WWW-Authenticate": f"APIKey header={HEADER}"})
     if not keys:
         _refuse_remote(request, host)
-    caller = Caller(key.name, key.may_train, False) if key else Caller(LOCAL, True, True)
+    caller = Caller(key.name, key.may_train, key.name) if key else Caller(LOCAL, True, None)
     request.state.caller = caller.name
     await _check_rate(service, f"caller {caller.name}")
     return caller

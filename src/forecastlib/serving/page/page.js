@@ -184,7 +184,7 @@ async function showScores() {
       row.mae === null ? "" : price(row.mae), row.mae_random_walk === null ? "" : price(row.mae_random_walk),
       signed(row.skill, 3), percent(row.hit_rate), percent(row.coverage_80), percent(row.coverage_95)]),
     "No forecast has been recorded yet.");
-  const notes = left_out ? [...problems, `${left_out} hindsight forecasts are not included in the scorecard`] : problems;
+  const notes = left_out ? [...problems, `${left_out} hindsight forecasts are scored separately`] : problems;
   if (notes.length) notify(notes.join("; "));
 }
 
