@@ -21,7 +21,7 @@ import pandas as pd
 from forecastlib.config import CalibrationConfig
 from forecastlib.errors import IncompatibleModelError, NotEnoughDataError
 from forecastlib.models.distribution import LEVELS, Distribution, weighted_quantiles
-from forecastlib.samples.variance import MIN_VOLATILITY, session_variance, volatility_predictors
+from forecastlib.samples.variance import MIN_VOLATILITY, floored_variance, volatility_predictors
 
 Floats = npt.NDArray[np.float64]
 
@@ -115,7 +115,7 @@ def known_outcomes(prices: pd.DataFrame, horizons: Sequence[int]) -> Outcomes:
     """
     n = len(prices)
     log_close = np.log(prices["close"].to_numpy(dtype=np.float64))
-    variance = np.maximum(session_variance(prices), MIN_VOLATILITY**2)
+    variance = floored_variance(prices)
     total = np.concatenate([[0.0], np.cumsum(variance)])
     log_returns, log_variance = np.full((n, len(horizons)), np.nan), np.full((n, len(horizons)), np.nan)
     for i, h in enumerate(horizons):
@@ -126,7 +126,7 @@ def known_outcomes(prices: pd.DataFrame, horizons: Sequence[int]) -> Outcomes:
         dates=pd.DatetimeIndex(prices.index),
         log_returns=log_returns,
         log_variance=log_variance,
-        predictors=volatility_predictors(prices),
+        predictors=volatility_predictors(prices, variance),
         session_returns=np.diff(log_close, prepend=log_close[0]),
         horizons=tuple(int(h) for h in horizons),
     )
@@ -444,11 +444,11 @@ def _ridge(predictors: Floats, target: Floats, weights: Floats) -> Floats:
 
 def _scale(predictors: Floats, coefficients: Floats, horizons: Sequence[int]) -> Floats:
     """Return the volatility over each horizon; summed term by term, so that a row does not depend on its position."""
-    log_variance = np.zeros((len(predictors), len(horizons)))
+    log_variance = np.zeros((len(horizons), len(predictors)))  # this way round: long rows are faster to add
     for column, of_horizons in zip(predictors.T, coefficients.T, strict=True):
-        log_variance += column[:, None] * of_horizons
+        log_variance += of_horizons[:, None] * column
     volatility = np.maximum(np.exp(0.5 * log_variance), MIN_VOLATILITY)
-    scaled: Floats = volatility * np.sqrt(np.asarray(horizons, dtype=np.float64))
+    scaled: Floats = (volatility * np.sqrt(np.asarray(horizons, dtype=np.float64))[:, None]).T
     return scaled
 
 

@@ -88,9 +88,13 @@ def session_variance(prices: pd.DataFrame) -> Floats:
     Returns
     -------
     ndarray of float64, shape (n,)
-
     """
     return garman_klass(prices) + overnight(prices)
+
+
+def floored_variance(prices: pd.DataFrame) -> Floats:
+    """Return :func:`session_variance`, never below the square of :data:`MIN_VOLATILITY`, so that it has a logarithm."""
+    return np.maximum(session_variance(prices), MIN_VOLATILITY**2)
 
 
 def ewma_volatility(prices: pd.DataFrame, *, decay: float = DECAY, window: int = WINDOW) -> Floats:
@@ -149,7 +153,7 @@ PREDICTOR_SESSIONS = VARIANCE_SPANS[-1] + 1
 """Newest rows from which the last predictors are the same as from the whole history."""
 
 
-def volatility_predictors(prices: pd.DataFrame) -> Floats:
+def volatility_predictors(prices: pd.DataFrame, variance: Floats | None = None) -> Floats:
     """Return the regressors of the logarithm of the variance ahead.
 
     A constant; the logarithm of the mean :func:`session_variance` of the latest 1, 5, 22 and 120 sessions (Corsi,
@@ -162,19 +166,20 @@ def volatility_predictors(prices: pd.DataFrame) -> Floats:
     ----------
     prices
         Prices, n sessions.
+    variance
+        Their :func:`floored_variance`, where the caller has it already.
 
     Returns
     -------
     ndarray of float64, shape (n, 8)
         Rows with fewer sessions behind them than a span average over those there are.
 
-
     Examples
     --------
     The second column of row 9 is the logarithm of the variance of session 9; the third that of the mean of sessions
     5-9; the sixth is ``min(ln(close[9] / close[8]), 0)`` over the volatility of sessions 0-9, there being no 22.
     """
-    variance = np.maximum(session_variance(prices), MIN_VOLATILITY**2)
+    variance = floored_variance(prices) if variance is None else variance
     log_close = np.log(prices["close"].to_numpy(dtype=np.float64))
     n = len(variance)
     sessions = np.arange(1, n + 1)

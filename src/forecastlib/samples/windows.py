@@ -220,11 +220,14 @@ class Windows:
         for prices in self.prices:
             symbol = str(prices.attrs.get("symbol", ""))
             index = np.flatnonzero(self.symbols == symbol)
-            rows = np.asarray(prices.index.get_indexer(self.origins[index]), dtype=np.int64)
-            if (rows < 0).any():
-                missing = self.origins[index][rows < 0][0]
+            origins = self.origins[index]
+            rows = np.asarray(prices.index.searchsorted(origins), dtype=np.int64)  # faster than hashing all sessions
+            missing = rows == len(prices)
+            missing[~missing] = prices.index[rows[~missing]] != origins[~missing]
+            if missing.any():
                 raise DataQualityError(
-                    f"expected the prices of {symbol} that the samples were made of; {missing:%Y-%m-%d} is missing"
+                    f"expected the prices of {symbol} that the samples were made of; {origins[missing][0]:%Y-%m-%d} "
+                    "is missing"
                 )
             yield SymbolSamples(symbol, prices, index, rows)
 
@@ -315,7 +318,7 @@ def build_windows(prices: pd.DataFrame, features: pd.DataFrame, config: WindowCo
         label_dates=known[rows + longest],
         last_close=close[rows],
         volatility=volatility,
-        symbols=np.full(len(rows), prices.attrs.get("symbol", "")),
+        symbols=np.full(len(rows), str(prices.attrs.get("symbol", ""))),
         feature_names=tuple(features.columns),
         config=config,
         prices=(prices,),
