@@ -27,7 +27,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 # fmt: off
 ORDER = [
     "errors", "config", "database", "paths", "processes", "progress", "formatting", "checks", "data", "features",
-    "samples", "models", "forecasts", "recipe", "bundle", "forecaster", "doctor", "engine", "evaluation",
+    "samples", "models", "drawing", "forecasts", "recipe", "bundle", "forecaster", "doctor", "engine", "evaluation",
     "auditing", "tracking", "ledger", "workflows", "html_report", "runner", "plots", "showcase", "serving", "cli",
 ]
 # fmt: on

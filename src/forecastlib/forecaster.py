@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -77,8 +77,8 @@ class Forecaster:
         if isinstance(model, str):
             self.config = self.config.replace(model=model)
         elif model is not None:
-            self.config = self.config.replace(model=model.name)
             given = create(model)
+            self.config = self.config.replace(model=given.name)
             self.recipe = replace(self.recipe, model=lambda config: given)
         self.samples: Samples | None = None
         self._model: Model | None = None
@@ -138,6 +138,8 @@ class Forecaster:
         ------
         DataQualityError, NotEnoughDataError
             If the prices are not usable, or too few.
+        ConfigError
+            If the confidence is to come from MC dropout and the model has none.
         ForecastError
             If training diverges.
         """
@@ -145,14 +147,17 @@ class Forecaster:
         for frame in frames:
             require_prices(frame)
         self._model = None  # a failed fit must not leave parts of two models behind
+        model = self.recipe.model(self.config)
+        if self.config.model.confidence_method == "mc_dropout":
+            _require_dropout(model)
         self.samples = samples or self.recipe.prepare(frames, self.config, split)
         self.scaling = self.samples.scaling
-        model = self.recipe.model(self.config)
         for part in (model, *components_of(model).values()):
             if hasattr(part, "callbacks") and hasattr(part, "progress"):
                 part.callbacks, part.progress = callbacks, progress
-        self._model = model.fit(self.samples.train, self.samples.validation)
-        self.metadata = bundle.describe(frames, self.samples, self.config, self._model)
+        model.fit(self.samples.train, self.samples.validation)
+        self._model = model
+        self.metadata = bundle.describe(frames, self.samples, self.config, model)
         return self
 
     def forecast(
@@ -216,14 +221,29 @@ class Forecaster:
         return self.forecast(prices, as_of, recalibrate=recalibrate).frame()
 
     def prepare_again(self, prices: pd.DataFrame | Sequence[pd.DataFrame]) -> Self:
-        """Compute the samples of the prices that a loaded forecaster was fitted on, with the scalers that it has."""
+        """Compute the samples of the prices that a loaded forecaster was fitted on, with the scalers that it has.
+
+        The prices may have more sessions by now: the sets then end later.
+
+        Raises
+        ------
+        ConfigError
+            If the test set would begin before the last label that the forecaster was fitted on.
+        """
         frames = [prices] if isinstance(prices, pd.DataFrame) else list(prices)
         for frame in frames:
             require_prices(frame)
         windows = self.recipe.all_windows(frames, self.config)
         split = self.recipe.split(windows, self.config.split)
         calibration = self.recipe.calibration(windows, split)
-        self.samples = Samples(self.scaling.apply(windows), split, self.scaling, calibration)
+        samples = Samples(self.scaling.apply(windows), split, self.scaling, calibration)
+        first, last_label = samples.test.origins.min(), self.metadata.sets["validation"]["last_label"]
+        if first < pd.Timestamp(last_label):
+            raise ConfigError(
+                f"expected the prices that the model was fitted on; of these, the test set would begin on "
+                f"{first:%Y-%m-%d}, and the model knows labels up to {last_label}"
+            )
+        self.samples = samples
         return self
 
     def forecast_test_set(self, models: Sequence[str | Model] = ()) -> list[Forecast]:
@@ -233,22 +253,30 @@ class Forecaster:
         ----------
         models
             Further models by name or object, which are fitted on the same training and validation set; a component of
-            the fitted model is used as it is. The fitted model comes first in the result.
+            the fitted model is used as it is, and no name is forecast twice. The fitted model comes first in the
+            result.
 
         Raises
         ------
         NotFittedError
             If the forecaster was loaded: samples are not saved.
+        ConfigError
+            If an object has the name of another model.
         """
         samples = self.samples
         if samples is None:
             raise NotFittedError("a loaded forecaster has no test set; call prepare_again(prices) first")
         test = samples.test
         dates = self._target_dates(test, test.prices)
-        found = [self.model]
-        for name in models:
-            part = components_of(self.model).get(name) if isinstance(name, str) else None
-            found.append(part or create(name, self.config).fit(samples.train, samples.validation))
+        found = {self.model.name: self.model}
+        for given in models:
+            part = components_of(self.model).get(given) if isinstance(given, str) else None
+            model = part or create(given, self.config)
+            if model.name in found and not isinstance(given, str):
+                raise ConfigError(f"expected models of different names; got two called {model.name}; rename one")
+            if model.name not in found and part is None:
+                model.fit(samples.train, samples.validation)
+            found.setdefault(model.name, model)
         return [
             Forecast.of(
                 test,
@@ -258,7 +286,7 @@ class Forecaster:
                 model_version=self.metadata.version if model is self.model else model.name,
                 direction_threshold=self.config.model.direction_threshold,
             )
-            for model in found
+            for model in found.values()
         ]
 
     def sample(self, prices: pd.DataFrame, as_of: Origins | None = None, *, passes: int | None = None) -> Floats:
@@ -311,10 +339,7 @@ class Forecaster:
         return forecaster
 
     def _stochastic_passes(self, samples: Windows, passes: int | None) -> Floats:
-        sample = getattr(self.model, "sample", None)
-        if sample is None:
-            raise ConfigError(f"expected a model with MC dropout, such as lstm; {self.model.name} has none")
-        drawn: Floats = sample(samples, passes)
+        drawn: Floats = _require_dropout(self.model)(samples, passes)
         return drawn
 
     def _target_dates(self, samples: Windows, prices: Sequence[pd.DataFrame]) -> npt.NDArray[np.datetime64]:
@@ -365,6 +390,16 @@ def _positions(index: pd.Index, as_of: Origins | None) -> npt.NDArray[np.int64]:
             f"expected as_of on or after the first session {index[0]:%Y-%m-%d}; got {wanted.min():%Y-%m-%d}"
         )
     return np.asarray(positions, dtype=np.int64)
+
+
+def _require_dropout(model: Model) -> Callable[[Windows, int | None], Floats]:
+    """Return the method of a model that runs MC dropout."""
+    sample: Callable[[Windows, int | None], Floats] | None = getattr(model, "sample", None)
+    if sample is None:
+        raise ConfigError(
+            f"expected a model with MC dropout, such as lstm; {model.name} has none; use confidence_method=calibrated"
+        )
+    return sample
 
 
 def _other_features(expected: Sequence[str], got: Sequence[str]) -> str:

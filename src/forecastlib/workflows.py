@@ -22,7 +22,13 @@ from forecastlib.config import DataConfig, RunConfig
 from forecastlib.data.prices import fingerprint, require_prices
 from forecastlib.data.quality import QualityReport, check_quality
 from forecastlib.data.sources import fetch_prices
-from forecastlib.errors import ConfigError, IncompatibleModelError, ModelNotFoundError, NotEnoughDataError
+from forecastlib.errors import (
+    ConfigError,
+    DataQualityError,
+    IncompatibleModelError,
+    ModelNotFoundError,
+    NotEnoughDataError,
+)
 from forecastlib.forecaster import Forecaster, Origins
 from forecastlib.forecasts import Forecast
 from forecastlib.ledger import Ledger
@@ -317,6 +323,8 @@ def replay(
     ------
     ConfigError
         If a parameter is out of range.
+    DataQualityError
+        If the prices are invalid or do not state their symbol.
     NotEnoughDataError
         If there are fewer origins than models, or too few sessions before them.
 
@@ -327,6 +335,9 @@ def replay(
     10 and 15.
     """
     require_prices(prices)
+    symbol = prices.attrs.get("symbol")
+    if not symbol:
+        raise DataQualityError("expected the symbol of the prices in attrs['symbol']; got none; set it")
     if not (math.isfinite(years) and years > 0 and every >= 1 and refits >= 1):
         raise ConfigError(
             f"expected years > 0, every >= 1 and refits >= 1; got years={years}, every={every}, refits={refits}"
@@ -344,7 +355,7 @@ def replay(
         forecasts.attrs.pop("known_until", None)  # each is made as if on the day of its origin
         ledger.record(forecasts.assign(model_version=versions[-1]), "replay")
     ledger.settle(prices)
-    rows = ledger.history(symbol=str(prices.attrs["symbol"]), since=origins[0])
+    rows = ledger.history(symbol=str(symbol), since=origins[0])
     return rows[rows["model_version"].isin(versions)].sort_values(["origin", "horizon"], ignore_index=True)
 
 

@@ -10,6 +10,7 @@ import copy
 import importlib
 from collections.abc import Callable, Mapping
 from functools import partial
+from operator import attrgetter
 from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -197,8 +198,10 @@ def require_model(candidate: Any) -> Model:
     Raises
     ------
     ConfigError
-        If it lacks a member of :class:`Model`.
+        If it lacks a member of :class:`Model`, or is a class.
     """
+    if isinstance(candidate, type):
+        raise ConfigError(f"expected a model; got the class {candidate.__name__}; give an instance of it")
     missing = [name for name in ("name", "fit", "predict") if not hasattr(candidate, name)]
     if missing:
         raise ConfigError(
@@ -236,7 +239,7 @@ def import_object(spec: str) -> Any:
     """
     module, _, name = spec.partition(":")
     try:
-        return getattr(importlib.import_module(module), name)
+        return attrgetter(name)(importlib.import_module(module))
     except ImportError as error:
         raise ConfigError(f"cannot import {module!r} for {spec!r}: {error}; is it on the Python path?") from error
     except AttributeError as error:

@@ -149,14 +149,14 @@ class Windows:
         With a lookback of 3, the windows whose origins are rows 5 and 6 see rows 3, 4, 5 and 6.
         """
         seen = np.zeros(len(self.matrix) + 1, dtype=np.int64)
-        ends = self.rows[_index(index)]
+        ends = self.rows[as_index(index)]
         np.add.at(seen, ends - self.config.lookback + 1, 1)
         np.add.at(seen, ends + 1, -1)
         return np.flatnonzero(np.cumsum(seen[:-1]))
 
     def take(self, index: npt.ArrayLike) -> Self:
         """Return the samples at some positions, or where a mask is true; the matrix stays shared."""
-        i = _index(index)
+        i = as_index(index)
         return replace(
             self,
             rows=self.rows[i],
@@ -325,8 +325,8 @@ def build_windows(prices: pd.DataFrame, features: pd.DataFrame, config: WindowCo
     )
 
 
-def _index(index: npt.ArrayLike) -> npt.NDArray[np.bool_] | Rows:
-    """Read positions or a mask: a mask taken for numbers would mean the samples 0 and 1."""
+def as_index(index: npt.ArrayLike) -> npt.NDArray[np.bool_] | Rows:
+    """Return positions or a mask as an index: a mask taken for numbers would mean the samples 0 and 1."""
     chosen = np.asarray(index)
     return chosen if chosen.dtype == np.bool_ else chosen.astype(np.int64)
 
