@@ -147,7 +147,7 @@ def test_a_forecast_starts_without_what_it_does_not_need(trained):
     ours = {name.removeprefix("forecastlib.") for name in modules if name.startswith("forecastlib.")}
     assert not ours & {
         "auditing",
-        "evaluation.walkforward",
+        "evaluation.backtest",
         "models.baselines",
         "pipeline",
         "plots",

@@ -62,7 +62,7 @@ def train_command(arguments: Sequence[str], force_retrain: bool, no_progress: bo
         click.echo(f"{result.symbol}: {'trained, now champion' if result.promoted else outcome[result.status]}")
         click.echo(f"  version  {result.version}\n  run      {result.run_id}\n  because  {result.reason}")
         horizons = [name.removeprefix("mae_") for name in result.metrics if name.startswith("mae_")]
-        scores = ("mae", "skill", "directional_accuracy", "coverage_80", "coverage_95")
+        scores = ("mae", "skill", "hit_rate", "base_rate", "coverage_80", "coverage_95")
         rows = [{"horizon": h} | {score: result.metrics.get(f"{score}_{h}") for score in scores} for h in horizons]
         print_table(rows, {"mae": format_error, "skill": "{:+.3f}", **dict.fromkeys(scores[2:], "{:.0%}")})
     if output_format == "json":

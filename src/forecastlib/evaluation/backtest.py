@@ -31,7 +31,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped]
-from tqdm import tqdm
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from forecastlib.config import RunConfig
 from forecastlib.data.prices import fingerprint, require_prices
@@ -41,7 +42,15 @@ from forecastlib.evaluation.evaluate import scored_rows
 from forecastlib.evaluation.score_table import RANDOM_WALK
 from forecastlib.forecasts import COVERAGES, Forecast
 from forecastlib.models import BASELINES, Distribution, Model, create
-from forecastlib.models.base import Factory, as_trained, components_of, factory_of, is_built_in, is_stochastic
+from forecastlib.models.base import (
+    Factory,
+    as_trained,
+    components_of,
+    factory_of,
+    is_built_in,
+    is_stochastic,
+    thinning_of,
+)
 from forecastlib.models.conformal import adaptive_widening
 from forecastlib.paths import project_root, slug
 from forecastlib.recipe import Recipe
@@ -55,9 +64,6 @@ _log = logging.getLogger(__name__)
 
 RESULT_VERSION = 1
 """Raise this when a change to the library alters the forecasts of a backtest: stored ones are then computed again."""
-
-THINNING = {"mc_dropout": 5}
-"""Models that are asked at every n-th origin only: a hundred stochastic passes take their time."""
 
 QUANTILE = "quantile_"
 """Prefix of the columns with the distribution of forecasts that are averaged over seeds."""
@@ -151,7 +157,7 @@ def run_backtest(
     scheduler, workers
         Where tasks are computed, see :func:`forecastlib.engine.connect`. The result does not depend on it.
     progress
-        Whether to show a progress bar over tasks.
+        Whether to show a progress bar over tasks, on a terminal.
 
     Raises
     ------
@@ -178,7 +184,8 @@ def run_backtest(
     contestants = _contestants(models, config)
     windows = Recipe().all_windows(prices, config)
     splits = divide(windows, config, folds=folds, test_size=test_size, expanding=expanding)
-    folder = project_root() / "reports" / slug(str(prices.attrs.get("symbol", config.data.symbol))) / "backtest"
+    symbol = str(prices.attrs.get("symbol", config.data.symbol))
+    folder = project_root() / "reports" / slug(symbol) / "backtest"
     shared = _shared_facts(prices, windows, config)
     keys = {
         task: _key(task, contestants[task.model], shared, windows, splits[task.fold - 1])
@@ -188,13 +195,15 @@ def run_backtest(
     found = {task: _read(path) for task, path in paths.items()}
     frames = {task: frame for task, frame in found.items() if frame is not None}
     missing = [task for task in keys if task not in frames]
-    label = f"{slug(str(prices.attrs.get('symbol', '')))} backtest"
-    with tqdm(total=len(keys), initial=len(frames), desc=label, unit="task", disable=not progress, file=sys.stderr,
-              mininterval=0) as bar:  # fmt: skip
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("tasks"))
+    console = Console(stderr=True)
+    hidden = not progress or not console.is_terminal  # in a notebook, a live bar needs ipywidgets
+    with Progress(*columns, TimeElapsedColumn(), console=console, disable=hidden) as bar:
+        shown = bar.add_task(f"backtest of {symbol}", total=len(keys), completed=len(frames))
         for task, frame in _compute_all(missing, contestants, windows, splits, config, scheduler, workers):
             _write(frame, paths[task])
             frames[task] = frame
-            bar.update()
+            bar.advance(shown)
     return BacktestResult.of(
         _assemble(frames, list(contestants), prices),
         prices,
@@ -255,7 +264,7 @@ def compute(task: Task, contestant: Contestant, windows: Windows, split: Split, 
     test = samples.test.until(samples.test.origins.max())
     rows = []
     for name, variant in variants.items():
-        asked = test.take(np.arange(0, len(test), THINNING.get(name, 1)))
+        asked = test.take(np.arange(0, len(test), thinning_of(variant)))
         targets = prices.index.get_indexer(asked.origins)[:, None] + np.asarray(config.window.horizons)
         forecast = Forecast.of(
             asked,
@@ -312,15 +321,16 @@ def _completed(
     splits: Sequence[Split],
     config: RunConfig,
 ) -> Iterator[tuple[Task, pd.DataFrame]]:
-    from distributed import KilledWorker, as_completed
+    from distributed import KilledWorker, as_completed, wait
 
     # A part of the graph rather than scattered data: it is not lost with the worker that holds it.
     shared = client.submit(_identity, windows, pure=False)
+    wait(shared)  # type: ignore[no-untyped-call]  # tasks that become ready together would not start in the order in which they are submitted
     futures = {
         client.submit(compute, task, contestants[task.model], shared, splits[task.fold - 1], config, pure=False): task
         for task in tasks
     }
-    for future in as_completed(futures):  # type: ignore[no-untyped-call]
+    for future in as_completed(futures, loop=client.loop):  # type: ignore[no-untyped-call]
         task = futures.pop(future)
         try:
             frame = future.result()
