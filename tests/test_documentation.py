@@ -77,7 +77,7 @@ def test_every_python_example_runs(name, block, tmp_path, monkeypatch):
     monkeypatch.setenv("FORECASTLIB_HOME", str(tmp_path))
     monkeypatch.setattr(base, "_registered", dict(base._registered))
     monkeypatch.setattr(registry, "_registered", dict(registry._registered))
-    exec(compile(block, name, "exec"), {"__name__": "example"})
+    exec(compile(block, f"<example in {name}>", "exec"), {"__name__": "example"})
 
 
 def test_every_way_to_extend_the_library_has_an_example():
