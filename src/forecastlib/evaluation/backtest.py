@@ -320,7 +320,9 @@ def _completed(
 
     # A part of the graph rather than scattered data: it is not lost with the worker that holds it.
     shared = client.submit(_identity, windows, pure=False)
-    wait(shared)  # type: ignore[no-untyped-call]  # tasks that become ready together would not start in the order in which they are submitted
+    # Tasks that wait for it would all become ready at once, and not start in the order in which they are submitted.
+    with client.as_current():
+        wait(shared)  # type: ignore[no-untyped-call]
     futures = {
         client.submit(compute, task, contestants[task.model], shared, splits[task.fold - 1], config, pure=False): task
         for task in tasks
