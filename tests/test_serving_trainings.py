@@ -60,7 +60,7 @@ class Bench:
     def __init__(self, folder, **settings):
         self.settings = Settings(shutdown_seconds=0.0, **settings)
         self.folder = folder
-        self.table = JobTable(self.settings.database, patience=0.5)
+        self.table = JobTable(self.settings.database, timeout=0.5)
         self.log = folder / "service.log"
         self._stream = self.log.open("a")
         self.changes = 0

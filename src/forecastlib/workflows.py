@@ -27,7 +27,7 @@ from forecastlib.forecaster import Forecaster, Origins
 from forecastlib.forecasts import Forecast
 from forecastlib.ledger import Ledger
 from forecastlib.models import BASELINES, Model
-from forecastlib.models.base import components_of
+from forecastlib.models.base import components_of, thinning_of
 from forecastlib.paths import current_user, slug
 from forecastlib.progress import report as report_progress
 from forecastlib.tracking import registry, runs
@@ -183,7 +183,7 @@ def evaluate_test_set(
         Prices of one symbol.
     models
         Further models, by name or object, that are fitted on the same samples. The components of the forecaster's model
-        are always scored, under their own names.
+        are scored as well, under their own names, unless their forecasts take long.
     *others
         Further forecasts of the same origins, by models that were not fitted on that test set.
     """
@@ -191,7 +191,7 @@ def evaluate_test_set(
 
     if forecaster.samples is None:
         forecaster.prepare_again(prices)
-    components = list(components_of(forecaster.model))
+    components = _quick_components(forecaster)
     return evaluate([*forecaster.forecast_test_set([*components, *models]), *others], prices)
 
 
@@ -411,9 +411,14 @@ def _git_commit() -> str:
 def _metrics(evaluation: Evaluation, forecaster: Forecaster) -> dict[str, float]:
     """Return the scores of the served model under plain names, and those of its components under their own."""
     scores = evaluation.flat(forecaster.model.name)
-    for component in components_of(forecaster.model):
+    for component in _quick_components(forecaster):
         scores |= {f"{component}/{score}": value for score, value in evaluation.flat(component).items()}
     return scores
+
+
+def _quick_components(forecaster: Forecaster) -> list[str]:
+    """Return the components of a model whose forecasts are quick enough to score at every origin."""
+    return [name for name, part in components_of(forecaster.model).items() if thinning_of(part) == 1]
 
 
 def _log_audit(report: AuditReport) -> None:

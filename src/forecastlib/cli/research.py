@@ -156,7 +156,9 @@ def audit_command(arguments: Sequence[str]) -> None:
     passed = True
     for config in run_configs(arguments):
         report = audit(fetch_prices(config.data), config)
-        click.echo(repr(report))
+        click.echo(report.headline)
+        for finding in report.findings:
+            click.echo(f"  {finding.status:7}  {finding.summary}")
         passed &= report.passed
     if not passed:
         raise click.exceptions.Exit(1)

@@ -40,6 +40,8 @@ class Model(Protocol):
         Whether results depend on ``config.train.seed``; a backtest then fits the model once per seed.
     ``components`` (mapping from name to model)
         Fitted parts that are scored under names of their own, such as the network inside a combination.
+    ``thinning`` (int)
+        Score the model at every n-th origin only, and in backtests only, as its forecasts take long.
     ``as_trained()``
         A variant that does not recalibrate with outcomes known after training.
     ``weights`` (mapping from name to float)
@@ -211,6 +213,11 @@ def components_of(model: Model) -> Mapping[str, Model]:
     """Return the fitted parts of a model that are scored under names of their own, none for most models."""
     found: Mapping[str, Model] = getattr(model, "components", {})
     return found
+
+
+def thinning_of(model: Model) -> int:
+    """Return n for a model that is scored at every n-th origin only; 1 for most models."""
+    return int(getattr(model, "thinning", 1))
 
 
 def as_trained(model: Model) -> Model:
