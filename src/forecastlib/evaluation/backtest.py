@@ -42,7 +42,15 @@ from forecastlib.evaluation.evaluate import scored_rows
 from forecastlib.evaluation.score_table import RANDOM_WALK
 from forecastlib.forecasts import COVERAGES, Forecast
 from forecastlib.models import BASELINES, Distribution, Model, create
-from forecastlib.models.base import Factory, as_trained, components_of, factory_of, is_built_in, is_stochastic
+from forecastlib.models.base import (
+    Factory,
+    as_trained,
+    components_of,
+    factory_of,
+    is_built_in,
+    is_stochastic,
+    thinning_of,
+)
 from forecastlib.models.conformal import adaptive_widening
 from forecastlib.paths import project_root, slug
 from forecastlib.recipe import Recipe
@@ -56,9 +64,6 @@ _log = logging.getLogger(__name__)
 
 RESULT_VERSION = 1
 """Raise this when a change to the library alters the forecasts of a backtest: stored ones are then computed again."""
-
-THINNING = {"mc_dropout": 5}
-"""Models that are asked at every n-th origin only: a hundred stochastic passes take their time."""
 
 QUANTILE = "quantile_"
 """Prefix of the columns with the distribution of forecasts that are averaged over seeds."""
@@ -259,7 +264,7 @@ def compute(task: Task, contestant: Contestant, windows: Windows, split: Split, 
     test = samples.test.until(samples.test.origins.max())
     rows = []
     for name, variant in variants.items():
-        asked = test.take(np.arange(0, len(test), THINNING.get(name, 1)))
+        asked = test.take(np.arange(0, len(test), thinning_of(variant)))
         targets = prices.index.get_indexer(asked.origins)[:, None] + np.asarray(config.window.horizons)
         forecast = Forecast.of(
             asked,
