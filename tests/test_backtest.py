@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -339,7 +340,8 @@ def test_after_an_interruption_only_the_missing_tasks_are_computed_and_the_numbe
     with tiny.home(tmp_path):
         script = [sys.executable, "-c", INTERRUPTED, str(Path(__file__).parent)]
         folder = tmp_path / "reports" / slug("^IXIC") / "backtest"
-        with subprocess.Popen(script, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        with subprocess.Popen(script, env=os.environ | {"TMPDIR": str(tmp_path)}, **quiet) as process:
             while len(list(folder.glob("*.parquet"))) < 2:
                 assert process.poll() is None
                 time.sleep(0.05)
