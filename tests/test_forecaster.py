@@ -201,7 +201,7 @@ def damaged(prices, how):
     [
         ("a missing price", "finite number.*close on 2018-11-1"),
         ("not sorted", "oldest to newest"),
-        ("a date twice", "2018-12-31 is there more than once"),
+        ("a date twice", "2018-12-31 is repeated"),
         ("no volume", "volume missing"),
         ("whole numbers", "float64 in column 'volume'; got int64"),
         ("a time zone", "without a time zone"),

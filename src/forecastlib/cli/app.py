@@ -7,6 +7,7 @@ loads TensorFlow or MLflow unless it needs them.
 from __future__ import annotations
 
 import os
+import sys
 
 import click
 
@@ -44,6 +45,8 @@ def main(debug: bool) -> None:
     del debug  # read by _Group
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # so that models and features of your own are found, as with python -m
 
 
 for command in (

@@ -62,8 +62,10 @@ def over_time(settled: pd.DataFrame, window: int = 20) -> pd.DataFrame:
         Index ``horizon, origin``; columns ``hit_rate``, ``confidence``, ``skill`` and the coverages. The first
         ``window - 1`` origins of each horizon have no row.
     """
-    parts = {horizon: rolling_scores(rows, window) for horizon, rows in settled.groupby("horizon")}
-    return pd.concat(parts or {0: rolling_scores(settled, window)}, names=["horizon"]).dropna()
+    parts = {int(str(horizon)): rolling_scores(rows, window) for horizon, rows in settled.groupby("horizon")}
+    if not parts:  # nothing is settled: an empty table with the same columns
+        parts = {0: rolling_scores(settled, window)}
+    return pd.concat(parts, names=["horizon"]).dropna()
 
 
 def widening(settled: pd.DataFrame, coverage: int) -> float:
