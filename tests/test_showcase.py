@@ -1,6 +1,6 @@
 """The table of scores in the README."""
 
-from forecastlib.showcase import BEGIN, END, table_rows, with_table
+from showcase import BEGIN, END, table_rows, with_table
 
 
 def test_only_text_between_the_markers_is_replaced():

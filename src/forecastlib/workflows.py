@@ -35,7 +35,7 @@ from forecastlib.ledger import Ledger
 from forecastlib.models import BASELINES, Model
 from forecastlib.models.base import components_of, thinning_of
 from forecastlib.paths import current_user, slug
-from forecastlib.progress import report as report_progress
+from forecastlib.processes import report_progress
 from forecastlib.tracking import registry, runs
 from forecastlib.tracking.registry import CHAMPION, Registered
 
@@ -402,7 +402,7 @@ def _trains_in_epochs(forecaster: Forecaster) -> bool:
 
 
 def _epoch_report() -> Any:
-    """Return a callback that reports each epoch, see :mod:`forecastlib.progress`."""
+    """Return a callback that reports each epoch, see :func:`~forecastlib.processes.report_progress`."""
     import keras
 
     class EpochReport(keras.callbacks.Callback):  # type: ignore[misc] # Keras ships no types
