@@ -1,4 +1,4 @@
-"""Redraw the figures and the table of the README from the present champions: ``PYTHONPATH=tests python -m showcase``."""
+"""Redraw the figures and the table of the README from the champions: ``PYTHONPATH=tests python -m showcase``."""
 
 from __future__ import annotations
 

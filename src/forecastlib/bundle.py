@@ -46,7 +46,7 @@ LIBRARIES = ("keras", "numba", "numpy", "pandas", "scikit-learn", "ta-lib", "ten
 
 @dataclass(frozen=True)
 class Metadata:
-    """Where a model comes from.
+    """The provenance of a model.
 
     Attributes
     ----------
@@ -204,7 +204,7 @@ def _read_model(folder: Path, kind: str, config: RunConfig) -> Model:
         try:
             load = import_object(kind).load
         except (ConfigError, AttributeError) as error:
-            raise IncompatibleModelError(f"the model at {folder} is of a class that is not here: {error}") from error
+            raise IncompatibleModelError(f"cannot import the class of the model at {folder}: {error}") from error
         try:
             restored: Model = load(folder, config)
         except IncompatibleModelError:

@@ -1,7 +1,7 @@
-"""What a model is: fitted on training and validation samples, asked for predictive distributions.
+"""The protocol of models: fitted on training and validation samples, they predict distributions.
 
 Everything that forecasts is a :class:`Model`: the random walk, GARCH, the network, a combination, a user's own class.
-One function scores them, one backtest walks them forward, one audit examines them and one registry serves them.
+The same functions score, backtest, audit, register and serve all of them.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def available() -> tuple[str, ...]:
 
 
 def register_model(name: str, factory: Factory) -> None:
-    """Make a model of your own known by a name, in this process.
+    """Register a model of your own under a name, in this process.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def create(model: str | Model, config: RunConfig | None = None) -> Model:
     model
         A name of :func:`available`, ``"package.module:factory"``, or a model, which is returned as it is.
     config
-        The run; None: the defaults.
+        The configuration; None: the defaults.
 
     Raises
     ------

@@ -314,8 +314,8 @@ def calibrate(
     NotEnoughDataError
         If fewer than :data:`MIN_OUTCOMES` outcomes of a symbol are known at the longest horizon.
     """
-    for one in outcomes:
-        _require_outcomes(one)
+    for symbol in outcomes:
+        _require_outcomes(symbol)
     sample = _Sample(outcomes, config)
     volatility = sample.volatility()
     scale = _scale(sample.predictors, volatility, horizons)

@@ -93,7 +93,7 @@ class VolatilityModel(ABC):
     Parameters
     ----------
     config
-        The run; None: the defaults.
+        The configuration; None: the defaults.
     """
 
     name: str
@@ -255,7 +255,7 @@ class Har(VolatilityModel):
 def _maximum_likelihood(log_returns: Floats, *, asymmetric: bool, shocks: Literal["t", "skewt"]) -> VarianceRecursion:
     """Fit a GARCH model by arch, on returns in per cent: the optimiser wants numbers near 1."""
     model = arch_model(100.0 * log_returns, mean="Constant", vol="GARCH", o=int(asymmetric), dist=shocks, rescale=False)
-    # The flag says what the warning would say, and can be acted upon.
+    # The flag is checked instead of the warning.
     fitted = model.fit(disp="off", show_warning=False)
     if fitted.convergence_flag != 0:
         raise DataQualityError(

@@ -1,4 +1,4 @@
-"""Windows and labels: what a model sees at an origin, and what it is asked to forecast.
+"""Windows and labels: what a model sees at an origin, and what it has to forecast.
 
 The window of origin ``t`` is the feature rows ``t - lookback + 1 ... t``; the label for horizon ``h`` is the close of
 row ``t + h``. A row whose label is not known yet has no label (NaN): it is used for forecasting, never for training.
@@ -28,7 +28,7 @@ Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 
 MIN_PRICE_RATIO = 1e-3
-"""A network that learns prices may predict a negative one; no forecast falls below this share of the last close."""
+"""Lower bound of a forecast as a share of the last close: a network trained on prices may predict a negative one."""
 
 
 class Scaler(Protocol):
@@ -113,7 +113,7 @@ class Windows:
     scaler: Scaler | None = None
 
     def __len__(self) -> int:
-        """Count the samples."""
+        """Return the number of samples."""
         return len(self.rows)
 
     @property
@@ -332,7 +332,7 @@ def as_index(index: npt.ArrayLike) -> npt.NDArray[np.bool_] | Rows:
 
 
 def _warm_up(features: pd.DataFrame, matrix: Floats) -> int:
-    """Count the incomplete rows at the beginning, and refuse incomplete ones after it."""
+    """Return the number of incomplete rows at the beginning; raise if a later row is incomplete."""
     complete = np.asarray(np.isfinite(matrix).all(axis=1))
     warm_up = int(np.argmax(complete)) if complete.any() else len(complete)
     holes = np.flatnonzero(~complete[warm_up:]) + warm_up
@@ -359,7 +359,7 @@ def _targets(close: Floats, rows: Rows, volatility: Floats, config: WindowConfig
 def pool_windows(parts: Sequence[Windows]) -> Windows:
     """Pool the windows of several symbols into one set, for a global model.
 
-    Windows never cross from one symbol into another: each keeps to the rows of its own symbol.
+    No window contains rows of two symbols.
 
     Parameters
     ----------
@@ -369,7 +369,7 @@ def pool_windows(parts: Sequence[Windows]) -> Windows:
     Returns
     -------
     Windows
-        The rows of all, symbol after symbol; the matrices are joined once.
+        The samples of all symbols, one symbol after the other.
 
     Raises
     ------
