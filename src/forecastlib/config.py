@@ -66,9 +66,7 @@ class DataConfig(_Frozen):
     source: str = Field(default="bundled", min_length=1, description="Source, or comma-separated chain tried in order.")
     date_format: str | None = Field(default=None, description="Date format of files; None: inferred from the column.")
     decimal: Literal[".", ","] | None = Field(default=None, description="Decimal separator; None: inferred.")
-    adjust: Adjust = Field(
-        default="auto", description="How prices are adjusted; auto: by the adjusted close where it differs."
-    )
+    adjust: Adjust = Field(default="auto", description="Scale prices by the adjusted close; auto: where it differs.")
     start: dt.date | None = Field(default=None, description="First session; None: the oldest there is.")
     end: dt.date | None = Field(default=None, description="Last session; None: the newest there is.")
     calendar: str = Field(default="auto", description="Trading calendar; auto: by symbol, else inferred.")

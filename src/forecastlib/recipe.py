@@ -144,7 +144,9 @@ class Recipe:
     def all_windows(self, prices: pd.DataFrame | Sequence[pd.DataFrame], config: RunConfig) -> Windows:
         """Compute features and windows of one symbol, or of several pooled."""
         frames = [prices] if isinstance(prices, pd.DataFrame) else list(prices)
-        return pool_windows([self.windows(one, self.features(one, config.features), config.window) for one in frames])
+        return pool_windows(
+            [self.windows(frame, self.features(frame, config.features), config.window) for frame in frames]
+        )
 
     def divide(self, windows: Windows, config: RunConfig, split: Split | None = None) -> Samples:
         """Divide windows into sets and scale them."""

@@ -11,13 +11,14 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import mlflow
 import numpy as np
 import pandas as pd
 
+from forecastlib.bundle import git_commit
 from forecastlib.config import DataConfig, RunConfig
 from forecastlib.data.prices import fingerprint, require_prices
 from forecastlib.data.quality import QualityReport, check_quality
@@ -140,7 +141,7 @@ def train(
     reusable = _reusable_champion(champion, config, prices)
     if champion is not None and reusable is not None:
         return _skipped(champion, reusable)
-    tags = {"symbol": symbol, "git_commit": _git_commit(), "source": str(prices.attrs.get("source", ""))}
+    tags = {"symbol": symbol, "git_commit": git_commit() or "unknown", "source": str(prices.attrs.get("source", ""))}
     with runs.run(f"{slug(symbol)}_train", tags) as run_id:
         runs.log_config(config)
         runs.log_data(prices, report.checks)
@@ -413,12 +414,6 @@ def _epoch_report() -> Any:
     return EpochReport()
 
 
-def _git_commit() -> str:
-    from forecastlib.bundle import git_commit
-
-    return git_commit() or "unknown"
-
-
 def _metrics(evaluation: Evaluation, forecaster: Forecaster) -> dict[str, float]:
     """Return the scores of the served model under plain names, and those of its components under their own."""
     scores = evaluation.flat(forecaster.model.name)
@@ -493,20 +488,19 @@ def _contest(forecaster: Forecaster, champion: Registered | None, prices: pd.Dat
 
 def _relative_errors(forecasters: dict[str, Forecaster], prices: pd.DataFrame) -> dict[str, float] | None:
     """Return the MAE over that of the random walk, on the origins after the last label that any was fitted on."""
-    from dataclasses import replace
-
     from forecastlib.evaluation.evaluate import evaluate
 
-    after = pd.Timestamp(max(one.metadata.sets["validation"]["last_label"] for one in forecasters.values()))
-    horizons = sorted(set.intersection(*(set(one.config.window.horizons) for one in forecasters.values())))
+    models = forecasters.values()
+    after = pd.Timestamp(max(model.metadata.sets["validation"]["last_label"] for model in models))
+    horizons = sorted(set.intersection(*(set(model.config.window.horizons) for model in models)))
     last = len(prices) - 1 - max(horizons, default=0)
-    first = max(one.sessions_needed for one in forecasters.values()) - 1
+    first = max(model.sessions_needed for model in models) - 1
     origins = pd.DatetimeIndex(prices.index[first : last + 1])
     origins = origins[origins > after]
     if not horizons or len(origins) == 0:
         return None
     forecasts: list[Forecast] = [
-        replace(one.forecast(prices, origins), model=name) for name, one in forecasters.items()
+        replace(model.forecast(prices, origins), model=name) for name, model in forecasters.items()
     ]
     skill = evaluate(forecasts, prices).scores["skill"]
     errors = {name: float((1.0 - skill.loc[name].loc[horizons]).mean()) for name in forecasters}

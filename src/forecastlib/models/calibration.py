@@ -335,7 +335,7 @@ def calibrate(
         levels=LEVELS,
         scores=sample.scores(scale, moved),
         count=int(sample.known[-1].sum()),
-        until=max(one.dates[-1] for one in outcomes),
+        until=max(symbol.dates[-1] for symbol in outcomes),
     )
 
 
@@ -358,8 +358,8 @@ def posterior_drift(outcomes: Sequence[Outcomes], config: CalibrationConfig) -> 
     float
         Between the prior and the weighted mean of the past.
     """
-    returns = np.concatenate([one.session_returns[1:] for one in outcomes])
-    weights = np.concatenate([one.weights(config.half_life)[1:] for one in outcomes])
+    returns = np.concatenate([symbol.session_returns[1:] for symbol in outcomes])
+    weights = np.concatenate([symbol.weights(config.half_life)[1:] for symbol in outcomes])
     mean = np.average(returns, weights=weights)
     effective = weights.sum() ** 2 / (weights**2).sum() / len(outcomes)  # symbols move together and count as one
     error = np.average((returns - mean) ** 2, weights=weights) / effective
@@ -401,11 +401,11 @@ class _Sample:
     """The outcomes of all symbols pooled, and what is estimated from them."""
 
     def __init__(self, outcomes: Sequence[Outcomes], config: CalibrationConfig) -> None:
-        self.predictors = np.concatenate([one.predictors for one in outcomes])
-        self.actual = np.concatenate([one.log_returns for one in outcomes])
-        self.known = [np.concatenate([one.known(i) for one in outcomes]) for i in range(self.actual.shape[1])]
-        self._log_variance = np.concatenate([one.log_variance for one in outcomes])
-        self._weights = np.concatenate([one.weights(config.half_life) for one in outcomes])
+        self.predictors = np.concatenate([symbol.predictors for symbol in outcomes])
+        self.actual = np.concatenate([symbol.log_returns for symbol in outcomes])
+        self.known = [np.concatenate([symbol.known(i) for symbol in outcomes]) for i in range(self.actual.shape[1])]
+        self._log_variance = np.concatenate([symbol.log_variance for symbol in outcomes])
+        self._weights = np.concatenate([symbol.weights(config.half_life) for symbol in outcomes])
 
     def volatility(self) -> Floats:
         """Return the coefficients of the autoregression of each horizon, shape (H, 8)."""
@@ -454,9 +454,9 @@ def _scale(predictors: Floats, coefficients: Floats, horizons: Sequence[int]) ->
 
 def _positions(outcomes: Sequence[Outcomes], forecasts: ValidationForecasts) -> npt.NDArray[np.int64]:
     """Return the row of each validation origin in the pooled outcomes."""
-    offsets = np.cumsum([0, *(len(one.dates) for one in outcomes[:-1])])
+    offsets = np.cumsum([0, *(len(symbol.dates) for symbol in outcomes[:-1])])
     at = np.empty(len(forecasts.origins), dtype=np.int64)
-    for i, one in enumerate(outcomes):
+    for i, symbol in enumerate(outcomes):
         own = forecasts.symbol == i
-        at[own] = one.dates.get_indexer(forecasts.origins[own]) + offsets[i]
+        at[own] = symbol.dates.get_indexer(forecasts.origins[own]) + offsets[i]
     return at
