@@ -479,7 +479,10 @@ def _contest(forecaster: Forecaster, champion: Registered | None, prices: pd.Dat
         incumbent = registry.load(champion.tags["symbol"], str(champion.number))
         errors = _relative_errors({"challenger": forecaster, CHAMPION: incumbent}, prices)
     except (IncompatibleModelError, ModelNotFoundError) as error:
-        return True, f"the champion, version {champion.number}, cannot be used any more: {error}"
+        return False, (
+            f"the champion, version {champion.number}, cannot be loaded and stays champion until it is replaced "
+            f"by hand, with: forecastlib champion {champion.tags['symbol']} --promote NUMBER --reason ...; {error}"
+        )
     if errors is None:
         return False, "there are no origins that neither the champion nor this version was fitted on"
     own, other = errors["challenger"], errors[CHAMPION]
