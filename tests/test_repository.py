@@ -26,7 +26,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 # fmt: off
 ORDER = [
-    "errors", "config", "database", "paths", "processes", "formatting", "checks", "data", "features",
+    "errors", "config", "database", "paths", "processes", "checks", "data", "features",
     "samples", "models", "drawing", "forecasts", "recipe", "bundle", "forecaster", "doctor", "engine", "evaluation",
     "auditing", "tracking", "ledger", "workflows", "runner", "plots", "serving", "cli",
 ]

@@ -10,6 +10,9 @@ import click
 from forecastlib.cli.terminal import (
     FORMAT_OPTION,
     Format,
+    format_error,
+    format_interval,
+    format_price,
     load_tensorflow,
     print_json,
     print_table,
@@ -18,7 +21,6 @@ from forecastlib.cli.terminal import (
     symbols_and_settings,
 )
 from forecastlib.errors import ConfigError, ModelNotFoundError
-from forecastlib.formatting import format_error, format_interval, format_price
 
 if TYPE_CHECKING:
     import pandas as pd
