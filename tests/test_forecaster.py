@@ -396,7 +396,7 @@ def test_a_component_is_forecast_without_fitting_it_again(fitted):
 
 
 def test_a_loaded_forecaster_has_no_samples(copy):
-    with pytest.raises(NotFittedError, match="a loaded forecaster has no test set"):
+    with pytest.raises(NotFittedError, match="this forecaster has no test set"):
         copy.forecast_test_set()
 
 
@@ -409,6 +409,11 @@ def test_prices_of_which_the_test_set_would_contain_sessions_of_the_training_are
     with pytest.raises(ConfigError, match=r"the prices that the model was fitted on.*the model knows labels up to"):
         copy.prepare_again(prices.iloc[:1000])
     assert copy.samples is None
+
+
+def test_samples_are_not_prepared_for_a_forecaster_that_is_not_fitted(prices):
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        Forecaster(tiny.config()).prepare_again(prices)
 
 
 def test_no_model_is_forecast_twice_on_the_test_set(prices):

@@ -24,7 +24,6 @@ from forecastlib.models import Model, create
 from forecastlib.models.base import as_trained, components_of
 from forecastlib.recipe import Recipe, Samples
 from forecastlib.samples.scaling import Scaling
-from forecastlib.samples.splits import Split
 from forecastlib.samples.variance import SESSIONS_NEEDED
 from forecastlib.samples.windows import Windows
 
@@ -113,7 +112,6 @@ class Forecaster:
         prices: pd.DataFrame | Sequence[pd.DataFrame],
         *,
         samples: Samples | None = None,
-        split: Split | None = None,
         callbacks: Sequence[Any] = (),
         progress: bool = True,
     ) -> Self:
@@ -127,8 +125,6 @@ class Forecaster:
             Prices of a symbol, or of several that are pooled into one model.
         samples
             Of :meth:`Recipe.prepare` for the same prices and configuration, where the caller has them already.
-        split
-            The sets, as positions in the samples; None: as configured.
         callbacks
             Further Keras callbacks, for a model that is a network.
         progress
@@ -150,7 +146,7 @@ class Forecaster:
         model = self.recipe.model(self.config)
         if self.config.model.confidence_method == "mc_dropout":
             _require_dropout(model)
-        self.samples = samples or self.recipe.prepare(frames, self.config, split)
+        self.samples = samples or self.recipe.prepare(frames, self.config)
         self.scaling = self.samples.scaling
         for part in (model, *components_of(model).values()):
             if hasattr(part, "callbacks") and hasattr(part, "progress"):
@@ -160,14 +156,7 @@ class Forecaster:
         self.metadata = bundle.describe(frames, self.samples, self.config, model)
         return self
 
-    def forecast(
-        self,
-        prices: pd.DataFrame,
-        as_of: Origins | None = None,
-        *,
-        recalibrate: bool = True,
-        model: Model | None = None,
-    ) -> Forecast:
+    def forecast(self, prices: pd.DataFrame, as_of: Origins | None = None, *, recalibrate: bool = True) -> Forecast:
         """Forecast from raw prices.
 
         Parameters
@@ -181,8 +170,6 @@ class Forecaster:
             Whether intervals use what became known since training, up to the end of the month before each origin. That
             takes prices that reach back about three years; with fewer, and in the months up to the end of training,
             intervals are those of the training.
-        model
-            A component of the fitted model to forecast with; None: the model itself.
 
         Raises
         ------
@@ -191,19 +178,19 @@ class Forecaster:
         NotEnoughDataError
             If there are too few sessions up to an origin: the message says how many are needed.
         """
-        chosen = model or self.model
+        model = self.model
         require_prices(prices)
         samples = self._origins(prices, as_of)
-        distribution = self.recipe.predict(chosen if recalibrate else as_trained(chosen), samples)
+        distribution = self.recipe.predict(model if recalibrate else as_trained(model), samples)
         stated = None
         if self.config.model.confidence_method == "mc_dropout":
-            passes = self._stochastic_passes(samples, self.config.model.mc_samples)
+            passes = _require_dropout(model)(samples, self.config.model.mc_samples)
             stated = mc_dropout_confidence(passes.mean(axis=1), passes.std(axis=1))
         return Forecast.of(
             samples,
             self._target_dates(samples, [prices]),
             distribution,
-            model=chosen.name,
+            model=model.name,
             model_version=self.metadata.version,
             direction_threshold=self.config.model.direction_threshold,
             stated_confidence=stated,
@@ -227,9 +214,13 @@ class Forecaster:
 
         Raises
         ------
+        NotFittedError
+            If nothing was fitted or loaded.
         ConfigError
             If the test set would begin before the last label that the forecaster was fitted on.
         """
+        if self._model is None:
+            raise NotFittedError(_NOT_FITTED)
         frames = [prices] if isinstance(prices, pd.DataFrame) else list(prices)
         for frame in frames:
             require_prices(frame)
@@ -265,7 +256,9 @@ class Forecaster:
         """
         samples = self.samples
         if samples is None:
-            raise NotFittedError("a loaded forecaster has no test set; call prepare_again(prices) first")
+            raise NotFittedError(
+                "this forecaster has no test set; call fit(prices), or load it and call prepare_again(prices)"
+            )
         test = samples.test
         dates = self._target_dates(test, test.prices)
         found = {self.model.name: self.model}
@@ -304,8 +297,9 @@ class Forecaster:
         ConfigError
             If the model has no dropout.
         """
+        draw = _require_dropout(self.model)
         require_prices(prices)
-        return self._stochastic_passes(self._origins(prices, as_of), passes)
+        return draw(self._origins(prices, as_of), passes)
 
     @property
     def sessions_needed(self) -> int:
@@ -338,10 +332,6 @@ class Forecaster:
         forecaster._model = parts.model
         return forecaster
 
-    def _stochastic_passes(self, samples: Windows, passes: int | None) -> Floats:
-        drawn: Floats = _require_dropout(self.model)(samples, passes)
-        return drawn
-
     def _target_dates(self, samples: Windows, prices: Sequence[pd.DataFrame]) -> npt.NDArray[np.datetime64]:
         """Return the session that each horizon of each origin refers to, shape (n, horizons)."""
         horizons = samples.config.horizons
@@ -353,9 +343,7 @@ class Forecaster:
         return dates
 
     def _origins(self, prices: pd.DataFrame, as_of: Origins | None) -> Windows:
-        """Return the scaled samples of the origins, which look at no more sessions than they need."""
-        if self._model is None:
-            raise NotFittedError(_NOT_FITTED)
+        """Return the scaled samples of the origins, whose features are computed from the sessions that they need."""
         positions = _positions(prices.index, as_of)
         oldest, newest = int(positions.min()), int(positions.max())
         if oldest + 1 < self._min_sessions:
