@@ -35,9 +35,11 @@ def register() -> registry.Registered:
 def _template() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="forecastlib-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    with tiny.home(folder):
+    (folder / "original").mkdir()
+    with tiny.home(folder / "original"):
         register()
-    return folder
+    # Renamed, so that copies do not find the models at their original location but their own.
+    return (folder / "original").rename(folder / "template")
 
 
 @contextmanager

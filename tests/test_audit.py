@@ -17,7 +17,7 @@ from forecastlib.auditing import CHECKS, FEATURE_CHECKS, MODEL_CHECKS, SET_CHECK
 from forecastlib.auditing.audit import CANARY
 from forecastlib.auditing.checks import AuditedRun, _block_order, prices_with_other_future, samples_with_other_future
 from forecastlib.cli import main
-from forecastlib.models import Distribution
+from forecastlib.models import Distribution, create
 from forecastlib.models.distribution import LEVELS
 from forecastlib.recipe import Recipe
 from forecastlib.tracking import runs
@@ -158,7 +158,17 @@ def test_the_predictions_of_a_fitted_forecaster_are_examined_as_they_are():
     assert len(report.affected()["model_predictions"]) == 5
 
 
-# Models of other people
+@pytest.mark.slow
+def test_a_network_that_was_given_as_an_object_stays_fitted():
+    model = create("lstm", tiny.config(epochs=1))
+    forecaster = Forecaster(tiny.config(epochs=1), model=model).fit(tiny.prices(), progress=False)
+    network = model.network
+    report = audit(tiny.prices(), forecaster, checks=MODEL_CHECKS)
+    assert report.passed, repr(report)
+    assert model.network is network
+
+
+# Foreign models
 
 
 class Linear:
@@ -397,13 +407,15 @@ def test_what_cannot_be_audited_is_refused(recent):
 # The command, and the run
 
 
-def test_the_command_shows_the_verdict_and_takes_settings():
+def test_the_command_shows_every_check_and_takes_settings():
     result = CliRunner().invoke(
         main, ["audit", "^GSPC", "START=2010-01-01", "HORIZONS=3,5", "lookback=10", "model=har"]
     )
     assert result.exit_code == 0, result.output
-    expected = "^GSPC (2,264 sessions, 2010-01-04 to 2018-12-31): passed, 0 of 13 checks with findings"
-    assert result.output.splitlines() == [expected]
+    headline, *lines = result.output.splitlines()
+    assert headline == "^GSPC (2,264 sessions, 2010-01-04 to 2018-12-31): passed, 0 of 13 checks with findings"
+    assert [line.split()[1].rstrip(";") for line in lines] == list(CHECKS)
+    assert "; 5: " in lines[list(CHECKS).index(CANARY)]
 
 
 def test_the_command_exits_with_1_if_something_leaks(recent, tmp_path):

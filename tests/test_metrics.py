@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy import integrate, stats
+from scipy import stats
 from sklearn import metrics as oracle
 
 from forecastlib.errors import ConfigError, NotEnoughDataError
@@ -137,36 +137,6 @@ def test_the_interval_score_is_lowest_for_the_true_interval():
     assert true < narrow and true < wide
 
 
-def test_the_pinball_loss_is_lowest_at_the_quantile_and_half_the_absolute_error_at_the_median():
-    y = np.random.default_rng(0).exponential(size=5001)
-    quantile = np.quantile(y, 0.9)
-    losses = [metrics.pinball(y, np.full_like(y, quantile + shift), 0.9) for shift in (-0.1, 0.0, 0.1)]
-    assert losses[1] < losses[0] and losses[1] < losses[2]
-    assert metrics.pinball(y, np.ones_like(y), 0.5) == pytest.approx(metrics.mae(y, np.ones_like(y)) / 2)
-
-
-def test_crps_of_samples_equals_all_pairs():
-    rng = np.random.default_rng(4)
-    actual, samples = rng.normal(size=(6, 2)), rng.normal(size=(6, 2, 25))
-    samples[0, 0, :5] = samples[0, 0, 5]  # ties
-    actual[1, 1] = samples[1, 1, 3]  # an outcome equal to a sample
-    result = metrics.crps_of_samples(actual, samples)
-    for i in np.ndindex(6, 2):
-        x = samples[i]
-        expected = np.abs(x - actual[i]).mean() - np.abs(x[:, None] - x[None, :]).mean() / 2
-        assert result[i] == pytest.approx(expected, abs=1e-12)
-
-
-def test_crps_of_samples_equals_the_integral_of_the_squared_difference_of_distributions():
-    x, y = np.array([0.0, 1.0, 3.0]), 1.7
-    expected = integrate.quad(lambda z: ((x <= z).mean() - (y <= z)) ** 2, -1, 4, points=[0, 1, 1.7, 3])[0]
-    assert metrics.crps_of_samples(y, x) == pytest.approx(expected)
-
-
-def test_crps_of_a_certain_forecast_is_its_absolute_error():
-    assert metrics.crps_of_samples(3.0, np.full(7, 5.0)) == pytest.approx(2.0)
-
-
 def test_reliability_compares_stated_probabilities_with_observed_frequencies():
     table = metrics.reliability([0.05, 0.62, 0.68, 1.0], [0, 1, 0, 1])
     assert table["lower"].tolist() == pytest.approx([0.0, 0.6, 0.9])
@@ -184,15 +154,10 @@ def test_calibrated_probabilities_have_a_small_calibration_error_and_overconfide
     happened = rng.uniform(size=p.shape) < p
     assert metrics.expected_calibration_error(p, happened) < 0.02
     assert metrics.expected_calibration_error(np.where(p > 0.5, 0.95, 0.05), happened) > 0.15
-    assert metrics.brier(p, happened) == pytest.approx(1 / 6, abs=0.01)
 
 
 def test_invalid_probabilities_and_other_shapes_are_refused():
     with pytest.raises(ConfigError, match=r"in \[0, 1\]"):
         metrics.reliability([0.5, 1.2], [1, 0])
-    with pytest.raises(ConfigError, match="between 0 and 1"):
-        metrics.pinball([1.0], [1.0], 1.0)
     with pytest.raises(ConfigError, match="between 0 and 1; got 80"):
         metrics.interval_score([1.0], [0.0], [2.0], 80)
-    with pytest.raises(ConfigError, match="one more axis"):
-        metrics.crps_of_samples([1.0, 2.0], [1.0, 2.0])

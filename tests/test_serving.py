@@ -167,7 +167,7 @@ class TestPredict:
         problem(answer, 400, "bad_request")
 
     def test_a_damaged_bundle_is_a_conflict_without_paths_in_the_message(self, served):
-        (bundle,) = Path("mlruns").rglob("bundle/model.keras")
+        (bundle,) = Path("mlruns").rglob("network.keras")
         whole = bundle.read_bytes()
         bundle.write_bytes(whole[:-100])
         served.app.state.service.predictor.load_model.cache_clear()
@@ -175,7 +175,8 @@ class TestPredict:
             message = problem(predict(served), 409, "model_unusable")
         finally:
             bundle.write_bytes(whole)
-        assert "/" not in message.replace("forecastlib/", "")
+        assert "damaged" in message
+        assert "mlruns" not in message
         assert predict(served).status_code == 200
 
     def test_an_unreachable_source_is_a_temporary_error(self, served, monkeypatch):
@@ -325,7 +326,7 @@ class TestModels:
 
 @pytest.mark.slow
 def test_models_beyond_the_bound_are_released_with_their_memory(served, monkeypatch):
-    (folder,) = (bundle.parent for bundle in Path("mlruns").rglob("bundle/model.keras"))
+    (folder,) = (path for path in Path("mlruns").rglob("bundle") if path.is_dir())
     loaded = []
 
     def load(*_):

@@ -1,4 +1,4 @@
-"""The service as users run it: as a process, with the calls of the README, a real training, and kills."""
+"""The service as users run it: as a process, with the calls of its documentation, a real training, and kills."""
 
 import os
 import re
@@ -18,8 +18,7 @@ from forecastlib.processes import child_environment
 
 pytestmark = pytest.mark.slow
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-SECTION = README[README.index("## The service") : README.index("## Make targets")]
+DOCUMENT = (Path(__file__).parents[1] / "docs" / "service.md").read_text(encoding="utf-8")
 WORDS = [f"{name}={value}" for name, value in serving_project.PARAMETERS.items()] + ["patience=10000"]
 
 
@@ -56,13 +55,13 @@ def until(condition, seconds=240.0):
         threading.Event().wait(0.2)
 
 
-def test_the_calls_of_the_readme_work(home, monkeypatch, capsys):
-    (commands,) = re.findall(r"```sh\n(.*?)```", SECTION, flags=re.DOTALL)
-    (program,) = re.findall(r"```python\n(.*?)```", SECTION, flags=re.DOTALL)
+def test_the_documented_calls_work(home, monkeypatch, capsys):
+    (commands,) = re.findall(r"```sh\n(.*?)```", DOCUMENT, flags=re.DOTALL)
+    (program,) = re.findall(r"```python\n(.*?)```", DOCUMENT, flags=re.DOTALL)
     with serving(home) as (_, address):
         until(lambda: httpx.get(f"{address}/health", timeout=60).status_code == 200)
         names: dict[str, object] = {}
-        exec(compile(program.replace("http://127.0.0.1:8000", address), "README.md", "exec"), names)
+        exec(compile(program.replace("http://127.0.0.1:8000", address), "service.md", "exec"), names)
         printed = capsys.readouterr().out.splitlines()
         assert len(printed) == len(names["forecast"]["forecasts"]) == 2
         job = names["job"]

@@ -474,3 +474,12 @@ class TestParquet:
         path.write_bytes(path.read_bytes()[:keep])
         with pytest.raises(SourceError, match=r"Parquet file is damaged, or is none|looked for"):
             open_source(f"csv:{path}").fetch("X")
+
+
+def test_a_relative_path_that_is_only_in_the_project_is_found_from_any_directory(make_prices, tmp_path, monkeypatch):
+    (tmp_path / "project" / "data").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    make_prices(30).to_csv(tmp_path / "project" / "data" / "TEST.csv")
+    monkeypatch.setenv("FORECASTLIB_HOME", str(tmp_path / "project"))
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert len(open_source("csv:data").fetch("TEST")) == 30

@@ -249,14 +249,14 @@ def test_prices_with_errors_are_refused(store):
 # The contest
 
 
-def test_a_champion_that_cannot_be_loaded_gives_way_and_the_reason_says_so(first, monkeypatch):
-    def gone(symbol, version):
-        raise ModelNotFoundError("its files are gone")
+def test_a_champion_that_cannot_be_loaded_stays_champion_and_the_reason_says_what_to_do(first, monkeypatch):
+    def missing(symbol, version):
+        raise ModelNotFoundError("its files are missing")
 
-    monkeypatch.setattr(registry, "load", gone)
+    monkeypatch.setattr(registry, "load", missing)
     won, reason = workflows._contest(tiny.forecaster(), registry.find(SYMBOL), tiny.prices())
-    assert won
-    assert reason.endswith("cannot be used any more: its files are gone")
+    assert not won
+    assert "--promote NUMBER --reason" in reason and reason.endswith("its files are missing")
     assert workflows._reusable_champion(registry.find(SYMBOL), tiny.config(), tiny.prices()) is None
 
 
@@ -278,7 +278,7 @@ def test_other_prices_are_a_reason_to_train_again(first):
 
 def test_a_loaded_model_is_evaluated_on_the_same_test_set_as_when_it_was_trained(first):
     evaluation = workflows.evaluate_test_set(registry.load(SYMBOL), tiny.prices(), ["har"])
-    assert {"random_walk", "combination", "lstm", "mc_dropout", "har"} <= set(evaluation.models)
+    assert {"random_walk", "combination", "lstm", "har"} <= set(evaluation.models)
     assert evaluation.flat("combination")["mae_7d"] == pytest.approx(first.metrics["mae_7d"])
     assert evaluation.scores["n"].groupby("horizon").nunique().tolist() == [1, 1]
 
@@ -298,7 +298,7 @@ def test_a_training_computes_features_and_forecasts_its_test_set_once(store, mon
     workflows.train(tiny.config(), models=["har"], register=False, progress=False)
     assert computed.count(len(prices)) == 1
     tested = max(count for _, count in forecast)
-    assert sorted(name for name, count in forecast if count == tested) == ["combination", "har", "lstm", "mc_dropout"]
+    assert sorted(name for name, count in forecast if count == tested) == ["combination", "har", "lstm"]
 
 
 def test_a_training_that_is_not_registered_leaves_the_registry_as_it_was(first):

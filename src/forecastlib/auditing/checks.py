@@ -34,7 +34,8 @@ from forecastlib.config import RunConfig
 from forecastlib.errors import NotFittedError
 from forecastlib.features import warm_up
 from forecastlib.forecaster import Forecaster
-from forecastlib.models import Model
+from forecastlib.models import Model, create
+from forecastlib.models.base import is_built_in
 from forecastlib.models.tabular import Ridge
 from forecastlib.recipe import Recipe, Samples
 from forecastlib.samples.windows import Windows
@@ -164,7 +165,7 @@ class AuditedRun:
     def fit_quickly(self, samples: Samples) -> Model:
         """Fit a new model, networks for one epoch of a single batch: most of the time goes into tracing each step."""
         config = self.config.replace(epochs=1, batch_size=RECENT_SAMPLES)
-        model = copy.deepcopy(self.recipe.model(config))
+        model = _unfitted(self.recipe.model(config), config)
         return model.fit(samples.train, samples.validation)
 
     def fitted_model(self) -> tuple[Model, Windows]:
@@ -382,7 +383,7 @@ def calibration_precedes_test_set(run: AuditedRun) -> Outcome:
 
 
 def skill_of_single_features(run: AuditedRun) -> Outcome:
-    """Regress returns on each feature separately; none may predict the test set better than chance and honesty allow.
+    """Regress returns on each feature separately, and compare its skill on the test set with chance.
 
     The return of the session itself is tried as well, whether it is among the features or not: with smoothed prices it
     predicts the next one. The limit, for each horizon and for the very next session, is the best skill that any feature
@@ -500,11 +501,20 @@ def _block_order(samples: int, block: int, rng: np.random.Generator) -> Index:
 # The model
 
 
+def _unfitted(model: Model, config: RunConfig) -> Model:
+    """Return a model of the same kind to fit: a new one if it is built in, as fitted networks cannot be copied."""
+    if is_built_in(model.name):
+        new = create(model.name, config)
+        if type(new) is type(model):
+            return new
+    return copy.deepcopy(model)
+
+
 def predictions_ignore_the_future(run: AuditedRun) -> Outcome:
     """Forecast test origins with other labels and another future; no forecast may change."""
     model, test = run.fitted_model()
     test = test.take(np.unique(np.linspace(0, len(test) - 1, TRIED_ORIGINS).astype(int)))
-    direct = model.predict(test).quantiles  # a model that fails here fails for reasons of its own: let it raise
+    direct = model.predict(test).quantiles  # an error here has nothing to do with labels: it is raised
     try:
         unlabelled = model.predict(test.without_labels()).quantiles
     except Exception as error:  # any kind: the model may be foreign, and its failure is the finding

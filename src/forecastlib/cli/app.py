@@ -7,13 +7,14 @@ loads TensorFlow or MLflow unless it needs them.
 from __future__ import annotations
 
 import os
+import sys
 
 import click
 
 from forecastlib import __version__
 from forecastlib.cli.data import doctor_command, import_command
 from forecastlib.cli.models import champion_command, forecast_command, score_command, train_command
-from forecastlib.cli.research import audit_command, backtest_command, run_command, showcase_command
+from forecastlib.cli.research import audit_command, backtest_command, run_command
 from forecastlib.cli.service import keys_group, serve_command
 from forecastlib.errors import ForecastError
 from forecastlib.processes import QUIET
@@ -44,6 +45,8 @@ def main(debug: bool) -> None:
     del debug  # read by _Group
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # so that models and features of your own are found, as with python -m
 
 
 for command in (
@@ -58,6 +61,5 @@ for command in (
     backtest_command,
     serve_command,
     keys_group,
-    showcase_command,
 ):
     main.add_command(command)

@@ -23,6 +23,7 @@ from forecastlib.data.prices import Day, Source, list_symbols, read_range, serve
 from forecastlib.data.sql import SqlSource
 from forecastlib.data.yahoo import YahooSource
 from forecastlib.errors import ConfigError, ForecastError, SourceError
+from forecastlib.paths import project_root
 
 __all__ = ["BundledSource", "ChainSource", "Source", "fetch_prices", "list_symbols", "open_source"]
 
@@ -47,7 +48,8 @@ def open_source(
 
     ========================  ====================================================================================
     ``bundled``               ^GSPC and ^IXIC, 1999-2018, installed with the package
-    ``csv:PATH``              a CSV or Parquet file, or a folder of ``SYMBOL.csv`` and ``SYMBOL.parquet``
+    ``csv:PATH``              a CSV or Parquet file, or a folder of ``SYMBOL.csv`` and ``SYMBOL.parquet``; a relative
+                              path starts at the working directory, or at the project
     ``sql:URL``               table ``prices`` of an SQLite or PostgreSQL database, by its SQLAlchemy URL
     ``yahoo``                 Yahoo Finance, through the optional package yfinance
     ``yahoo,csv:data,...``    each in turn, until one has the prices
@@ -102,7 +104,7 @@ def open_source(
         if kind == "bundled":
             return BundledSource()
         if kind == "csv":
-            return FileSource(place, date_format=date_format, decimal=decimal, adjust=adjust)
+            return FileSource(_locate(place), date_format=date_format, decimal=decimal, adjust=adjust)
         source: Source = SqlSource(place) if kind == "sql" else YahooSource(adjust=adjust)
         if cache is False:
             return source
@@ -113,6 +115,16 @@ def open_source(
     parts = _SEPARATOR.split(spec) if isinstance(spec, str) else [spec] if isinstance(spec, Source) else list(spec)
     sources = [open_part(part) for part in parts]
     return sources[0] if len(sources) == 1 else ChainSource(sources)
+
+
+def _locate(place: str) -> Path:
+    """Return a path relative to the working directory, or to the project if it is only there.
+
+    A champion is trained from the project's folder, and forecasts from wherever it is loaded.
+    """
+    path = Path(place).expanduser()
+    in_project = project_root() / path
+    return in_project if not path.exists() and in_project.exists() else path
 
 
 def fetch_prices(config: DataConfig, *, force_refresh: bool = False) -> pd.DataFrame:

@@ -23,7 +23,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped]
-from tqdm import tqdm
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from forecastlib.config import RunConfig
 from forecastlib.data.prices import fingerprint, require_prices
@@ -41,7 +43,15 @@ from forecastlib.evaluation.evaluate import scored_rows
 from forecastlib.evaluation.score_table import RANDOM_WALK
 from forecastlib.forecasts import COVERAGES, Forecast
 from forecastlib.models import BASELINES, Distribution, Model, create
-from forecastlib.models.base import Factory, as_trained, components_of, factory_of, is_built_in, is_stochastic
+from forecastlib.models.base import (
+    Factory,
+    as_trained,
+    components_of,
+    factory_of,
+    is_built_in,
+    is_stochastic,
+    thinning_of,
+)
 from forecastlib.models.conformal import adaptive_widening
 from forecastlib.paths import file_name, project_root
 from forecastlib.recipe import Recipe
@@ -56,16 +66,13 @@ _log = logging.getLogger(__name__)
 RESULT_VERSION = 1
 """Raise this when a change to the library alters the forecasts of a backtest: stored ones are then computed again."""
 
-THINNING = {"mc_dropout": 5}
-"""Models that are asked at every n-th origin only: a hundred stochastic passes take their time."""
-
 QUANTILE = "quantile_"
 """Prefix of the columns with the distribution of forecasts that are averaged over seeds."""
 
 
 @dataclass(frozen=True, order=True)
 class Task:
-    """One model, fitted and asked in one fold.
+    """One model, fitted in one fold.
 
     Attributes
     ----------
@@ -92,7 +99,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Contestant:
+class ModelSpec:
     """A model of a backtest, as it is sent to worker processes.
 
     Attributes
@@ -151,7 +158,7 @@ def run_backtest(
     scheduler, workers
         Where tasks are computed, see :func:`forecastlib.engine.connect`. The result does not depend on it.
     progress
-        Whether to show a progress bar over tasks.
+        Whether to show a progress bar over tasks, on a terminal.
 
     Raises
     ------
@@ -175,28 +182,32 @@ def run_backtest(
             f"workers={workers}"
         )
     require_prices(prices)
-    contestants = _contestants(models, config)
+    specs = _model_specs(models, config)
     windows = Recipe().all_windows(prices, config)
     splits = divide(windows, config, folds=folds, test_size=test_size, expanding=expanding)
-    folder = project_root() / "reports" / file_name(str(prices.attrs.get("symbol", config.data.symbol))) / "backtest"
+    symbol = str(prices.attrs.get("symbol", config.data.symbol))
+    folder = project_root() / "reports" / file_name(symbol) / "backtest"
     shared = _shared_facts(prices, windows, config)
     keys = {
-        task: _key(task, contestants[task.model], shared, windows, splits[task.fold - 1])
-        for task in _tasks(folds, contestants, chosen)
+        task: _key(task, specs[task.model], shared, windows, splits[task.fold - 1])
+        for task in _tasks(folds, specs, chosen)
     }
     paths = {task: folder / _file_name(task, key) for task, key in keys.items()}
     found = {task: _read(path) for task, path in paths.items()}
     frames = {task: frame for task, frame in found.items() if frame is not None}
     missing = [task for task in keys if task not in frames]
-    label = f"{file_name(str(prices.attrs.get('symbol', '')))} backtest"
-    with tqdm(total=len(keys), initial=len(frames), desc=label, unit="task", disable=not progress, file=sys.stderr,
-              mininterval=0) as bar:  # fmt: skip
-        for task, frame in _compute_all(missing, contestants, windows, splits, config, scheduler, workers):
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("tasks"))
+    console = Console(stderr=True)
+    hidden = not progress or not console.is_terminal  # in a notebook, a live bar needs ipywidgets
+    computing = _compute_all(missing, specs, windows, splits, config, scheduler, workers)
+    with Progress(*columns, TimeElapsedColumn(), console=console, disable=hidden) as bar, closing(computing):
+        shown = bar.add_task(f"backtest of {symbol}", total=len(keys), completed=len(frames))
+        for task, frame in computing:
             _write(frame, paths[task])
             frames[task] = frame
-            bar.update()
+            bar.advance(shown)
     return BacktestResult.of(
-        _assemble(frames, list(contestants), prices),
+        _assemble(frames, list(specs), prices),
         prices,
         folds=_describe_folds(windows, splits),
         tasks=_describe_tasks(frames, keys, computed=set(missing)),
@@ -221,14 +232,14 @@ def divide(
     )
 
 
-def compute(task: Task, contestant: Contestant, windows: Windows, split: Split, config: RunConfig) -> pd.DataFrame:
+def compute(task: Task, spec: ModelSpec, windows: Windows, split: Split, config: RunConfig) -> pd.DataFrame:
     """Fit a model on the training and validation set of a fold, and forecast its test set.
 
     Parameters
     ----------
     task
         What to compute.
-    contestant
+    spec
         The model.
     windows, split
         All samples, and the sets of the fold.
@@ -247,7 +258,7 @@ def compute(task: Task, contestant: Contestant, windows: Windows, split: Split, 
         config = config.replace(seed=task.seed)
     recipe = Recipe()
     samples = recipe.divide(windows, config, split)
-    model = contestant.factory(config).fit(samples.train, samples.validation)
+    model = spec.factory(config).fit(samples.train, samples.validation)
     variants = {task.model: model} | dict(components_of(model))
     if hasattr(model, "as_trained"):
         variants[f"{task.model}_as_trained"] = as_trained(model)
@@ -255,12 +266,12 @@ def compute(task: Task, contestant: Contestant, windows: Windows, split: Split, 
     test = samples.test.until(samples.test.origins.max())
     rows = []
     for name, variant in variants.items():
-        asked = test.take(np.arange(0, len(test), THINNING.get(name, 1)))
-        targets = prices.index.get_indexer(asked.origins)[:, None] + np.asarray(config.window.horizons)
+        origins = test.take(np.arange(0, len(test), thinning_of(variant)))
+        targets = prices.index.get_indexer(origins.origins)[:, None] + np.asarray(config.window.horizons)
         forecast = Forecast.of(
-            asked,
+            origins,
             prices.index.to_numpy()[targets],
-            recipe.predict(variant, asked),
+            recipe.predict(variant, origins),
             model=name,
             direction_threshold=config.model.direction_threshold,
         )
@@ -287,13 +298,13 @@ def _with_quantiles(forecast: Forecast, prices: pd.DataFrame) -> pd.DataFrame:
 
 def _compute_all(
     tasks: Sequence[Task],
-    contestants: Mapping[str, Contestant],
+    specs: Mapping[str, ModelSpec],
     windows: Windows,
     splits: Sequence[Split],
     config: RunConfig,
     scheduler: str | None,
     workers: int | None,
-) -> Iterator[tuple[Task, pd.DataFrame]]:
+) -> Generator[tuple[Task, pd.DataFrame]]:
     """Yield the forecasts of each task as it is completed."""
     if not tasks:
         return
@@ -301,26 +312,29 @@ def _compute_all(
 
     count = min(engine.default_workers() if workers is None else workers, len(tasks))
     with engine.connect(scheduler, count) as client:
-        yield from _completed(client, tasks, contestants, windows, splits, config)
+        yield from _completed(client, tasks, specs, windows, splits, config)
 
 
 def _completed(
     client: Client,
     tasks: Sequence[Task],
-    contestants: Mapping[str, Contestant],
+    specs: Mapping[str, ModelSpec],
     windows: Windows,
     splits: Sequence[Split],
     config: RunConfig,
-) -> Iterator[tuple[Task, pd.DataFrame]]:
-    from distributed import KilledWorker, as_completed
+) -> Generator[tuple[Task, pd.DataFrame]]:
+    from distributed import KilledWorker, as_completed, wait
 
     # A part of the graph rather than scattered data: it is not lost with the worker that holds it.
     shared = client.submit(_identity, windows, pure=False)
+    # Tasks that wait for it would all become ready at once, and not start in the order in which they are submitted.
+    with client.as_current():
+        wait(shared)  # type: ignore[no-untyped-call]
     futures = {
-        client.submit(compute, task, contestants[task.model], shared, splits[task.fold - 1], config, pure=False): task
+        client.submit(compute, task, specs[task.model], shared, splits[task.fold - 1], config, pure=False): task
         for task in tasks
     }
-    for future in as_completed(futures):  # type: ignore[no-untyped-call]
+    for future in as_completed(futures, loop=client.loop):  # type: ignore[no-untyped-call]
         task = futures.pop(future)
         try:
             frame = future.result()
@@ -341,26 +355,26 @@ def _identity(windows: Windows) -> Windows:
     return windows
 
 
-def _contestants(models: Sequence[str | Model] | None, config: RunConfig) -> dict[str, Contestant]:
+def _model_specs(models: Sequence[str | Model] | None, config: RunConfig) -> dict[str, ModelSpec]:
     """Return the models by name, in the order given."""
     given = ["combination", *BASELINES] if models is None else list(models)
-    contestants: dict[str, Contestant] = {}
+    specs: dict[str, ModelSpec] = {}
     for model in given:
-        name, contestant = _contestant(model, config)
-        if name in contestants:
+        name, spec = _model_spec(model, config)
+        if name in specs:
             raise ConfigError(f"expected models with different names; {name!r} is given twice")
-        contestants[name] = contestant
-    if RANDOM_WALK not in contestants:
-        contestants[RANDOM_WALK] = _contestant(RANDOM_WALK, config)[1]
-    return contestants
+        specs[name] = spec
+    if RANDOM_WALK not in specs:
+        specs[RANDOM_WALK] = _model_spec(RANDOM_WALK, config)[1]
+    return specs
 
 
-def _contestant(model: str | Model, config: RunConfig) -> tuple[str, Contestant]:
+def _model_spec(model: str | Model, config: RunConfig) -> tuple[str, ModelSpec]:
     stochastic = isinstance(model, str) and is_stochastic(model, config)
     if isinstance(model, str) and is_built_in(model):
-        return model, Contestant(factory_of(model), stochastic, model)
+        return model, ModelSpec(factory_of(model), stochastic, model)
     created = create(model, config)
-    return created.name, Contestant(factory_of(model), stochastic, _identity_of(created))
+    return created.name, ModelSpec(factory_of(model), stochastic, _identity_of(created))
 
 
 def _identity_of(model: Model) -> str:
@@ -376,13 +390,13 @@ def _identity_of(model: Model) -> str:
     return f"{kind.__module__}.{kind.__qualname__} {tokenize(source, state)}"
 
 
-def _tasks(folds: int, contestants: Mapping[str, Contestant], seeds: Sequence[int]) -> list[Task]:
+def _tasks(folds: int, specs: Mapping[str, ModelSpec], seeds: Sequence[int]) -> list[Task]:
     """Return the tasks in the order in which they start: the longest first, so that none is left over at the end."""
     return [
         Task(fold, name, seed)
         for fold in range(folds, 0, -1)
-        for name, contestant in sorted(contestants.items(), key=lambda item: not item[1].stochastic)
-        for seed in (seeds if contestant.stochastic else (None,))
+        for name, spec in sorted(specs.items(), key=lambda item: not item[1].stochastic)
+        for seed in (seeds if spec.stochastic else (None,))
     ]
 
 
@@ -397,12 +411,12 @@ def _shared_facts(prices: pd.DataFrame, windows: Windows, config: RunConfig) -> 
     }
 
 
-def _key(task: Task, contestant: Contestant, shared: Mapping[str, Any], windows: Windows, split: Split) -> str:
+def _key(task: Task, spec: ModelSpec, shared: Mapping[str, Any], windows: Windows, split: Split) -> str:
     """Return a digest of everything that determines the result of a task."""
     samples = hashlib.sha256()
     for index in split.sets().values():
         samples.update(windows.origins[index].to_numpy().astype("datetime64[us]").tobytes() + b"\0")
-    facts = {**shared, "samples": samples.hexdigest(), "model": [task.model, contestant.identity]}
+    facts = {**shared, "samples": samples.hexdigest(), "model": [task.model, spec.identity]}
     if task.seed is not None:
         facts["config"] = shared["config"] | {"seed": task.seed}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -13,7 +13,7 @@ import pandas as pd
 
 from forecastlib.evaluation import metrics
 from forecastlib.evaluation.evaluate import compare_with_random_walk, spacing
-from forecastlib.evaluation.score_table import RANDOM_WALK, hits, score_table
+from forecastlib.evaluation.score_table import RANDOM_WALK, hits, rolling_scores, score_table
 from forecastlib.evaluation.significance import MIN_LOSSES, block_bootstrap, diebold_mariano, verdict
 from forecastlib.forecasts import COVERAGES
 
@@ -153,23 +153,22 @@ class BacktestResult:
             over the window; ``skill`` of all origins until then, with the ends ``low`` and ``high`` of its 95 %
             block-bootstrap interval. Errors are relative to the last close, so that every year counts equally.
         """
-        losses = _losses(self.forecasts, model, horizon)
-        window = min(window, len(losses))
-        means = losses.rolling(window).mean()
-        errors = losses[["relative_error", "relative_error_random_walk"]].to_numpy()
-        ends = list(reversed(range(len(losses) - 1, window - 2, -every)))
-        rows = []
+        rows = _at_horizon(self.forecasts[self.forecasts["model"] == model], horizon).sort_values("origin")
+        window = min(window, len(rows))
+        ends = list(reversed(range(len(rows) - 1, window - 2, -every)))
+        errors = (
+            np.abs(rows[["predicted_price", "last_close"]].to_numpy() - rows[["actual_price"]].to_numpy())
+            / rows[["last_close"]].to_numpy()
+        )
+        skills = []
         for end in ends:
             low = high = math.nan
             if end + 1 >= 4 * horizon:
                 low, high = _interval(errors[: end + 1], 2 * horizon, _one_minus_ratio, samples=500)
-            rows.append({"skill": float(_one_minus_ratio(errors[: end + 1].mean(axis=0))), "low": low, "high": high})
-        rolling = means.iloc[ends]
-        found = rolling[[f"covered_{coverage}" for coverage in COVERAGES]].rename(
-            columns=lambda name: name.replace("covered", "coverage")
-        )
-        found.insert(0, "rolling_skill", 1.0 - rolling["relative_error"] / rolling["relative_error_random_walk"])
-        return found.join(pd.DataFrame(rows, index=rolling.index))
+            skills.append({"skill": float(_one_minus_ratio(errors[: end + 1].mean(axis=0))), "low": low, "high": high})
+        rolling = rolling_scores(rows, window).iloc[ends].rename(columns={"skill": "rolling_skill"})
+        found = rolling[["rolling_skill", *(f"coverage_{coverage}" for coverage in COVERAGES)]]
+        return found.join(pd.DataFrame(skills, index=rolling.index))
 
     def reliability(self, stated: str, model: str | None = None, horizon: int | None = None) -> pd.DataFrame:
         """Compare stated probabilities with the observed frequency of their events.
@@ -315,7 +314,6 @@ def _losses(forecasts: pd.DataFrame, model: str, horizon: int) -> pd.DataFrame:
     losses = pd.DataFrame(index=own.index)
     for suffix, rows in (("", own), ("_random_walk", walk)):
         losses[f"error{suffix}"] = (rows["predicted_price"] - rows["actual_price"]).abs()
-        losses[f"relative_error{suffix}"] = losses[f"error{suffix}"] / rows["last_close"]
         losses[f"crps{suffix}"] = rows["crps"]
     for coverage in COVERAGES:
         covered = own["actual_price"].between(own[f"lower_{coverage}"], own[f"upper_{coverage}"])

@@ -171,49 +171,7 @@ def interval_score(actual: npt.ArrayLike, lower: npt.ArrayLike, upper: npt.Array
     return (errors(lower, upper) + 2.0 / (1.0 - nominal) * (below + above)).mean(axis=0)
 
 
-def pinball(actual: npt.ArrayLike, quantile: npt.ArrayLike, level: float) -> Any:
-    """Mean quantile loss at a level: ``level`` times the shortfall, ``1 - level`` times the excess.
-
-    Koenker and Bassett, "Regression Quantiles", Econometrica 46 (1978).
-    """
-    _require_probability(level)
-    excess = errors(actual, quantile)
-    return np.maximum(-level * excess, (1.0 - level) * excess).mean(axis=0)
-
-
-def crps_of_samples(actual: npt.ArrayLike, samples: npt.ArrayLike) -> Floats:
-    """Continuous ranked probability score of equally likely samples, one per forecast.
-
-    ``mean |x - y| - mean |x - x'| / 2`` over samples x, x' (Gneiting and Raftery, 2007, equation 21), computed from
-    the sorted samples as ``2 / m^2 sum_i (x_i - y) (m [y < x_i] - i + 1/2)``: O(m log m) instead of O(m^2), exact.
-    Distributions given by quantiles are scored by :meth:`forecastlib.models.distribution.Distribution.crps`.
-
-    Parameters
-    ----------
-    actual
-        Any shape.
-    samples
-        The same shape with one more axis at the end, m samples.
-
-    Returns
-    -------
-    ndarray, shape of ``actual``
-        Not averaged, in units of ``actual``: the losses that a Diebold-Mariano test compares.
-    """
-    y, x = np.asarray(actual, dtype=np.float64)[..., None], np.sort(np.asarray(samples, dtype=np.float64), axis=-1)
-    if x.ndim != y.ndim or x.shape[:-1] != y.shape[:-1]:
-        raise ConfigError(f"expected samples of shape {y.shape[:-1]} and one more axis; got {x.shape}")
-    m = x.shape[-1]
-    score: Floats = 2.0 / m**2 * ((x - y) * (m * (y < x) - np.arange(1, m + 1) + 0.5)).sum(axis=-1)
-    return score
-
-
 # Probabilities of events
-
-
-def brier(probabilities: npt.ArrayLike, outcomes: npt.ArrayLike) -> Any:
-    """Mean squared difference of stated probabilities and outcomes, 1 or 0; a constant one half scores 0.25."""
-    return (errors(outcomes, probabilities) ** 2).mean(axis=0)
 
 
 def reliability(probabilities: npt.ArrayLike, outcomes: npt.ArrayLike, bins: int = 10) -> pd.DataFrame:

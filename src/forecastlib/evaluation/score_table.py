@@ -219,6 +219,41 @@ def score_table(
     return _sorted(table, known)
 
 
+def rolling_scores(rows: pd.DataFrame, window: int) -> pd.DataFrame:
+    """Score forecasts of one horizon over the last ``window`` origins.
+
+    Parameters
+    ----------
+    rows
+        Rows with ``actual_price``, intervals and ``confidence``, in any order.
+    window
+        Origins in each score.
+
+    Returns
+    -------
+    DataFrame
+        Index ``origin``: ``hit_rate``, ``confidence``, ``coverage_80``, ``coverage_95``, and ``skill`` of errors
+        relative to the last close, so that every year counts equally. The first ``window - 1`` rows are NaN.
+    """
+    rows = rows.sort_values("origin", kind="stable")
+    actual, last = rows["actual_price"], rows["last_close"]
+    losses = {
+        "hit_rate": hits(rows).astype(np.float64),
+        "confidence": rows["confidence"],
+        **{
+            f"coverage_{coverage}": actual.between(rows[f"lower_{coverage}"], rows[f"upper_{coverage}"]).astype(
+                "float64"
+            )
+            for coverage in COVERAGES
+        },
+        "error": (rows["predicted_price"] - actual).abs() / last,
+        "error_random_walk": (last - actual).abs() / last,
+    }
+    means = pd.DataFrame(losses).set_index(pd.DatetimeIndex(rows["origin"])).rolling(window).mean()
+    skill = 1.0 - means.pop("error") / means.pop("error_random_walk")
+    return means.assign(skill=skill)
+
+
 def flat_scores(scores: pd.DataFrame, model: str) -> dict[str, float]:
     """Return the finite scores of one model in a table by model and horizon, by names such as ``mae_7d``."""
     return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from forecastlib.evaluation.score_table import hits, score_table
+from forecastlib.evaluation.score_table import rolling_scores, score_table
 from forecastlib.forecasts import COVERAGES
 from forecastlib.models.conformal import adaptive_widening
 
@@ -62,26 +62,10 @@ def over_time(settled: pd.DataFrame, window: int = 20) -> pd.DataFrame:
         Index ``horizon, origin``; columns ``hit_rate``, ``confidence``, ``skill`` and the coverages. The first
         ``window - 1`` origins of each horizon have no row.
     """
-    rows = settled.sort_values(["horizon", "origin"], ignore_index=True)
-    actual = rows["actual_price"]
-    scored = pd.DataFrame(
-        {
-            "hit_rate": hits(rows).astype(np.float64),
-            "confidence": rows["confidence"],
-            "error": (rows["predicted_price"] - actual).abs() / rows["last_close"],
-            "error_random_walk": (rows["last_close"] - actual).abs() / rows["last_close"],
-            **{
-                f"coverage_{coverage}": actual.between(rows[f"lower_{coverage}"], rows[f"upper_{coverage}"]).astype(
-                    np.float64
-                )
-                for coverage in COVERAGES
-            },
-        }
-    ).set_index(pd.MultiIndex.from_frame(rows[["horizon", "origin"]]))
-    means = scored.groupby("horizon", group_keys=False).rolling(window).mean().dropna()
-    means = means.droplevel(0) if means.index.nlevels > 2 else means
-    skill = 1.0 - means["error"] / means["error_random_walk"]
-    return means.drop(columns=["error", "error_random_walk"]).assign(skill=skill)
+    parts = {int(str(horizon)): rolling_scores(rows, window) for horizon, rows in settled.groupby("horizon")}
+    if not parts:  # nothing is settled: an empty table with the same columns
+        parts = {0: rolling_scores(settled, window)}
+    return pd.concat(parts, names=["horizon"]).dropna()
 
 
 def widening(settled: pd.DataFrame, coverage: int) -> float:

@@ -1,7 +1,7 @@
-"""What a model is: fitted on training and validation samples, asked for predictive distributions.
+"""The protocol of models: fitted on training and validation samples, they predict distributions.
 
 Everything that forecasts is a :class:`Model`: the random walk, GARCH, the network, a combination, a user's own class.
-One function scores them, one backtest walks them forward, one audit examines them and one registry serves them.
+The same functions score, backtest, audit, register and serve all of them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import copy
 import importlib
 from collections.abc import Callable, Mapping
 from functools import partial
+from operator import attrgetter
 from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -40,6 +41,8 @@ class Model(Protocol):
         Whether results depend on ``config.train.seed``; a backtest then fits the model once per seed.
     ``components`` (mapping from name to model)
         Fitted parts that are scored under names of their own, such as the network inside a combination.
+    ``thinning`` (int)
+        Score the model at every n-th origin only, and in backtests only, as its forecasts take long.
     ``as_trained()``
         A variant that does not recalibrate with outcomes known after training.
     ``weights`` (mapping from name to float)
@@ -105,7 +108,7 @@ def available() -> tuple[str, ...]:
 
 
 def register_model(name: str, factory: Factory) -> None:
-    """Make a model of your own known by a name, in this process.
+    """Register a model of your own under a name, in this process.
 
     Parameters
     ----------
@@ -140,7 +143,7 @@ def create(model: str | Model, config: RunConfig | None = None) -> Model:
     model
         A name of :func:`available`, ``"package.module:factory"``, or a model, which is returned as it is.
     config
-        The run; None: the defaults.
+        The configuration; None: the defaults.
 
     Raises
     ------
@@ -195,8 +198,10 @@ def require_model(candidate: Any) -> Model:
     Raises
     ------
     ConfigError
-        If it lacks a member of :class:`Model`.
+        If it lacks a member of :class:`Model`, or is a class.
     """
+    if isinstance(candidate, type):
+        raise ConfigError(f"expected a model; got the class {candidate.__name__}; give an instance of it")
     missing = [name for name in ("name", "fit", "predict") if not hasattr(candidate, name)]
     if missing:
         raise ConfigError(
@@ -211,6 +216,11 @@ def components_of(model: Model) -> Mapping[str, Model]:
     """Return the fitted parts of a model that are scored under names of their own, none for most models."""
     found: Mapping[str, Model] = getattr(model, "components", {})
     return found
+
+
+def thinning_of(model: Model) -> int:
+    """Return n for a model that is scored at every n-th origin only; 1 for most models."""
+    return int(getattr(model, "thinning", 1))
 
 
 def as_trained(model: Model) -> Model:
@@ -229,7 +239,7 @@ def import_object(spec: str) -> Any:
     """
     module, _, name = spec.partition(":")
     try:
-        return getattr(importlib.import_module(module), name)
+        return attrgetter(name)(importlib.import_module(module))
     except ImportError as error:
         raise ConfigError(f"cannot import {module!r} for {spec!r}: {error}; is it on the Python path?") from error
     except AttributeError as error:

@@ -4,11 +4,12 @@
   of its operator.
 - :mod:`~forecastlib.serving.routes` and :mod:`~forecastlib.serving.schemas` define the API;
   :mod:`~forecastlib.serving.pages` the web page and the documentation.
-- :mod:`~forecastlib.serving.access` and :mod:`~forecastlib.serving.keys` decide who may call it,
-  :mod:`~forecastlib.serving.middleware` limits slow and large requests and logs each one, and
+- :mod:`~forecastlib.serving.service` identifies and limits callers, by :mod:`~forecastlib.serving.keys`, and holds the
+  parts that routes use: :mod:`~forecastlib.serving.predictions` forecasts with registered models,
+  :mod:`~forecastlib.serving.trainings` runs trainings as separate processes, recorded in the table of
+  :mod:`~forecastlib.serving.jobs`.
+- :mod:`~forecastlib.serving.middleware` limits slow and large requests and logs each one;
   :mod:`~forecastlib.serving.problems` turns errors into answers.
-- :mod:`~forecastlib.serving.service` holds the parts that routes use: :mod:`~forecastlib.serving.predictions`
-  forecasts with registered models, :mod:`~forecastlib.serving.trainings` runs trainings in processes of their own.
 
 >>> from forecastlib.serving import Settings, create_app
 >>> app = create_app(Settings(source="bundled"))                         # doctest: +SKIP

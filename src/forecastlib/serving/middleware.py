@@ -157,6 +157,7 @@ class _Connection:
     active: int = 0
     handled: int = 0
     handled_before: int = 0
+    unread_before: int = 0
     next_check: asyncio.TimerHandle | None = None
 
 
@@ -176,7 +177,7 @@ class ConnectionTimeouts:
         The wrapped application.
     seconds
         Time between two checks of a connection. It is closed if no request was completed in between, unless one is
-        being handled and no answer is waiting to be read.
+        being handled, or the client has read some of an answer and more is waiting to be read.
     """
 
     def __init__(self, app: ASGIApp, seconds: float) -> None:
@@ -231,9 +232,10 @@ class ConnectionTimeouts:
         connection.next_check = asyncio.get_running_loop().call_later(self._seconds, self._check, connection)
 
     def _check(self, connection: _Connection) -> None:
-        unread = connection.transport.get_write_buffer_size() > 0
-        if connection.handled == connection.handled_before and (connection.active == 0 or unread):
+        unread = connection.transport.get_write_buffer_size()
+        waiting_for_client = unread >= connection.unread_before if unread else connection.active == 0
+        if connection.handled == connection.handled_before and waiting_for_client:
             connection.transport.abort()  # close() would wait until the client has read everything
             return
-        connection.handled_before = connection.handled
+        connection.handled_before, connection.unread_before = connection.handled, unread
         self._schedule(connection)

@@ -129,8 +129,8 @@ class RateLimit:
         if await self._windows.hit(self._limit, caller):
             return 0
         end, _ = await self._windows.get_window_stats(self._limit, caller)
-        # One millisecond more than the difference, whose rounding error could otherwise end the wait too early.
-        return max(1, math.ceil(end - time.time() + 0.001))
+        # The microsecond exceeds the rounding error of the difference, which could otherwise end the wait too early.
+        return max(1, math.ceil(end - time.time() + 1e-6))
 
 
 @dataclass(frozen=True)

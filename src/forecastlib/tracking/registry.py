@@ -55,6 +55,8 @@ SERVED_REQUIREMENTS = (
     "pydantic",
     "scikit-learn",
     "scipy",
+    "skops",
+    "threadpoolctl",
     "tensorflow",
 )
 """Packages that a served model needs. The library itself is stored with the model."""

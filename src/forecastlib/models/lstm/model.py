@@ -169,6 +169,7 @@ class MCDropout:
 
     name = "mc_dropout"
     stochastic = True
+    thinning = 5
 
     def __init__(self, network: LSTM) -> None:
         self._network = network
