@@ -9,9 +9,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PORT   ?= 5000
 
-# Variables on the command line that are for make itself; the others are parameters of notebooks.
-MAKE_ONLY  := PYTHON=% PORT=% HOST=%
-PARAMETERS  = $(filter-out $(MAKE_ONLY),$(MAKEOVERRIDES))
+# Variables on the command line that are for make itself; the others are parameters of notebooks. Their values are
+# taken as they were written and quoted for the shell: M&M.NS, $, parentheses and spaces mean nothing to either.
+MAKE_ONLY  := PYTHON PORT HOST
+NAMES      := $(filter-out $(MAKE_ONLY),$(sort $(foreach v,$(.VARIABLES),$(if $(findstring command line,$(origin $v)),$v))))
+quoted      = '$(subst ','\'',$(value $1))'
+PARAMETERS  = $(foreach v,$(NAMES),$v=$(call quoted,$v))
 
 export MLFLOW_DISABLE_TELEMETRY := true
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
@@ -38,7 +41,7 @@ $(VENV)/ready: requirements.lock pyproject.toml
 STORY := data features train evaluate forecast
 
 run: setup ## run the notebooks from data to forecast for both bundled indices, or for SYMBOL=...
-	$(BIN)/forecastlib run $(STORY) $(if $(filter SYMBOL=%,$(PARAMETERS)),,SYMBOL=^IXIC,^GSPC) $(PARAMETERS)
+	$(BIN)/forecastlib run $(STORY) $(if $(filter SYMBOL symbol,$(NAMES)),,SYMBOL=^IXIC,^GSPC) $(PARAMETERS)
 
 data: ## fetch prices and check them; this and the following targets take parameters as NAME=value
 features: ## compute features, windows and the split
@@ -54,7 +57,7 @@ score: setup ## settle and score recorded forecasts, and replay the last two yea
 	$(BIN)/forecastlib run scorecard $(PARAMETERS)
 
 audit: setup ## search for leaks of future data, for both bundled indices or for SYMBOL=...
-	$(BIN)/forecastlib audit $(if $(filter SYMBOL=%,$(PARAMETERS)),,SYMBOL=^IXIC,^GSPC) $(PARAMETERS)
+	$(BIN)/forecastlib audit $(if $(filter SYMBOL symbol,$(NAMES)),,SYMBOL=^IXIC,^GSPC) $(PARAMETERS)
 
 lab: setup ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks

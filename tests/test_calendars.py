@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from forecastlib.data import calendars
 from forecastlib.data.calendars import (
     explain_calendar,
     known_range,
@@ -231,10 +232,41 @@ def test_days_outside_the_known_range_are_an_error():
         lambda: sessions_between("NYSE", "1969-12-31", "1970-02-01"),
         lambda: next_sessions("NYSE", "1960-01-01", 3),
         lambda: next_sessions("NYSE", "2050-12-20", 30),
-        lambda: next_sessions("BSE", known_range("BSE")[1], 1),
     ):
         with pytest.raises(ConfigError, match=r"the holidays of calendar .* are known.*calendar='inferred'"):
             ask()
+
+
+def test_a_calendar_goes_on_with_its_weekdays_where_its_holidays_are_not_known_yet(caplog):
+    last = known_range("BSE")[1]
+    ahead = next_sessions("BSE", last - pd.Timedelta(days=10), 30)
+    assert ahead.is_unique and ahead.is_monotonic_increasing and ahead[-1] > last
+    later = ahead[ahead > last]
+    assert list(later) == list(pd.bdate_range(last + pd.Timedelta(days=1), periods=len(later)))
+    calendars._continued.cache_clear()
+    next_sessions("BSE", last, 1)
+    assert "the holidays of calendar BSE are known up to" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("symbols", "calendar"),
+    [
+        (("KOSPI", "KOSDAQ", "KS11", "kospi"), "XKRX"),
+        (("DAX", "MDAX"), "XETR"),
+        (("NIFTY", "NIFTY50", "RELIANCE.NS", "^NSEI"), "NSE"),
+        (("SENSEX",), "BSE"),
+        (("TOPIX", "NIKKEI"), "JPX"),
+        (("HSI",), "HKEX"),
+        (("FTSE",), "LSE"),
+        (("IBOV",), "BVMF"),
+        (("WIG", "WIG20"), "XWAR"),
+        (("BTC", "ETH"), "24/7"),
+        (("STOXX", "TASI", "XAU", "DXY"), "inferred"),
+        (("AAPL", "BRK-B", "SPX"), "NYSE"),
+    ],
+)
+def test_bare_names_of_indices_and_coins_are_not_taken_for_tickers_of_new_york(symbols, calendar):
+    assert {resolve_calendar(symbol) for symbol in symbols} == {calendar}
 
 
 def test_wrong_arguments_of_target_dates_are_errors(known):
@@ -265,7 +297,8 @@ def test_importing_calendars_is_light_and_every_known_calendar_loads_without_a_w
         "import sys; from forecastlib.data import calendars; assert 'pandas_market_calendars' not in sys.modules\n"
         "from forecastlib.data.calendars import CALENDAR_BY_SUFFIX, CALENDAR_BY_SYMBOL\n"
         "for name in {*CALENDAR_BY_SYMBOL.values(), *CALENDAR_BY_SUFFIX.values(), '24/7'}:\n"
-        "    first, last = calendars.known_range(name); assert first.year <= 1991 and last.year >= 2035, name\n"
+        "    first, last = calendars.known_range(name); assert first.year <= 1997, name\n"
+        "    assert last.year >= 2035 or name in ('NSE', 'BSE'), name\n"
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

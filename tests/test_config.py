@@ -30,6 +30,10 @@ DEFAULTS = {
     "start": None,
     "end": None,
     "calendar": "auto",
+    "repair": False,
+    "strict": False,
+    "lenient": [],
+    "force_refresh": False,
     "form": "relative",
     "groups": [],
     "names": [],
@@ -74,6 +78,10 @@ UNUSUAL = {
     "start": "2001-02-03",
     "end": "2018-06-29",
     "calendar": "NYSE",
+    "repair": True,
+    "strict": True,
+    "lenient": ["outside_range"],
+    "force_refresh": True,
     "form": "level",
     "groups": ["bar", "trend"],
     "names": ["close"],
@@ -166,6 +174,11 @@ def test_replace_changes_what_is_named_and_nothing_else():
     assert config.flat() == UNUSUAL
 
 
+@pytest.mark.parametrize("text", ["20150201", 20150201, "2015-02-01", "2015/2/1", "1 Feb 2015"])
+def test_dates_may_be_written_in_any_unambiguous_way(text):
+    assert RunConfig.from_parameters(start=text).data.start == dt.date(2015, 2, 1)
+
+
 def test_text_values_of_a_command_line_are_read():
     config = RunConfig.from_parameters(
         horizons="7,14,30",
@@ -231,7 +244,7 @@ def test_configurations_are_frozen_equal_by_value_and_hashable():
         ({"target": "close"}, "target: Input should be 'log_return', 'vol_scaled' or 'price'; got 'close'"),
         ({"form": "raw"}, "^FeatureConfig: form: Input should be 'relative' or 'level'; got 'raw'$"),
         ({"start": "2018-01-02", "end": "2018-01-02"}, "^DataConfig: start must be before end; got start=2018-01-02"),
-        ({"start": "2018-13-01"}, "start: Input should be a valid date"),
+        ({"start": "2018-13-01"}, "start: .*expected a date such as '2018-12-31'; got '2018-13-01'"),
         ({"start": "2018"}, "start: .*; got '2018'"),
         ({"symbol": ""}, "symbol: String should have at least 1 character; got ''"),
         ({"decimal": ";"}, "decimal: Input should be '.' or ','; got ';'"),
@@ -312,7 +325,18 @@ def test_a_saved_configuration_without_a_section_is_refused():
         load_config(saved)
 
 
-@pytest.mark.parametrize(("section", "field"), [(s, f) for s, model in SECTIONS.items() for f in model.model_fields])
+ADDED = ("repair", "strict", "lenient", "force_refresh")
+
+
+def test_settings_that_were_added_later_are_as_before_in_earlier_configurations():
+    saved = saved_config()
+    saved["data"] = {name: value for name, value in saved["data"].items() if name not in ADDED}
+    assert load_config(saved) == RunConfig()
+
+
+@pytest.mark.parametrize(
+    ("section", "field"), [(s, f) for s, model in SECTIONS.items() for f in model.model_fields if f not in ADDED]
+)
 def test_a_saved_configuration_takes_nothing_from_todays_defaults(section, field):
     saved = saved_config()
     del saved[section][field]
@@ -340,7 +364,7 @@ def test_an_unknown_name_without_a_near_one_gets_the_list_alone():
 
 def test_every_error_belongs_to_the_one_tree_and_stands_in_its_docstring():
     named = {value for value in vars(errors).values() if isinstance(value, type)}
-    assert len(named) == 10
+    assert len(named) == 11
     for error in named:
         assert issubclass(error, ForecastError)
         assert error.__name__ in (errors.__doc__ or "")

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from forecastlib.data.quality import QualityLimits, check_quality
 from forecastlib.data.quality_checks import FRAME_CHECKS, SERIES_CHECKS, SPLIT_RATIOS
+from forecastlib.data.repair import repair
 from forecastlib.data.sources import open_source
 from forecastlib.errors import ConfigError, DataQualityError
 
@@ -241,7 +242,7 @@ def test_a_planted_fault_is_found_on_its_dates_and_nothing_else_is(clean, plant,
 
 
 def test_there_is_a_planted_fault_for_every_check():
-    elsewhere = {"columns", "types", "long_gaps", "stale_last_date"}
+    elsewhere = {"columns", "types", "long_gaps", "stale_last_date", "frequency", "carried_weekends", "constant_price"}
     assert {check for _, check in PLANTED} | elsewhere == set(NAMES)
 
 
@@ -488,3 +489,58 @@ def test_a_missing_value_never_hides_the_faults_around_it_from_the_score(ixic, d
         worse = check_quality(prices).score
         assert worse <= score
         score = worse
+
+
+class TestRowsThatAreNoSessions:
+    """Nothing about single rows is wrong, but they do not come once per session, or say nothing."""
+
+    @staticmethod
+    def frame(days, symbol="WIDX50"):
+        closes = 100 * np.exp(np.cumsum(np.random.default_rng(0).normal(0, 0.01, len(days))))
+        columns = {"open": closes, "high": closes * 1.01, "low": closes * 0.99, "close": closes, "volume": 1e6}
+        prices = pd.DataFrame(columns, pd.DatetimeIndex(days, name="date").as_unit("us"))
+        prices.attrs["symbol"] = symbol
+        return prices
+
+    @pytest.mark.parametrize(("freq", "name"), [("W-FRI", "weekly"), ("BME", "monthly"), ("BQE", "quarterly")])
+    @pytest.mark.parametrize("symbol", ["WIDX50", "^GSPC"])
+    def test_rows_of_weeks_and_months_are_named(self, freq, name, symbol):
+        prices = self.frame(pd.date_range("1940-01-05", periods=300, freq=freq), symbol)
+        finding = check_quality(prices).finding("frequency")
+        assert finding.status == "failed" and f"the rows are {name}, " in finding.detail
+
+    @pytest.mark.parametrize("freq", ["B", "D"])
+    def test_daily_rows_pass(self, freq):
+        report = check_quality(self.frame(pd.date_range("2015-01-01", periods=400, freq=freq)))
+        for check in ("frequency", "carried_weekends", "constant_price"):
+            assert report.finding(check).status == "passed"
+
+    @pytest.mark.parametrize("flat", [False, True])
+    def test_weekends_that_were_carried_forward_are_found_and_repaired(self, flat):
+        daily = self.frame(pd.bdate_range("2015-01-05", periods=300))
+        carried = daily.asfreq("D").ffill()
+        if flat:
+            weekend = carried.index.day_of_week >= 5
+            carried.loc[weekend, ["open", "high", "low"]] = carried.loc[weekend, ["close"]].to_numpy()
+        carried.attrs = daily.attrs
+        finding = check_quality(carried).finding("carried_weekends")
+        assert (finding.status, finding.measured) == ("warning", len(carried) - len(daily))
+        pd.testing.assert_frame_equal(repair(carried).prices, daily, check_freq=False)
+
+    def test_a_price_that_never_moves_is_an_error(self):
+        constant = self.frame(pd.bdate_range("2015-01-01", periods=400))
+        constant[["open", "high", "low", "close"]] = 7.5
+        report = check_quality(constant)
+        assert report.finding("constant_price").status == "failed" and not report.passed
+
+    def test_a_jump_by_a_thousand_is_an_error(self):
+        prices = self.frame(pd.bdate_range("2015-01-01", periods=400))
+        prices.iloc[200:, :4] /= 1000
+        assert check_quality(prices).finding("split_like").detail.endswith("like 1000:1")
+
+    @pytest.mark.parametrize("columns", [["volume"], ["open", "high", "low"]])
+    def test_the_first_day_of_whole_rows_is_named_where_old_ones_lack_values(self, columns):
+        prices = self.frame(pd.bdate_range("2015-01-01", periods=700))
+        prices.loc[prices.index[:300], columns] = np.nan
+        detail = check_quality(prices).finding("missing_values").detail
+        assert f"START={prices.index[300]:%Y-%m-%d}" in detail

@@ -46,6 +46,26 @@ def _split_text(value: object) -> object:
 
 Many = BeforeValidator(_split_text)
 
+MIN_DATE_LENGTH = 8
+"""Characters of the shortest date with a year, a month and a day."""
+
+
+def _read_date(value: object) -> object:
+    """Read a date as every other place does that takes one: ``"20150101"`` is one, a year alone is not."""
+    if not isinstance(value, (str, int)) or isinstance(value, bool):
+        return value
+    if len(str(value).strip()) < MIN_DATE_LENGTH:
+        raise ValueError("expected a date such as '2018-12-31'")
+    import pandas as pd  # takes long, and most settings are none
+
+    try:
+        return pd.Timestamp(str(value)).date()
+    except (ValueError, TypeError, OverflowError):
+        raise ValueError("expected a date such as '2018-12-31'") from None
+
+
+Date = Annotated[dt.date, BeforeValidator(_read_date)]
+
 
 class _Frozen(BaseModel):
     """Frozen settings that reject unknown names; invalid values raise a :class:`ConfigError`."""
@@ -67,9 +87,21 @@ class DataConfig(_Frozen):
     date_format: str | None = Field(default=None, description="Date format of files; None: inferred from the column.")
     decimal: Literal[".", ","] | None = Field(default=None, description="Decimal separator; None: inferred.")
     adjust: Adjust = Field(default="auto", description="Scale prices by the adjusted close; auto: where it differs.")
-    start: dt.date | None = Field(default=None, description="First session; None: the oldest there is.")
-    end: dt.date | None = Field(default=None, description="Last session; None: the newest there is.")
+    start: Date | None = Field(default=None, description="First session; None: the oldest there is.")
+    end: Date | None = Field(default=None, description="Last session; None: the newest there is.")
     calendar: str = Field(default="auto", description="Trading calendar; auto: by symbol, else inferred.")
+    repair: bool = Field(default=False, description="Repair prices where nothing has to be invented for it.")
+    strict: bool = Field(default=False, description="Make every warning of the quality checks an error.")
+    lenient: Annotated[tuple[str, ...], Many] = Field(
+        default=(), description="Quality checks whose findings are warnings, not errors."
+    )
+    force_refresh: bool = Field(default=False, description="Fetch again even if prices were cached within a day.")
+
+    @property
+    def quality(self) -> dict[str, Any]:
+        """The arguments for :func:`forecastlib.check_quality`."""
+        severities = dict.fromkeys(self.lenient, "warning")
+        return {"calendar": self.calendar, "strict": self.strict, "severities": severities}
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -318,6 +350,10 @@ def _config_error(model: type[_Frozen], error: ValidationError) -> ConfigError:
     return ConfigError(f"{model.__name__}: " + "; ".join(lines))
 
 
+_ADDED: dict[str, dict[str, Any]] = {"data": {"repair": False, "strict": False, "lenient": [], "force_refresh": False}}
+"""What settings were before they could be set, for configurations saved then."""
+
+
 def load_config(saved: Mapping[str, Any]) -> RunConfig:
     """Rebuild a configuration from its saved JSON form, taking nothing from today's defaults.
 
@@ -335,11 +371,13 @@ def load_config(saved: Mapping[str, Any]) -> RunConfig:
         section = saved.get(name)
         if not isinstance(section, Mapping):
             raise ConfigError(f"expected a section {name!r} in the saved configuration; got {sorted(saved)}")
+        section = _ADDED.get(name, {}) | dict(section)
         missing = sorted(set(model.model_fields) - set(section))
         if missing:
             raise ConfigError(f"the saved configuration lacks {', '.join(missing)} in its section {name!r}")
     unknown = sorted(set(saved) - set(SECTIONS))
     if unknown:
         raise ConfigError(unknown_name("section", unknown[0], SECTIONS))
-    built: dict[str, Any] = {name: model(**saved[name]) for name, model in SECTIONS.items()}
+    complete = {name: _ADDED.get(name, {}) | dict(saved[name]) for name in SECTIONS}
+    built: dict[str, Any] = {name: model(**complete[name]) for name, model in SECTIONS.items()}
     return RunConfig(**built)

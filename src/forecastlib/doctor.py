@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,9 @@ import pandas as pd
 
 from forecastlib.checks import Check, Outcome, Report, run_checks
 from forecastlib.config import RunConfig
+from forecastlib.data.calendars import LAST_YEAR, known_range
 from forecastlib.data.quality import check_quality
+from forecastlib.data.quality_checks import frequency_of
 from forecastlib.errors import DataQualityError, ForecastError
 from forecastlib.features import compute_features, warm_up
 from forecastlib.samples.splits import holdout
@@ -30,7 +33,7 @@ class Diagnosis(Report):
     Attributes
     ----------
     facts : mapping of str to str
-        ``source sessions calendar quality notes training``, each in a few words.
+        ``source sessions frequency calendar quality notes training``, each in a few words.
     """
 
     facts: Mapping[str, str]
@@ -45,7 +48,7 @@ class Diagnosis(Report):
         return f"<table><tbody>{rows}</tbody></table>{super()._repr_html_()}"
 
 
-def examine(prices: pd.DataFrame, config: RunConfig | None = None) -> Diagnosis:
+def examine(prices: pd.DataFrame, config: RunConfig | None = None, *, as_of: dt.date | None = None) -> Diagnosis:
     """Examine fetched prices: their source, range, quality and calendar, and whether they suffice for training.
 
     Parameters
@@ -54,6 +57,8 @@ def examine(prices: pd.DataFrame, config: RunConfig | None = None) -> Diagnosis:
         Prices as a source returned them.
     config
         The run they are meant for; None: the defaults.
+    as_of
+        The day up to which the prices should reach; None: their age is not judged.
 
     Returns
     -------
@@ -61,15 +66,20 @@ def examine(prices: pd.DataFrame, config: RunConfig | None = None) -> Diagnosis:
         Displays itself as tables; ``.passed`` if the prices can be trained on, ``.facts``, ``.checks``.
     """
     training = _Training(prices, config or RunConfig())
-    quality = check_quality(prices, calendar=training.config.data.calendar)
+    quality = check_quality(prices, **training.config.data.quality, as_of=as_of)
     findings = run_checks(TRAINING_CHECKS, training)
     attrs = prices.attrs
     fetched = f", fetched {attrs['fetched_at'][:16]} UTC" if "fetched_at" in attrs else ""
     adjusted = ", scaled by the adjusted close" if attrs.get("adjusted") else ""
+    newest = pd.Timestamp(prices.index[-1])
+    age = "" if as_of is None else f", the newest {max((as_of - newest.date()).days, 0):,} days old"
+    known_to = known_range(quality.calendar)[1]
+    ends = "" if known_to.year >= LAST_YEAR else f", holidays known up to {known_to:%Y-%m-%d}, then its weekdays"
     facts = {
         "source": f"{attrs.get('source', 'unknown')}{fetched}{adjusted}",
-        "sessions": f"{len(prices):,} from {prices.index[0]:%Y-%m-%d} to {prices.index[-1]:%Y-%m-%d}",
-        "calendar": f"{quality.calendar} ({quality.calendar_reason})",
+        "sessions": f"{len(prices):,} from {prices.index[0]:%Y-%m-%d} to {newest:%Y-%m-%d}{age}",
+        "frequency": frequency_of(pd.DatetimeIndex(prices.index)),
+        "calendar": f"{quality.calendar} ({quality.calendar_reason}){ends}",
         "quality": f"{'passed' if quality.passed else 'failed'}, score {quality.score:.1f} of 100",
         "training": training.summary,
         "notes": "; ".join(attrs.get("notes", [])) or "none",
@@ -173,7 +183,7 @@ TRAINING_CHECKS = (
         _training_possible,
         meaning="there are enough sound sessions for every set",
         remedy="fetch a longer history, use fewer features (groups, names), choose shorter horizons or lookback, or "
-        "repair(prices) if values are wrong",
+        "REPAIR=true if values are wrong",
     ),
     Check(
         "set_sizes",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import nbformat
 import papermill
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
+from pydantic import TypeAdapter, ValidationError
 from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
@@ -104,12 +106,12 @@ def read_parameters(given: Mapping[str, str], notebooks: Sequence[Notebook]) -> 
     Returns
     -------
     dict
-        Values by name in lower case. A parameter whose default is text stays text.
+        Values by name in lower case. A parameter whose default is text stays text, and so does a date of eight digits.
 
     Raises
     ------
     ConfigError
-        If no notebook has a parameter of that name.
+        If no notebook has a parameter of that name, or one that is true or false is given something else.
 
     Examples
     --------
@@ -121,8 +123,25 @@ def read_parameters(given: Mapping[str, str], notebooks: Sequence[Notebook]) -> 
     for name, text in given.items():
         if name.lower() not in defaults:
             raise ConfigError(unknown_name("parameter", name.lower(), defaults))
-        parameters[name.lower()] = text if isinstance(defaults[name.lower()], str) else _literal(text)
+        parameters[name.lower()] = _parameter(name, text, defaults[name.lower()])
     return parameters
+
+
+def _parameter(name: str, text: str, default: Literal) -> Literal:
+    if isinstance(default, str):
+        return text
+    if isinstance(default, bool):
+        try:
+            return TypeAdapter(bool).validate_python(text)
+        except ValidationError:
+            raise ConfigError(f"expected true or false for {name}; got {text!r}") from None
+    if default is None and _DATE.fullmatch(text):
+        return text
+    value = _literal(text)
+    return [value] if isinstance(default, list) and isinstance(value, str) and "," not in value else value
+
+
+_DATE = re.compile(r"\d{8}", re.ASCII)
 
 
 def _literal(text: str) -> Literal:

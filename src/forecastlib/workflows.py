@@ -92,7 +92,7 @@ def fetch(config: DataConfig) -> tuple[pd.DataFrame, QualityReport]:
         If they have errors; warnings are left to the reader of the report.
     """
     prices = fetch_prices(config)
-    report = check_quality(prices, calendar=config.calendar)
+    report = check_quality(prices, **config.quality)
     report.raise_for_errors()
     return prices, report
 
@@ -137,6 +137,7 @@ def train(
     symbol = config.data.symbol
     runs.connect()
     prices, report = fetch(config.data)
+    config = config.replace(force_refresh=False)  # forecasts are not to fetch anew each time
     champion = None if force_retrain or not register else registry.find(symbol)
     reusable = _reusable_champion(champion, config, prices)
     if champion is not None and reusable is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from forecastlib.cli.terminal import print_table
+from forecastlib.cli.terminal import print_table, split_settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,23 +89,33 @@ Examples:
   forecastlib doctor bundled ^GSPC
   forecastlib doctor yahoo,csv:data ^KS11 --start 2000-01-01
   forecastlib doctor csv:export.csv KOSPI --date-format %d/%m/%Y
+  forecastlib doctor csv:export.csv ^VIX REPAIR=true LENIENT=outside_range
 """,
 )
 @click.argument("source")
 @click.argument("symbol")
+@click.argument("settings", nargs=-1, metavar="[NAME=VALUE]...")
 @source_options
-def doctor_command(source: str, symbol: str, start: str | None, end: str | None, **options: Any) -> None:
+def doctor_command(source: str, symbol: str, settings: Sequence[str], **options: Any) -> None:
     """Examine the prices of SYMBOL from SOURCE, and recommend what to do about each problem.
 
-    Shows the source that returned the prices, their range, quality and calendar, and whether there are enough for
-    training. Exits with 1 if a model cannot be trained on them as they are.
+    Shows the source that returned the prices, their range, age, quality and calendar, and whether there are enough for
+    training. NAME=VALUE changes a setting of the run they are meant for. Exits with 1 if a model cannot be trained on
+    them as they are.
     """
+    import datetime as dt
+
     from rich.text import Text
 
-    from forecastlib.data.sources import open_source
+    from forecastlib.config import RunConfig
+    from forecastlib.data.sources import fetch_prices
     from forecastlib.doctor import examine
 
-    diagnosis = examine(open_source(source, **options).fetch(symbol, start, end))
+    unnamed, named = split_settings(settings)
+    if unnamed:
+        raise click.UsageError(f"expected one symbol and settings as NAME=VALUE; got {unnamed[0]!r} as well")
+    config = RunConfig.from_parameters(**options | {"source": source, "symbol": symbol} | named)
+    diagnosis = examine(fetch_prices(config.data), config, as_of=dt.date.today())
     rows = [{"status": "", "about": name, "text": text} for name, text in diagnosis.facts.items()]
     for finding in diagnosis.findings:
         if finding.found_something:

@@ -34,7 +34,7 @@ def split_settings(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]
     Returns
     -------
     list of str
-        The arguments without ``=``.
+        The arguments without ``=``, and those that are symbols of Yahoo's currencies and futures, such as ``EURCHF=X``.
     dict of str
         The values of ``NAME=VALUE`` by name in lower case.
 
@@ -43,9 +43,17 @@ def split_settings(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]
     >>> split_settings(["^GSPC", "EPOCHS=5"])
     (['^GSPC'], {'epochs': '5'})
     """
-    positional = [argument for argument in arguments if "=" not in argument]
-    pairs = (argument.partition("=") for argument in arguments if "=" in argument)
-    return positional, {name.lower(): value for name, _, value in pairs}
+    from forecastlib.config import SECTIONS
+
+    known = {name for section in SECTIONS.values() for name in section.model_fields}
+    positional, settings = [], {}
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if not equals or (value in ("X", "F") and name.lower() not in known):
+            positional.append(argument)
+        else:
+            settings[name.lower()] = value
+    return positional, settings
 
 
 def split_list(text: str) -> list[str]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
+import logging
 import re
 import warnings
 from functools import lru_cache
@@ -23,6 +24,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from forecastlib.errors import ConfigError, DataQualityError, NotEnoughDataError
+
+_log = logging.getLogger(__name__)
 
 Dates = npt.NDArray[np.datetime64]
 Day = str | dt.date | pd.Timestamp
@@ -42,31 +45,47 @@ RECENT_SESSIONS = 260
 _ALIASES = {"KRX": "XKRX", "XNYS": "NYSE", "XHKG": "HKEX", "XTKS": "JPX", "XLON": "LSE", "XTSE": "TSX", "XSHG": "SSE"}
 _INDICES = {
     "^GSPC ^IXIC ^DJI ^RUT ^NDX ^VIX ^NYA ^OEX ^SP400 ^SP600 ^RUA ^RUI ^SOX ^XAX ^DJT ^DJU ^W5000": "NYSE",
-    "^KS11 ^KQ11 ^KS200": "XKRX",
-    "^N225 ^TPX ^TOPX": "JPX",
-    "^FTSE ^FTMC": "LSE",
-    "^GDAXI ^MDAXI ^TECDAX": "XETR",
-    "^FCHI": "XPAR",
-    "^AEX": "XAMS",
-    "^BFX": "XBRU",
-    "^IBEX": "XMAD",
-    "^SSMI": "SIX",
-    "^OMX": "XSTO",
-    "^ATX": "XWBO",
-    "^HSI ^HSCE": "HKEX",
-    "^TWII": "XTAI",
-    "^AXJO ^AORD": "XASX",
-    "^NZ50": "XNZE",
-    "^GSPTSE": "TSX",
-    "^BVSP": "BVMF",
-    "^MXX": "XMEX",
+    "SPX SP500 S&P500 DJI DJIA NDX NASDAQ NASDAQ100 IXIC GSPC RUSSELL2000 VIX": "NYSE",
+    "^KS11 ^KQ11 ^KS200 KS11 KQ11 KS200 KOSPI KOSDAQ KOSPI200": "XKRX",
+    "^N225 ^TPX ^TOPX N225 NI225 NIKKEI NIKKEI225 NKY TOPIX TPX JPX400 JPXNK400": "JPX",
+    "^FTSE ^FTMC FTSE FTSE100 FTSE250 UKX": "LSE",
+    "^GDAXI ^MDAXI ^TECDAX DAX DAX30 DAX40 GDAXI MDAX SDAX TECDAX": "XETR",
+    "^FCHI CAC CAC40 FCHI SBF120": "XPAR",
+    "^AEX AEX": "XAMS",
+    "^BFX BEL20": "XBRU",
+    "FTSEMIB FTMIB": "XMIL",
+    "^IBEX IBEX IBEX35": "XMAD",
+    "^SSMI SMI SSMI": "SIX",
+    "^OMX OMX OMXS30": "XSTO",
+    "^ATX ATX": "XWBO",
+    "^HSI ^HSCE HSI HSCEI HSTECH HANGSENG": "HKEX",
+    "^TWII TAIEX TWSE TWII": "XTAI",
+    "SSEC SHCOMP CSI300 SZCOMP": "SSE",
+    "^AXJO ^AORD ASX200 AXJO AORD": "XASX",
+    "^NZ50 NZX50 NZ50": "XNZE",
+    "^GSPTSE TSX60 GSPTSE SPTSX": "TSX",
+    "^BVSP IBOV IBOVESPA BOVESPA BVSP": "BVMF",
+    "^MXX MEXBOL MXX": "XMEX",
+    "^NSEI ^NSEBANK ^CNX100 NIFTY NIFTY50 BANKNIFTY NSEI NIFTY100 NIFTY500": "NSE",
+    "^BSESN SENSEX BSESN": "BSE",
+    "WIG WIG20 WIG30 MWIG40 SWIG80": "XWAR",
+    "BTC ETH XRP SOL ADA DOGE LTC BNB USDT XBT TRX DOT AVAX XMR BCH": "24/7",
 }
+_NOT_NEW_YORK = frozenset(
+    {
+        *("SET", "STI", "IPC", "MIB", "ASX", "TSX", "PSI", "PSI20", "JCI", "JKSE", "KLCI", "KLSE", "PSEI", "BIST"),
+        *("MOEX", "IMOEX", "RTS", "RTSI", "TASI", "MERV", "MSCI", "EAFE", "STOXX", "SXXP", "ESTX", "MASI", "EGX"),
+        *("DFM", "ADX", "ISEQ", "OBX", "OMXC", "OMXH", "VNI", "CSI", "SSE", "SZSE", "NSE", "BSE"),
+        *("GOLD", "XAU", "XAG", "WTI", "BRENT", "DXY"),
+    }
+)
+"""Names of indices, exchanges and goods that are written like US tickers."""
 CALENDAR_BY_SYMBOL = {symbol: calendar for symbols, calendar in _INDICES.items() for symbol in symbols.split()}
 CALENDAR_BY_SUFFIX = {
     "KS": "XKRX", "KQ": "XKRX", "T": "JPX", "L": "LSE", "DE": "XETR", "F": "XETR", "PA": "XPAR", "AS": "XAMS",
     "BR": "XBRU", "MI": "XMIL", "MC": "XMAD", "SW": "SIX", "ST": "XSTO", "VI": "XWBO", "HE": "XHEL", "CO": "XCSE",
     "OL": "XOSL", "HK": "HKEX", "SS": "SSE", "SZ": "SSE", "TW": "XTAI", "AX": "XASX", "NZ": "XNZE", "TO": "TSX",
-    "SA": "BVMF", "MX": "XMEX",
+    "SA": "BVMF", "MX": "XMEX", "NS": "NSE", "BO": "BSE", "WA": "XWAR",
 }  # fmt: skip
 _CRYPTO = re.compile(r"[A-Z0-9]{2,12}-(USD|USDT|USDC|EUR|GBP|JPY|KRW|BTC|ETH)")
 _US_TICKER = re.compile(r"[A-Z]{1,5}([.-][ABC])?")
@@ -123,22 +142,23 @@ def explain_calendar(symbol: str, calendar: str = "auto") -> tuple[str, str]:
         return _known_name(calendar), "set in the configuration"
     name = symbol.strip().upper()
     if name in CALENDAR_BY_SYMBOL:
-        return CALENDAR_BY_SYMBOL[name], "a known index"
+        calendar = CALENDAR_BY_SYMBOL[name]
+        return calendar, "a coin" if calendar == "24/7" else "a known index"
     if _CRYPTO.fullmatch(name):
         return "24/7", "a crypto pair"
     _, dot, suffix = name.rpartition(".")
     if dot and suffix in CALENDAR_BY_SUFFIX:
         return CALENDAR_BY_SUFFIX[suffix], f"suffix .{suffix}"
-    if _US_TICKER.fullmatch(name):
-        return "NYSE", "written like a US ticker"
+    if _US_TICKER.fullmatch(name) and name not in _NOT_NEW_YORK:
+        return "NYSE", "written like a US ticker; if it is none, set the calendar"
     return INFERRED, "no exchange is known for this symbol, so the weekdays of its own sessions, without holidays"
 
 
 def known_range(calendar: str) -> tuple[pd.Timestamp, pd.Timestamp]:
     """Return the first and the last day for which a calendar's holidays are known.
 
-    Some exchanges announce their holidays one year at a time; the calendar then ends there instead of silently
-    continuing without holidays.
+    Some exchanges announce their holidays one year at a time; the known range then ends there, and
+    :func:`next_sessions` says so where it goes beyond it.
 
     Examples
     --------
@@ -190,6 +210,9 @@ def sessions_between(calendar: str, start: Day, end: Day, known: pd.DatetimeInde
 def next_sessions(calendar: str, after: Day, count: int, known: pd.DatetimeIndex | None = None) -> pd.DatetimeIndex:
     """Return the first sessions of a calendar after a day.
 
+    Some exchanges announce their holidays one year at a time. After the last day that is known, a calendar goes on with
+    the weekdays of its recent sessions, without holidays, and a warning is logged.
+
     Parameters
     ----------
     calendar
@@ -209,7 +232,7 @@ def next_sessions(calendar: str, after: Day, count: int, known: pd.DatetimeIndex
     Raises
     ------
     ConfigError
-        If the calendar is unknown, or is not known that many sessions ahead.
+        If the calendar is unknown, or the day or the last session is outside 1970 to 2050.
     NotEnoughDataError, DataQualityError
         If ``known`` is too short or too irregular to infer weekdays from.
 
@@ -221,6 +244,8 @@ def next_sessions(calendar: str, after: Day, count: int, known: pd.DatetimeIndex
     loaded, start = _calendar(calendar, known), _day(after)
     position = int(np.searchsorted(loaded.sessions, start, side="right"))
     sessions = loaded.sessions[position : position + count]
+    if len(sessions) < count and calendar != INFERRED and start >= loaded.first:
+        sessions = _continued(_known_name(calendar))[position : position + count]
     if start < loaded.first or len(sessions) < count:
         raise _unknown_days(calendar, loaded, f"{count} sessions after {_iso(start)}")
     return pd.DatetimeIndex(sessions)
@@ -351,6 +376,22 @@ def _load(calendar: str) -> Calendar:
     # A year without a single holiday is one whose holidays are not known, unless the exchange never has any.
     years = FIRST_YEAR + (np.flatnonzero(closed) if closed.any() else np.arange(len(closed)))
     return _between_years(sessions, int(years[0]), int(years[-1]))
+
+
+@lru_cache(maxsize=64)
+def _continued(calendar: str) -> Dates:
+    """Return the sessions of an exchange, continued with its weekdays after the last day whose holidays are known."""
+    loaded = _load(calendar)
+    usual = _every_week(_weekdays_of(pd.DatetimeIndex(loaded.sessions))).sessions
+    beyond = usual[usual > loaded.last]
+    if len(beyond):
+        _log.warning(
+            "the holidays of calendar %s are known up to %s; later dates are taken from its weekdays and may be off by "
+            "the holidays",
+            calendar,
+            _iso(loaded.last),
+        )
+    return np.concatenate([loaded.sessions, beyond])
 
 
 @lru_cache(maxsize=64)

@@ -26,7 +26,7 @@ from forecastlib.errors import ConfigError, DataQualityError, NotEnoughDataError
 Numbers = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
-SPLIT_RATIOS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 40, 50, 100)
+SPLIT_RATIOS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 40, 50, 100, 1000)
 """Splits looked for, in either direction. Not 3:2, because shares do lose a third of their value overnight."""
 
 
@@ -46,6 +46,10 @@ class QualityLimits:
         For ``long_gaps``: calendar days from one session to the next; the longest lunar holidays take 11.
     copied_share
         For ``open_copied``: the share of opens that may equal the previous close by chance.
+    days_between
+        For ``frequency``: the median number of calendar days from one session to the next that is still daily.
+    moving_share
+        For ``constant_price``: the share of closes that must differ from the one before.
     late_sessions
         For ``stale_last_date``: sessions that may be missing at the end.
     rounding
@@ -63,6 +67,8 @@ class QualityLimits:
     stale_run: int = 5
     gap_days: int = 14
     copied_share: float = 0.05
+    days_between: float = 3.0
+    moving_share: float = 0.01
     late_sessions: int = 5
     rounding: float = 1e-6
 
@@ -193,6 +199,19 @@ class Bars:
         """Robust standard deviation of the log returns: 1.4826 times their median absolute deviation."""
         moves = self.log_returns[np.isfinite(self.log_returns)]
         return 1.4826 * float(np.median(np.abs(moves - np.median(moves)))) if len(moves) else 0.0
+
+    @cached_property
+    def carried_weekends(self) -> Mask:
+        """Rows on Saturdays and Sundays that only carry prices forward, if nearly all rows on these days do.
+
+        A row carries prices forward if its four prices are those of the row before, or all the close of the row before.
+        """
+        prices = np.column_stack([self.open, self.high, self.low, self.close])
+        before = np.vstack([np.full((1, 4), np.nan), prices])[: len(prices)]
+        same = (prices == before).all(axis=1) | (prices == before[:, 3:]).all(axis=1)
+        weekend = np.asarray(self.dates.day_of_week >= 5)
+        carried: Mask = weekend & same
+        return carried if carried.sum() >= max(2, 0.9 * weekend.sum()) else np.zeros(len(self), dtype=np.bool_)
 
     @cached_property
     def expected_sessions(self) -> pd.DatetimeIndex:
@@ -331,13 +350,17 @@ def empty_rows(bars: Bars) -> Outcome:
     return _rows(bars.dates, bars.empty)
 
 
-@quality_check("error", 1.0, remedy="fetch these days again, or drop them")
+@quality_check("error", 1.0, remedy="fetch these days again, or leave them out with START=")
 def missing_values(bars: Bars) -> Outcome:
     """No row lacks a value."""
     missing = ~bars.whole & ~bars.empty
     counts = {column: int((missing & ~np.isfinite(getattr(bars, column))).sum()) for column in COLUMNS}
     counts = {column: count for column, count in counts.items() if count}
     detail = ", ".join(f"{column} in {count}" for column, count in counts.items())
+    last = int(np.flatnonzero(missing).max(initial=-1))
+    if counts and len(bars) - last > bars.limits.min_sessions and missing[:last].mean() >= 0.5:
+        later = f"{len(bars) - last - 1:,} rows from {bars.dates[last + 1]:%Y-%m-%d} on are whole"
+        detail += f"; the {later}: START={bars.dates[last + 1]:%Y-%m-%d}"
     return _rows(bars.dates, missing, ~bars.empty, affected=counts, detail=detail)
 
 
@@ -348,13 +371,15 @@ def non_positive(bars: Bars) -> Outcome:
     return _rows(bars.dates, wrong, bars.whole)
 
 
-@quality_check("error", 1.0, remedy="fetch again; repair() corrects small ones")
+@quality_check("error", 1.0, remedy="fetch again; REPAIR=true corrects small ones")
 def high_below_low(bars: Bars) -> Outcome:
     """No high is below its low."""
     return _rows(bars.dates, bars.priced & (bars.high < bars.low), bars.priced)
 
 
-@quality_check("error", 0.7, remedy="fetch again; repair() corrects small ones")
+@quality_check(
+    "error", 0.7, remedy="fetch again; REPAIR=true corrects small ones, LENIENT=outside_range accepts them as they are"
+)
 def outside_range(bars: Bars) -> Outcome:
     """All opens and closes lie between low and high."""
     judged = bars.priced & (bars.high >= bars.low)
@@ -372,7 +397,7 @@ def zero_volume(bars: Bars) -> Outcome:
 
 # Checks of the series as a whole
 
-_NO_CALENDAR = "no exchange is known for this symbol; set its calendar to tell holidays from gaps"
+_NO_CALENDAR = "no exchange is known for this symbol; CALENDAR= sets it, to tell holidays from gaps"
 
 
 @quality_check("warning", 0.7, remedy="fetch these days; a horizon counts rows")
@@ -385,7 +410,7 @@ def missing_sessions(bars: Bars) -> Outcome:
     return _rows(expected, ~expected.isin(bars.dates))
 
 
-@quality_check("warning", 0.5, remedy="check whether the calendar is the right one")
+@quality_check("warning", 0.5, remedy="check whether the calendar is the right one; CALENDAR= sets another")
 def extra_sessions(bars: Bars) -> Outcome:
     """Every date is a session of the exchange."""
     if bars.calendar == INFERRED:
@@ -422,6 +447,54 @@ def outliers(bars: Bars) -> Outcome:
     moves = np.where(judged, np.nan_to_num(np.abs(bars.log_returns)), 0.0)
     detail = f"|log return| above {threshold:.1%}, the largest {moves.max(initial=0.0):.1%}"
     return _rows(bars.dates, moves > threshold, judged, detail=detail)
+
+
+def frequency_of(dates: pd.DatetimeIndex, days_between: float = QualityLimits.days_between) -> str:
+    """Return how often there are rows: ``daily``, ``weekly``, ``monthly``, ``quarterly``, or ``irregular``.
+
+    Examples
+    --------
+    >>> frequency_of(pd.date_range("2020-01-01", periods=50, freq="W-FRI"))
+    'weekly'
+    """
+    if len(dates) < MIN_ROWS_WITH_FREQUENCY:
+        return "daily"
+    days = float(np.median(np.diff(dates.to_numpy()) / np.timedelta64(1, "D")))
+    if days <= days_between:
+        return "daily"
+    named = {"weekly": (6, 8), "monthly": (27, 32), "quarterly": (88, 93)}
+    return next((name for name, (least, most) in named.items() if least <= days <= most), "irregular")
+
+
+MIN_ROWS_WITH_FREQUENCY = 5
+"""Rows below which nothing is said about their frequency."""
+
+
+@quality_check("error", 1.0, remedy="fetch daily prices; a horizon counts rows, which are taken for sessions")
+def frequency(bars: Bars) -> Outcome:
+    """Rows are daily."""
+    found = frequency_of(bars.dates, bars.limits.days_between)
+    if found == "daily":
+        return _outcome(0, 0.0)
+    days = float(np.median(np.diff(bars.dates.to_numpy()) / np.timedelta64(1, "D")))
+    return _outcome(len(bars), 1.0, detail=f"the rows are {found}, {days:g} days apart at the median")
+
+
+@quality_check("warning", 0.5, remedy="leave out the rows on weekends; REPAIR=true drops them")
+def carried_weekends(bars: Bars) -> Outcome:
+    """Weekends are not copies of Fridays."""
+    carried = bars.carried_weekends
+    return _rows(bars.dates, carried, detail="rows on weekends repeat the prices of the row before")
+
+
+@quality_check("error", 1.0, remedy="choose another symbol; there is nothing to forecast")
+def constant_price(bars: Bars) -> Outcome:
+    """Prices move."""
+    moves = bars.log_returns[np.isfinite(bars.log_returns)]
+    share = float((moves != 0).mean()) if len(moves) else 1.0
+    if share >= bars.limits.moving_share:
+        return _outcome(0, 0.0)
+    return _outcome(len(bars), 1.0, detail=f"the close differs from the one before in {share:.1%} of all rows")
 
 
 @quality_check("error", 0.7, remedy="if it is one, repair(prices, steps=('splits',)) adjusts for it")
@@ -482,6 +555,7 @@ def stale_last_date(bars: Bars) -> Outcome:
 
 SERIES_CHECKS = (
     empty_rows, missing_values, non_positive, high_below_low, outside_range, zero_volume, missing_sessions,
-    extra_sessions, long_gaps, stale_close, outliers, split_like, open_copied, short_history, stale_last_date,
+    extra_sessions, frequency, long_gaps, carried_weekends, constant_price, stale_close, outliers, split_like,
+    open_copied, short_history, stale_last_date,
 )  # fmt: skip
 """Checks of the bars, which need the columns, the numbers and the dates."""

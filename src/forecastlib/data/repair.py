@@ -14,9 +14,9 @@ from forecastlib.data.prices import COLUMNS, PRICE_COLUMNS
 from forecastlib.data.quality_checks import Bars, Mask, column_faults, index_faults
 from forecastlib.errors import ConfigError, DataQualityError
 
-Step = Literal["types", "order", "duplicates", "empty_rows", "range", "splits"]
+Step = Literal["types", "order", "duplicates", "empty_rows", "carried_weekends", "range", "splits"]
 
-SAFE_STEPS: tuple[Step, ...] = ("types", "order", "duplicates", "empty_rows", "range")
+SAFE_STEPS: tuple[Step, ...] = ("types", "order", "duplicates", "empty_rows", "carried_weekends", "range")
 """What :func:`repair` does by default: everything but the adjustment for splits, which is a judgement."""
 
 MAX_RANGE_MOVE = 0.05
@@ -48,6 +48,7 @@ def repair(prices: pd.DataFrame, *, steps: tuple[Step, ...] = SAFE_STEPS) -> Rep
         - ``order``: rows are sorted from oldest to newest;
         - ``duplicates``: rows identical to an earlier one of the same date are dropped; different ones stay;
         - ``empty_rows``: rows without any price are dropped;
+        - ``carried_weekends``: rows on weekends that only carry Friday's prices forward are dropped;
         - ``range``: high and low are moved, by 5 % at most, to include open and close, swapped ones included;
         - ``splits`` (not by default): prices before a split-like jump are divided by its ratio, volumes multiplied,
           as exchanges and data vendors adjust them.
@@ -142,6 +143,13 @@ def _empty_rows(prices: pd.DataFrame) -> Changed:
     return _drop(prices, prices[list(PRICE_COLUMNS)].isna().all(axis=1).to_numpy(), "no price at all: dropped")
 
 
+def _carried_weekends(prices: pd.DataFrame) -> Changed:
+    bars = Bars.of(prices)
+    if bars is None or len(bars) != len(prices) or not prices.index.is_monotonic_increasing:
+        return prices, _changes(NO_DATES)
+    return _drop(prices, bars.carried_weekends, "carries Friday's prices forward: dropped")
+
+
 def _drop(prices: pd.DataFrame, dropped: Mask, why: str) -> Changed:
     values = prices[list(COLUMNS)].notna().sum(axis=1).to_numpy()[dropped]
     return prices[~dropped], _changes(_days(prices)[dropped], "row", values, 0, why)
@@ -192,6 +200,7 @@ _STEPS: dict[Step, Callable[[pd.DataFrame], Changed]] = {
     "order": _order,
     "duplicates": _duplicates,
     "empty_rows": _empty_rows,
+    "carried_weekends": _carried_weekends,
     "range": _range,
     "splits": _splits,
 }

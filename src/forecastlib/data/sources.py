@@ -20,6 +20,7 @@ from forecastlib.config import Adjust, DataConfig, unknown_name
 from forecastlib.data.cache import CachedSource
 from forecastlib.data.files import FileSource
 from forecastlib.data.prices import Day, Source, list_symbols, read_range, serve_prices
+from forecastlib.data.repair import repair
 from forecastlib.data.sql import SqlSource
 from forecastlib.data.yahoo import YahooSource
 from forecastlib.errors import ConfigError, ForecastError, SourceError
@@ -133,7 +134,7 @@ def fetch_prices(config: DataConfig, *, force_refresh: bool = False) -> pd.DataF
     Parameters
     ----------
     config
-        Symbol, source, range, and how files are read.
+        Symbol, source, range, how files are read, and whether prices are repaired.
     force_refresh
         Whether to fetch even what is cached.
 
@@ -147,9 +148,16 @@ def fetch_prices(config: DataConfig, *, force_refresh: bool = False) -> pd.DataF
         date_format=config.date_format,
         decimal=config.decimal,
         adjust=config.adjust,
-        force_refresh=force_refresh,
+        force_refresh=force_refresh or config.force_refresh,
     )
-    return source.fetch(config.symbol, config.start, config.end)
+    prices = source.fetch(config.symbol, config.start, config.end)
+    if not config.repair:
+        return prices
+    repaired, changes = repair(prices)
+    if len(changes):
+        days = changes["date"].nunique()
+        repaired.attrs["notes"] = [*prices.attrs.get("notes", []), f"{len(changes)} repairs on {days} days"]
+    return repaired
 
 
 class ChainSource:

@@ -55,7 +55,7 @@ def log_backtest(result: BacktestResult, prices: pd.DataFrame, config: RunConfig
             }
         )
         mlflow.log_dict(config.model_dump(mode="json"), "backtest/config.json")
-        runs.log_data(prices, check_quality(prices, calendar=config.data.calendar).checks)
+        runs.log_data(prices, check_quality(prices, **config.data.quality).checks)
         logged = replace(result, run_id=run_id, tasks=result.tasks.assign(run_id=_log_tasks(result, run_id, config)))
         _log_result(logged)
     return logged
