@@ -168,12 +168,22 @@ class TestDoctor:
         assert code == 0
         lines = [" ".join(line.split()) for line in output.splitlines()]
         assert "source bundled" in lines
-        assert "sessions 5,031 from 1999-01-04 to 2018-12-31" in lines
+        assert any(line.startswith("sessions 5,031 from 1999-01-04 to 2018-12-31, the newest 2,") for line in lines)
+        assert "frequency daily" in lines
         assert "calendar NYSE (a known index)" in lines
         assert "warning zero_volume 2015-05-12, 2018-01-09; 2 of 5,031 rows" in lines
         assert "536 needed (warm-up 252, lookback 60, horizon 30, split 70% / 15% / rest, purged by 30)" in output
         assert any(line.startswith("warning earlier_sources csv:no/such/folder: expected a file") for line in lines)
-        assert output.endswith("^IXIC: passed, 3 of 22 checks with findings\n")
+        assert output.endswith("^IXIC: passed, 4 of 25 checks with findings\n")
+
+    def test_settings_may_be_given_as_for_a_training(self, run, tmp_path):
+        prices = open_source("bundled").fetch("^GSPC")
+        prices.iloc[[300, 700], 0] = prices.iloc[[300, 700], 1] * 1.08
+        prices.to_csv(tmp_path / "EURCHF=X.csv")
+        code, output, _ = run("doctor", f"csv:{tmp_path}", "EURCHF=X", "CALENDAR=NYSE", "START=19990104")
+        assert code == 1 and "LENIENT=outside_range accepts them" in output
+        code, output, _ = run("doctor", f"csv:{tmp_path}", "EURCHF=X", "calendar=NYSE", "LENIENT=outside_range")
+        assert code == 0 and "warning  outside_range" in output
 
     def test_every_warning_and_error_says_what_to_do(self, run):
         _, output, _ = run("doctor", "csv:no,bundled", "^IXIC")

@@ -13,7 +13,7 @@ import nbformat
 import pytest
 
 from forecastlib.errors import ConfigError, ForecastError
-from forecastlib.runner import find_notebooks, read_parameters, run_notebooks
+from forecastlib.runner import Notebook, find_notebooks, read_parameters, run_notebooks
 
 ROOT = Path(__file__).parents[1]
 
@@ -121,7 +121,7 @@ def test_runs_that_start_at_the_same_time_use_different_kernels(tmp_path):
     program = """
 import sys
 from pathlib import Path
-from forecastlib.runner import find_notebooks, run_notebooks
+from forecastlib.runner import Notebook, find_notebooks, run_notebooks
 notebooks = find_notebooks(["tiny"])
 print("ready", flush=True)
 sys.stdin.readline()
@@ -188,3 +188,40 @@ def test_a_failure_for_one_symbol_does_not_stop_the_other_symbols(tmp_path):
     with contextlib.closing(sqlite3.connect(tmp_path / "mlruns" / "mlflow.db")) as database:
         statuses = database.execute("select name, status from runs order by name").fetchall()
     assert statuses == [("BAD_01_tiny", "FAILED"), ("GOOD_01_tiny", "FINISHED")]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("no", False), ("off", False), ("0", False), ("yes", True), ("TRUE", True)]
+)
+def test_parameters_that_are_true_or_false_take_the_usual_words(text, value):
+    notebook = Notebook(Path("x.ipynb"), {"force_retrain": False})
+    assert read_parameters({"FORCE_RETRAIN": text}, [notebook]) == {"force_retrain": value}
+    with pytest.raises(ConfigError, match="expected true or false for FORCE_RETRAIN; got 'perhaps'"):
+        read_parameters({"FORCE_RETRAIN": "perhaps"}, [notebook])
+
+
+def test_dates_of_eight_digits_and_signs_stay_text():
+    notebook = Notebook(Path("x.ipynb"), {"start": None, "decimal": None, "lenient": [], "workers": None})
+    given = {"START": "20150101", "DECIMAL": ",", "LENIENT": "outside_range", "WORKERS": "2"}
+    assert read_parameters(given, [notebook]) == {
+        "start": "20150101",
+        "decimal": ",",
+        "lenient": ["outside_range"],
+        "workers": 2,
+    }
+
+
+AWKWARD = [
+    *("M&M.NS", "$X", "$(HOME)", "csv:data/a(b).csv", "it's", 'a "b"'),
+    *("sql:postgresql://h/d?a=1&b=2", "a  b;c|d#e", "\\n"),
+]
+
+
+@pytest.mark.parametrize("value", AWKWARD)
+def test_make_passes_every_value_literally(tmp_path, value):
+    makefile = (Path(__file__).parents[1] / "Makefile").read_text()
+    body = makefile[: makefile.index(".DEFAULT_GOAL")] + "show:\n\t@printf '%s\\n' $(PARAMETERS)\n"
+    (tmp_path / "Makefile").write_text(body)
+    command = ["make", "-s", "show", f"SOURCE={value}", "PORT=1"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == f"SOURCE={value}\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,9 @@ from forecastlib.cli.terminal import (
     symbols_and_settings,
 )
 from forecastlib.errors import ConfigError, ModelNotFoundError
+
+DAYS_UNTIL_STALE = 7
+"""Age of the newest session, in calendar days, from which a forecast says how old it is."""
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,6 +114,7 @@ def forecast_command(
         scores = {"scorecard": records(card), "left_out": left_out}
         print_json(result | {"consistency": agreement, "forecasts": forecasts} | scores)
         return
+    age = (dt.date.today() - first["origin"].date()).days
     last_close = format_price(first["last_close"])
     click.echo(f"{symbol}: {last_close} on {first['origin']:%Y-%m-%d}, version {first['model_version']}\n")
     print_table(
@@ -135,6 +140,8 @@ def forecast_command(
         },
     )
     click.echo(f"\nConsistency of the horizons: {agreement:.0%}")
+    if as_of is None and age > DAYS_UNTIL_STALE:
+        click.echo(f"The newest session is {age:,} days old: fetch newer prices, or read this as a hindsight forecast.")
     if card["n"].sum():
         click.echo("Scores of this version's forecasts so far:\n")
         _print_scorecard(card.drop(columns=["symbol", "model_version"]))
