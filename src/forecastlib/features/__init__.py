@@ -21,8 +21,18 @@ the same in both.
 A feature of your own joins them by :func:`register_feature`, or by :func:`feature` and ``"package.module:function"``.
 """
 
-from forecastlib.features.compute import catalogue, choose_features, compute_features, feature_frame, warm_up
-from forecastlib.features.registry import CATALOGUE, GROUPS, feature, register_feature, unknown_features
+from forecastlib.features.registry import (
+    CATALOGUE,
+    GROUPS,
+    catalogue,
+    choose_features,
+    compute_features,
+    feature,
+    feature_frame,
+    register_feature,
+    unknown_features,
+    warm_up,
+)
 
 __all__ = [
     "CATALOGUE",

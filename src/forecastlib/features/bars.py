@@ -1,4 +1,4 @@
-"""Volume: how much is traded, in which direction, and how it moves the price.
+"""The bar of a session, its date in the week and the year, and its volume: how much is traded, and in which direction.
 
 A session may have no volume (^IXIC has two). The value of each ratio there is given where it is computed; a series
 without any volume gives constants. Sources: Granville (1963): on-balance volume; Chaikin: money flow and
@@ -6,20 +6,98 @@ oscillator; Quong and Soudack (1989): money flow index; Elder (1993): force inde
 Karpoff (1987): price changes and volume.
 """
 
+from collections.abc import Callable
+
 import numpy as np
+import numpy.typing as npt
+import talib
 
 from forecastlib.features.base import (
     Feature,
     History,
-    absolute_returns,
+    bar_range,
     close_location,
     direction,
+    log_return,
+    over,
+    overnight_returns,
+    past_change,
+    plain,
+    price,
     price_change,
     returns,
     shared,
+    span,
     typical_price,
 )
 from forecastlib.features.rolling import Array, Rolling, change, correlation, lag, memory, ratio, sign
+
+
+def upper_shadow(history: History) -> Array:
+    """Return the high minus the higher of open and close."""
+    return history.high.values - np.maximum(history.open.values, history.close.values)
+
+
+def lower_shadow(history: History) -> Array:
+    """Return the lower of open and close minus the low."""
+    return np.minimum(history.open.values, history.close.values) - history.low.values
+
+
+def balance_of_power(history: History) -> Array:
+    """Return close minus open over the range, 0 where the range is zero."""
+    values: Array = talib.BOP(history.open.values, history.high.values, history.low.values, history.close.values)
+    return values
+
+
+@shared
+def weekday(history: History) -> npt.NDArray[np.int64]:
+    """Return the day of the week, 0 for Monday."""
+    days = history.prices.index.to_numpy().astype("datetime64[D]").astype(np.int64)
+    return (days + 3) % 7  # day 0 of the epoch was a Thursday
+
+
+@shared
+def yearday(history: History) -> npt.NDArray[np.int64]:
+    """Return the day of the year, 0 for 1 January."""
+    days = history.prices.index.to_numpy().astype("datetime64[D]")
+    years = np.arange(days[0].astype("datetime64[Y]"), days[-1].astype("datetime64[Y]") + 1).astype("datetime64[D]")
+    since_new_year = days - years[np.searchsorted(years, days, side="right") - 1]
+    return np.asarray(since_new_year.astype(np.int64))
+
+
+def circle(
+    name: str, description: str, days: int, position: Callable[[History], npt.NDArray[np.int64]]
+) -> tuple[Feature, Feature]:
+    """Return the sine and the cosine of a position in a cycle, so that its last day is next to its first."""
+    angle = 2.0 * np.pi * np.arange(days) / days
+    sine, cosine = np.sin(angle), np.cos(angle)
+    return (
+        plain(f"{name}_sin", 0, f"Sine of the {description}", lambda h: sine[position(h)]),
+        plain(f"{name}_cos", 0, f"Cosine of the {description}", lambda h: cosine[position(h)]),
+    )
+
+
+BAR = (
+    price("open", 0, "Open over the close, minus 1", lambda h: h.open.values),
+    price("high", 0, "High over the close, minus 1", lambda h: h.high.values),
+    price("low", 0, "Low over the close, minus 1", lambda h: h.low.values),
+    Feature("close", 1, "Log return over one session", lambda h: log_return(h, 1), lambda h: h.close.values),
+    Feature(
+        "overnight",
+        1,
+        "Log of the open over the previous close",
+        relative=lambda h: overnight_returns(h).values,
+        level=lambda h: h.open.values - lag(h.close.values, 1),
+    ),
+    span("range", 0, "High minus low", lambda h: bar_range(h).values),
+    span("upper_shadow", 0, "High minus the higher of open and close", upper_shadow),
+    span("lower_shadow", 0, "Lower of open and close minus low", lower_shadow),
+    plain("close_location", 0, "Position of the close between low (-1) and high (1)", close_location),
+    plain("balance_of_power", 0, "Close minus open over high minus low", balance_of_power),
+    *(past_change(f"return_{sessions}", sessions) for sessions in (2, 3, 5, 10)),
+)
+
+CALENDAR = (*circle("weekday", "day of the week", 7, weekday), *circle("yearday", "day of the year", 366, yearday))
 
 
 def volume_change(history: History) -> Array:
@@ -31,11 +109,6 @@ def volume_change(history: History) -> Array:
 def volume_ratio(history: History, fast: int, slow: int) -> Array:
     """Return the mean volume of a short window over that of a long one, 1 where both are zero."""
     return ratio(history.volume.mean(fast), history.volume.mean(slow), 1.0)
-
-
-def volume_slope(history: History, window: int) -> Array:
-    """Return the slope per session of the line through the volume over its mean; 0 without volume."""
-    return ratio(history.volume.slope(window), history.volume.mean(window), 0.0)
 
 
 @shared
@@ -85,7 +158,7 @@ def turnover(history: History) -> Rolling:
 
 def amihud(history: History, window: int) -> Array:
     """Return the mean of absolute return over turnover; sessions without volume count 0."""
-    return Rolling(ratio(absolute_returns(history).values, turnover(history).values, 0.0)).mean(window)
+    return Rolling(ratio(returns(history).absolute.values, turnover(history).values, 0.0)).mean(window)
 
 
 def volume_oscillator(history: History) -> Array:
@@ -93,7 +166,8 @@ def volume_oscillator(history: History) -> Array:
     return ratio(history.volume.exponential_mean(12), history.volume.exponential_mean(26), 1.0) - 1.0
 
 
-def _volume_mean(window: int) -> Feature:
+def volume_mean(window: int) -> Feature:
+    """Return the feature of the mean volume; its relative form is the volume over that, 1 where it is zero."""
     return Feature(
         f"volume_mean_{window}",
         window - 1,
@@ -103,7 +177,8 @@ def _volume_mean(window: int) -> Feature:
     )
 
 
-def _on_balance_volume(window: int) -> Feature:
+def on_balance_volume(window: int) -> Feature:
+    """Return the feature of on-balance volume; its relative form is a share of all volume, 0 without any."""
     return Feature(
         f"obv_{window}",
         window,
@@ -115,38 +190,31 @@ def _on_balance_volume(window: int) -> Feature:
 
 VOLUME = (
     Feature("volume", 1, "Change of volume over the sum of both sessions", volume_change, lambda h: h.volume.values),
-    *(_volume_mean(window) for window in (5, 21, 63)),
-    Feature.plain("volume_ratio_5_63", 62, "Mean volume of 5 sessions over that of 63", volume_ratio, 5, 63),
-    *(
-        Feature.plain(
-            f"volume_z_{w}", w - 1, f"z-score of volume over {w} sessions", lambda h, w: h.volume.z_score(w), w
-        )
-        for w in (21, 63)
-    ),
-    Feature.plain(
+    *(volume_mean(window) for window in (5, 21, 63)),
+    plain("volume_ratio_5_63", 62, "Mean volume of 5 sessions over that of 63", volume_ratio, 5, 63),
+    *over((21, 63), plain, "volume_z_{}", -1, "z-score of volume over {} sessions", lambda h, w: h.volume.z_score(w)),
+    plain(
         "volume_variation_21",
         20,
         "Standard deviation of volume over its mean",
         lambda h: ratio(h.volume.deviation(21), h.volume.mean(21), 0.0),
     ),
-    Feature.plain("volume_rank_63", 62, "Rank of volume among 63 sessions", lambda h: h.volume.rank(63)),
+    plain("volume_rank_63", 62, "Rank of volume among 63 sessions", lambda h: h.volume.rank(63)),
     Feature(
         "volume_slope_21",
         20,
         "Slope of the line through volume over its mean",
-        relative=lambda h: volume_slope(h, 21),
+        relative=lambda h: ratio(h.volume.slope(21), h.volume.mean(21), 0.0),
         level=lambda h: h.volume.slope(21),
     ),
-    *(_on_balance_volume(window) for window in (21, 63)),
-    *(
-        Feature.plain(
-            f"chaikin_money_flow_{w}",
-            w - 1,
-            f"Chaikin's money flow of {w} sessions",
-            lambda h, w: ratio(money_flow_volume(h).sum(w), h.volume.sum(w), 0.0),
-            w,
-        )
-        for w in (21, 63)
+    *(on_balance_volume(window) for window in (21, 63)),
+    *over(
+        (21, 63),
+        plain,
+        "chaikin_money_flow_{}",
+        -1,
+        "Chaikin's money flow of {} sessions",
+        lambda h, w: ratio(money_flow_volume(h).sum(w), h.volume.sum(w), 0.0),
     ),
     Feature(
         "chaikin_oscillator",
@@ -155,7 +223,7 @@ VOLUME = (
         relative=lambda h: ratio(chaikin_oscillator(h), h.volume.exponential_mean(10), 0.0),
         level=chaikin_oscillator,
     ),
-    Feature.plain("mfi_14", 14, "Money flow index", money_flow_index, 14),
+    plain("mfi_14", 14, "Money flow index", money_flow_index, 14),
     Feature(
         "force_index_13",
         memory(13),
@@ -165,8 +233,8 @@ VOLUME = (
         ),
         level=lambda h: Rolling(price_change(h, 1) * h.volume.values).exponential_mean(13),
     ),
-    *(Feature.price(f"vwap_{w}", w - 1, f"Volume-weighted mean price of {w} sessions", vwap, w) for w in (5, 21)),
-    Feature.plain(
+    *over((5, 21), price, "vwap_{}", -1, "Volume-weighted mean price of {} sessions", vwap),
+    plain(
         "return_volume_correlation_63",
         63,
         "Correlation of returns and volume over 63 sessions",
@@ -179,5 +247,5 @@ VOLUME = (
         relative=lambda h: amihud(h, 21) * turnover(h).mean(21),
         level=lambda h: amihud(h, 21),
     ),
-    Feature.plain("volume_oscillator", memory(26) - 1, "Mean volume of 12 sessions over that of 26", volume_oscillator),
+    plain("volume_oscillator", memory(26) - 1, "Mean volume of 12 sessions over that of 26", volume_oscillator),
 )
