@@ -26,11 +26,10 @@ from forecastlib.features.base import (
     price,
     price_change,
     returns,
-    shared,
     span,
     typical_price,
 )
-from forecastlib.features.rolling import Array, Rolling, change, correlation, lag, memory, ratio, sign
+from forecastlib.features.rolling import Array, Rolling, change, correlation, lag, memory, ratio, shared, sign
 
 
 def upper_shadow(history: History) -> Array:

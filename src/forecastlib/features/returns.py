@@ -29,11 +29,10 @@ from forecastlib.features.base import (
     plain,
     realised_volatility,
     returns,
-    shared,
     span,
     true_range,
 )
-from forecastlib.features.rolling import Array, Rolling, correlation, lag, memory, ratio
+from forecastlib.features.rolling import Array, Rolling, correlation, lag, memory, ratio, shared
 
 RISKMETRICS_SPAN = 97 / 3
 """The span whose weights decay by 0.94 per session."""

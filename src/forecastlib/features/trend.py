@@ -25,12 +25,11 @@ from forecastlib.features.base import (
     price,
     price_change,
     realised_volatility,
-    shared,
     span,
     true_range,
     typical_price,
 )
-from forecastlib.features.rolling import Array, Rolling, change, lag, memory, ratio, sign, without_rounding
+from forecastlib.features.rolling import Array, Rolling, change, lag, memory, ratio, shared, sign, without_rounding
 
 
 def hull_average(history: History, window: int) -> Array:
