@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -208,8 +209,7 @@ def _check(name: str, *, meaning: str, remedy: str) -> Callable[[Examine], Exami
 )
 def future_cut_off(run: AuditedRun) -> Outcome:
     """Compute features from prices that end at a date; the features up to that date must stay the same."""
-    frames = ((row, run.recipe.features(run.prices.iloc[: row + 1], run.config.features)) for row in run.cut_rows)
-    return _changed_features(run, frames, "cut off")
+    return _changed_features(run, run.cut_rows, lambda row: run.prices.iloc[: row + 1], "cut off")
 
 
 @_check(
@@ -223,20 +223,21 @@ def future_changed(run: AuditedRun) -> Outcome:
     One of the dates lies inside the warm-up, where a value that is filled backwards would appear.
     """
     rows = (run.cut_rows[0] // 2, *run.cut_rows)
-    changed = ((row, prices_with_other_future(run.prices, row, run.seed)) for row in rows)
-    frames = ((row, run.recipe.features(prices, run.config.features)) for row, prices in changed)
-    return _changed_features(run, frames, "changed")
+    return _changed_features(run, rows, lambda row: prices_with_other_future(run.prices, row, run.seed), "changed")
 
 
-def _changed_features(run: AuditedRun, frames: Iterable[tuple[int, pd.DataFrame]], how: str) -> Outcome:
+def _changed_features(
+    run: AuditedRun, rows: tuple[int, ...], altered: Callable[[int], pd.DataFrame], how: str
+) -> Outcome:
+    """Compare features up to each row with those computed from prices that are altered after it."""
     names, index, known = run.features.columns, pd.DatetimeIndex(run.features.index), run.features.to_numpy()
-    dates, count, cuts = NO_DATES, np.zeros(len(names), dtype=np.int64), 0
-    for row, again in frames:
+    dates, count = NO_DATES, np.zeros(len(names), dtype=np.int64)
+    for row in rows:
+        again = run.recipe.features(altered(row), run.config.features)
         differ = _differ(known[: row + 1], again.reindex(index=index[: row + 1], columns=names).to_numpy())
-        dates = dates.union(index[: row + 1][differ.any(axis=1)])
+        dates = dates.union(index[: row + 1][np.asarray(differ.any(axis=1))])
         count += differ.sum(axis=0)
-        cuts += 1
-    detail = f"the future {how} on {cuts} dates: {int(count.sum()):,} values of {len(names)} features changed"
+    detail = f"the future {how} on {len(rows)} dates: {int(count.sum()):,} values of {len(names)} features changed"
     return _outcome(names[count > 0], count.sum(), detail, dates=dates)
 
 
@@ -253,36 +254,31 @@ def served_features(run: AuditedRun) -> Outcome:
     needed = run.forecaster.sessions_needed
     possible = np.flatnonzero(run.positions >= needed - 1)
     chosen = possible[_spread(len(possible), SERVED_ORIGINS)]
-    first_seen: dict[str, str] = {}
-    differing = 0
+    counts: Counter[str] = Counter()
+    first = ""
     for i in chosen:
         row = int(run.positions[i])
-        trained = run.samples.windows.take([i])
         for way, start in (("prices that end there", 0), (f"the newest {needed} sessions", row + 1 - needed)):
             served = run.recipe.serve(run.prices.iloc[start : row + 1], run.config)
-            differ = _differing(trained, served.take([len(served) - 1]))
-            differing += sum(differ.values())
-            for name in differ:
-                first_seen.setdefault(name, f"{run.prices.index[row]:%Y-%m-%d} from {way}")
+            counts += _differing(run.samples.windows.take([i]), served.take([len(served) - 1]))
+            if counts and not first:
+                first = f"; first at {run.prices.index[row]:%Y-%m-%d} from {way}"
     detail = (
         f"{len(chosen)} origins, each from prices that end there and from the newest {needed} sessions: "
-        f"{differing:,} values differ from training"
+        f"{counts.total():,} values differ from training{first}"
     )
-    detail += f"; first at {next(iter(first_seen.values()))}" if first_seen else ""
-    return _outcome(first_seen, differing, detail)
+    return _outcome(counts, counts.total(), detail)
 
 
-def _differing(trained: Windows, served: Windows) -> dict[str, int]:
+def _differing(trained: Windows, served: Windows) -> Counter[str]:
     """Count the values that differ, by feature; a feature that one of them lacks differs throughout."""
     expected = pd.DataFrame(trained.X[0], columns=list(trained.feature_names))
     got = pd.DataFrame(served.X[0], columns=list(served.feature_names))
     names = expected.columns.union(got.columns, sort=False)
     differ = _differ(expected.reindex(columns=names).to_numpy(), got.reindex(columns=names).to_numpy())
-    counts = {str(name): int(count) for name, count in zip(names, differ.sum(axis=0), strict=True) if count}
-    for name in ("origins", "last_close", "volatility"):
-        if getattr(trained, name)[0] != getattr(served, name)[0]:
-            counts[name] = 1
-    return counts
+    counts = Counter({str(name): int(count) for name, count in zip(names, differ.sum(axis=0), strict=True) if count})
+    origin = ("origins", "last_close", "volatility")
+    return counts + Counter(name for name in origin if getattr(trained, name)[0] != getattr(served, name)[0])
 
 
 # Samples and sets
