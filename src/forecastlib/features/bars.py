@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-import talib
 
 from forecastlib.features.base import (
     Feature,
@@ -30,22 +29,6 @@ from forecastlib.features.base import (
     typical_price,
 )
 from forecastlib.features.rolling import Array, Rolling, change, correlation, lag, memory, ratio, shared, sign
-
-
-def upper_shadow(history: History) -> Array:
-    """Return the high minus the higher of open and close."""
-    return history.high.values - np.maximum(history.open.values, history.close.values)
-
-
-def lower_shadow(history: History) -> Array:
-    """Return the lower of open and close minus the low."""
-    return np.minimum(history.open.values, history.close.values) - history.low.values
-
-
-def balance_of_power(history: History) -> Array:
-    """Return close minus open over the range, 0 where the range is zero."""
-    values: Array = talib.BOP(history.open.values, history.high.values, history.low.values, history.close.values)
-    return values
 
 
 @shared
@@ -89,10 +72,25 @@ BAR = (
         level=lambda h: h.open.values - lag(h.close.values, 1),
     ),
     span("range", 0, "High minus low", lambda h: bar_range(h).values),
-    span("upper_shadow", 0, "High minus the higher of open and close", upper_shadow),
-    span("lower_shadow", 0, "Lower of open and close minus low", lower_shadow),
+    span(
+        "upper_shadow",
+        0,
+        "High minus the higher of open and close",
+        lambda h: h.high.values - np.maximum(h.open.values, h.close.values),
+    ),
+    span(
+        "lower_shadow",
+        0,
+        "Lower of open and close minus low",
+        lambda h: np.minimum(h.open.values, h.close.values) - h.low.values,
+    ),
     plain("close_location", 0, "Position of the close between low (-1) and high (1)", close_location),
-    plain("balance_of_power", 0, "Close minus open over high minus low", balance_of_power),
+    plain(
+        "balance_of_power",
+        0,
+        "Close minus open over high minus low",
+        lambda h: ratio(h.close.values - h.open.values, bar_range(h).values, 0.0),
+    ),
     *(past_change(f"return_{sessions}", sessions) for sessions in (2, 3, 5, 10)),
 )
 
@@ -103,11 +101,6 @@ def volume_change(history: History) -> Array:
     """Return the change of volume over the sum of both sessions, -1 to 1; 0 where both are zero."""
     volume, before = history.volume.values, lag(history.volume.values, 1)
     return ratio(volume - before, volume + before, 0.0)
-
-
-def volume_ratio(history: History, fast: int, slow: int) -> Array:
-    """Return the mean volume of a short window over that of a long one, 1 where both are zero."""
-    return ratio(history.volume.mean(fast), history.volume.mean(slow), 1.0)
 
 
 @shared
@@ -190,7 +183,12 @@ def on_balance_volume(window: int) -> Feature:
 VOLUME = (
     Feature("volume", 1, "Change of volume over the sum of both sessions", volume_change, lambda h: h.volume.values),
     *(volume_mean(window) for window in (5, 21, 63)),
-    plain("volume_ratio_5_63", 62, "Mean volume of 5 sessions over that of 63", volume_ratio, 5, 63),
+    plain(
+        "volume_ratio_5_63",
+        62,
+        "Mean volume of 5 sessions over that of 63",
+        lambda h: ratio(h.volume.mean(5), h.volume.mean(63), 1.0),
+    ),
     *over((21, 63), plain, "volume_z_{}", -1, "z-score of volume over {} sessions", lambda h, w: h.volume.z_score(w)),
     plain(
         "volume_variation_21",

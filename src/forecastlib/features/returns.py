@@ -119,11 +119,6 @@ def volatility_ratio(history: History, fast: int, slow: int) -> Array:
     return ratio(realised_volatility(history, fast), realised_volatility(history, slow), 1.0)
 
 
-def band_position(history: History, window: int) -> Array:
-    """Return the position of the close between Bollinger's bands, 0.5 where they have no width."""
-    return 0.5 + history.close.z_score(window) / 4.0
-
-
 def keltner_position(history: History) -> Array:
     """Return the close minus its exponential mean in average true ranges, 0 where these are zero."""
     return ratio(history.close.values - history.close.exponential_mean(20), average_true_range(history, 14), 0.0)
@@ -164,7 +159,7 @@ VOLATILITY = (
     span("true_range", 1, "True range", lambda h: true_range(h).values),
     span("atr_14", memory(27), "Wilder's average true range", average_true_range, 14),
     span("bollinger_width_20", 19, "Width of Bollinger's bands", lambda h: 4.0 * h.close.deviation(20)),
-    plain("bollinger_position_20", 19, "Position between Bollinger's bands", band_position, 20),
+    plain("bollinger_position_20", 19, "Position between Bollinger's bands", lambda h: 0.5 + h.close.z_score(20) / 4.0),
     plain("keltner_position_20", 108, "Distance from the mean in average true ranges", keltner_position),
     span("donchian_width_20", 19, "Highest high minus lowest low", lambda h: h.high.maximum(20) - h.low.minimum(20)),
     plain("mass_index_25", 94, "Widening of ranges", mass_index),

@@ -46,11 +46,6 @@ def repeated_average(history: History, span: int, times: int) -> Rolling:
     return Rolling(inner.exponential_mean(span))
 
 
-def double_average(history: History, span: int) -> Array:
-    """Return Mulloy's double exponential average."""
-    return 2.0 * repeated_average(history, span, 1).values - repeated_average(history, span, 2).values
-
-
 def triple_average(history: History, span: int) -> Array:
     """Return Mulloy's triple exponential average."""
     once, twice, thrice = (repeated_average(history, span, times).values for times in (1, 2, 3))
@@ -61,11 +56,6 @@ def trix(history: History, span: int) -> Array:
     """Return the relative change of the close smoothed three times."""
     smooth = repeated_average(history, span, 3).values
     return smooth / lag(smooth, 1) - 1.0
-
-
-def fitted_price(history: History, window: int) -> Array:
-    """Return the newest point of the least-squares line through the closes."""
-    return history.close.mean(window) + history.close.slope(window) * ((window - 1) / 2.0)
 
 
 @shared
@@ -131,9 +121,16 @@ TREND = (
     price("ema_50", memory(50) - 1, "Exponential mean of the close, span 50", lambda h: h.close.exponential_mean(50)),
     price("wma_20", 19, "Linearly weighted mean of 20 closes", lambda h: h.close.linear_mean(20)),
     price("hma_20", 22, "Hull's moving average of 20 sessions", hull_average, 20),
-    price("dema_20", 158, "Double exponential average, span 20", double_average, 20),
+    price(
+        "dema_20",
+        158,
+        "Double exponential average, span 20",
+        lambda h: 2.0 * repeated_average(h, 20, 1).values - repeated_average(h, 20, 2).values,
+    ),
     price("tema_20", 237, "Triple exponential average, span 20", triple_average, 20),
-    price("fit_20", 19, "Newest point of the line through 20 closes", fitted_price, 20),
+    price(
+        "fit_20", 19, "Newest point of the line through 20 closes", lambda h: h.close.mean(20) + h.close.slope(20) * 9.5
+    ),
     *over((20, 63), span, "slope_{}", -1, "Slope of the line through {} closes", lambda h, w: h.close.slope(w)),
     plain(
         "r_squared_20", 19, "Share of variance explained by the line through 20 closes", lambda h: h.close.r_squared(20)
