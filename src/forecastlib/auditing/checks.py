@@ -189,11 +189,11 @@ CHECKS: dict[str, Check[AuditedRun]] = {}
 """All checks by name, in the order in which prices become a score."""
 
 
-def _check(name: str, *, meaning: str, remedy: str) -> Callable[[Examine], Examine]:
-    """Add the decorated function to :data:`CHECKS`."""
+def _check(*, meaning: str, remedy: str) -> Callable[[Examine], Examine]:
+    """Add the decorated function to :data:`CHECKS`, under its name."""
 
     def add(examine: Examine) -> Examine:
-        CHECKS[name] = Check(name, examine, meaning=meaning, remedy=remedy)
+        CHECKS[examine.__name__] = Check(examine.__name__, examine, meaning=meaning, remedy=remedy)
         return examine
 
     return add
@@ -203,7 +203,6 @@ def _check(name: str, *, meaning: str, remedy: str) -> Callable[[Examine], Exami
 
 
 @_check(
-    "future_cut_off",
     meaning="no feature uses sessions after its own",
     remedy="compute the feature from its own session and those before it",
 )
@@ -213,7 +212,6 @@ def future_cut_off(run: AuditedRun) -> Outcome:
 
 
 @_check(
-    "future_changed",
     meaning="no feature uses values after its own session, nor is it filled from them",
     remedy="compute the feature from its own session and those before it; leave unknown values missing",
 )
@@ -242,7 +240,6 @@ def _changed_features(
 
 
 @_check(
-    "served_features",
     meaning="a date has the same features in serving as in training, to the last bit",
     remedy="compute features in serving by the same code, from a bounded number of sessions",
 )
@@ -285,11 +282,10 @@ def _differing(trained: Windows, served: Windows) -> Counter[str]:
 
 
 @_check(
-    "windows",
     meaning="a window ends with the session after whose close the forecast is made",
     remedy="take the rows origin - lookback + 1 ... origin",
 )
-def windows_end_at_their_origin(run: AuditedRun) -> Outcome:
+def windows(run: AuditedRun) -> Outcome:
     """Make windows of features that are the number of their row; each must show the rows up to its own origin."""
     windows, lookback, n = run.samples.windows, run.config.window.lookback, len(run.prices)
     numbers = np.repeat(np.arange(n, dtype=np.float64)[:, None], len(windows.feature_names), axis=1)
@@ -308,11 +304,10 @@ def windows_end_at_their_origin(run: AuditedRun) -> Outcome:
 
 
 @_check(
-    "labels",
     meaning="a label is the close that many sessions after the origin",
     remedy="count the horizon from the origin, in rows of the prices",
 )
-def labels_match_prices(run: AuditedRun) -> Outcome:
+def labels(run: AuditedRun) -> Outcome:
     """Compare every label with the close that many sessions later, and its date with that session."""
     windows, close, rows = run.samples.windows, run.prices["close"].to_numpy(), run.positions
     horizons = np.asarray(run.config.window.horizons)
@@ -328,11 +323,10 @@ def labels_match_prices(run: AuditedRun) -> Outcome:
 
 
 @_check(
-    "unlabelled_tail",
     meaning="no sample is labelled before its outcome is known",
     remedy="leave the labels of the newest sessions missing, and such samples out of every set",
 )
-def tail_is_unlabelled(run: AuditedRun) -> Outcome:
+def unlabelled_tail(run: AuditedRun) -> Outcome:
     """Look for labels of outcomes that are not known yet, and for samples without a label in a set."""
     windows, last = run.samples.windows, len(run.prices) - 1
     unknown = run.positions[:, None] + np.asarray(run.config.window.horizons) > last
@@ -350,11 +344,10 @@ def tail_is_unlabelled(run: AuditedRun) -> Outcome:
 
 
 @_check(
-    "label_overlap",
     meaning="no label of a set becomes known after the first origin of the next set",
     remedy="drop the samples between two sets whose labels reach into the later one",
 )
-def labels_do_not_overlap(run: AuditedRun) -> Outcome:
+def label_overlap(run: AuditedRun) -> Outcome:
     """Count the labels of a set that become known after the first origin of the next one, less the embargo."""
     windows, sets, embargo = run.samples.windows, run.samples.split.sets(), run.config.split.embargo
     sessions = windows.origins.unique().sort_values()
@@ -374,11 +367,10 @@ def labels_do_not_overlap(run: AuditedRun) -> Outcome:
 
 
 @_check(
-    "scalers",
     meaning="scalers are fitted on the training set only",
     remedy="fit the scalers after the split, on training rows and their targets",
 )
-def scalers_use_training_set_only(run: AuditedRun) -> Outcome:
+def scalers(run: AuditedRun) -> Outcome:
     """Fit the scalers again with everything outside of the training set replaced; they must scale as before."""
     windows, split, scaling = run.samples.windows, run.samples.split, run.samples.scaling
     rows = windows.covered_rows(split.train)
@@ -407,11 +399,10 @@ def scalers_use_training_set_only(run: AuditedRun) -> Outcome:
 
 
 @_check(
-    "calibration",
     meaning="intervals are calibrated on nothing that the test set is scored on",
     remedy="calibrate on samples whose outcomes are known by the first test origin",
 )
-def calibration_precedes_test_set(run: AuditedRun) -> Outcome:
+def calibration(run: AuditedRun) -> Outcome:
     """Look for calibration samples in the test set, and for outcomes or prices after the first test origin."""
     samples, windows = run.samples, run.samples.windows
     chosen, tested = samples.calibration, samples.split.test
@@ -438,11 +429,10 @@ def calibration_precedes_test_set(run: AuditedRun) -> Outcome:
 
 
 @_check(
-    "single_features",
     meaning="no single feature predicts returns better than chance and genuine predictors would",
     remedy="look for the future in the prices themselves: smoothed, interpolated or misdated values",
 )
-def skill_of_single_features(run: AuditedRun) -> Outcome:
+def single_features(run: AuditedRun) -> Outcome:
     """Regress returns on each feature separately, and compare its skill on the test set with chance.
 
     The return of the session itself is tried as well, whether it is among the features or not: with smoothed prices it
@@ -478,11 +468,10 @@ def skill_of_single_features(run: AuditedRun) -> Outcome:
 
 
 @_check(
-    CANARY,
     meaning="where nothing can be learned, the evaluation shows no skill",
     remedy="keep the labels of the test set out of everything that makes, corrects or chooses forecasts",
 )
-def skill_of_shuffled_targets(run: AuditedRun) -> Outcome:
+def shuffled_targets(run: AuditedRun) -> Outcome:
     """Fit ridge regression on shuffled targets, many times, and score what the recipe forecasts for the test set.
 
     Skill is 1 - MSE / MSE of the best constant, the mean of the training targets. With nothing to learn it is 0 or,
@@ -566,11 +555,10 @@ def _block_order(samples: int, block: int, rng: np.random.Generator) -> Index:
 
 
 @_check(
-    "model_predictions",
     meaning="the model's forecasts do not depend on labels, nor on anything after their origins",
     remedy="in predict, use the window of each origin and the prices up to it, and nothing of other samples",
 )
-def predictions_ignore_the_future(run: AuditedRun) -> Outcome:
+def model_predictions(run: AuditedRun) -> Outcome:
     """Forecast test origins with other labels and another future; no forecast may change."""
     model, test = run.fitted_model()
     test = test.take(_spread(len(test), TRIED_ORIGINS))
@@ -597,11 +585,10 @@ def predictions_ignore_the_future(run: AuditedRun) -> Outcome:
 
 
 @_check(
-    "model_fit",
     meaning="fitting the model uses nothing after the last validation label",
     remedy="in fit, use the windows and labels of the samples, not every row of the shared matrix",
 )
-def fit_ignores_the_future(run: AuditedRun) -> Outcome:
+def model_fit(run: AuditedRun) -> Outcome:
     """Fit the model with another future after the last validation label; its forecasts must stay the same."""
     samples, until = run.recent_samples, run.recent_samples.known_until
     altered = replace(samples, windows=samples_with_other_future(samples.windows, until, run.seed))

@@ -5,7 +5,7 @@ last bit**. So the features of a date are equal however they are reached: in 20 
 sessions, in training or in serving, today or after more sessions have been appended. Three rules ensure that:
 
 - Windows are merged in a fixed order instead of summed from the first row on (:mod:`.rolling`). TA-Lib is used where it
-  computes window by window as well (``AROON``, ``MIDPRICE``, ``AVGDEV``, ``BOP``, ``TRANGE``); its running sums and
+  computes window by window as well (``AROON``, ``MIDPRICE``, ``AVGDEV``, ``TRANGE``); its running sums and
   recursions, whose rounding depends on where the history starts, are replaced, and serve as oracles in the tests.
 - Exponential and Wilder's averages have a bounded memory of 4 spans, and weights that sum to 1. The weights cut off
   amount to 0.03 %. Indicators that average averages add up the memories.

@@ -97,7 +97,7 @@ def over(
     """Return the same feature over several windows.
 
     The window takes the place of ``{}`` in the name and the description, is the argument of ``values`` after the
-    history, and is the lookback but for ``extra`` sessions.
+    history, and plus ``extra`` is the lookback.
 
     Examples
     --------
