@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -26,7 +27,9 @@ NUMBERS = [
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    with serving_project.project(tmp_path_factory.mktemp("project")) as home:
+    with tiny.home(tmp_path_factory.mktemp("project")) as home:
+        shutil.copytree(serving_project.NOTEBOOKS, home / "notebooks")
+        serving_project.register()
         yield home
 
 
