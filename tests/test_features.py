@@ -1,4 +1,4 @@
-"""The contract of all features together; the definitions of single ones are in test_features_<group>.py."""
+"""The contract of all features together; the definitions of individual ones are in test_features_<group>.py."""
 
 import numpy as np
 import pandas as pd
@@ -84,7 +84,7 @@ def test_a_value_needs_exactly_its_declared_lookback(name):
         compute_features(prices.iloc[300 - lookback :], config)
 
 
-# Choosing
+# Selection
 
 
 def test_chosen_groups_and_names_are_in_the_order_of_the_catalogue():

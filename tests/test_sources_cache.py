@@ -18,7 +18,7 @@ NOON = dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC)
 
 
 class CountingSource:
-    """The bundled prices, with a count of how often they were asked for."""
+    """The bundled prices, with a count of how often they were fetched."""
 
     def __init__(self, name="counting"):
         self.name = name
@@ -208,7 +208,7 @@ def test_the_folder_is_the_argument_then_the_environment_then_the_users_cache(tm
     assert cache_folder(tmp_path / "argument") == tmp_path / "argument"
 
 
-# One interpreter that forks, so that pandas is loaded once; the children wait for the pipe's end to begin together.
+# One interpreter that forks, so that pandas is loaded once; the children start together when the pipe is closed.
 WORKERS = """
 import os, sys
 import pyarrow.parquet

@@ -31,7 +31,7 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def empty_database(tmp_path_factory):
-    """Return a database with MLflow's tables and no experiment of ours: creating the tables takes seconds."""
+    """Return a database with MLflow's tables and without our experiment: creating the tables takes seconds."""
     file = tmp_path_factory.mktemp("empty") / "mlflow.db"
     mlflow.MlflowClient(f"sqlite:///{file}").search_experiments()
     return file
