@@ -79,9 +79,9 @@ class Yahoo(ThreadingHTTPServer):
     block_on_close = False
 
     def __init__(self):
-        super().__init__(("127.0.0.1", 0), Answer)
+        super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
-        self.asked: list[tuple[str, dict]] = []
+        self.received: list[tuple[str, dict]] = []
         self.answers: Callable[[str, dict], tuple[int, object]] = lambda path, query: (200, chart())
         self.everything = False  # whether `answers` also serves cookies and crumbs
         self.ended = threading.Event()
@@ -90,14 +90,14 @@ class Yahoo(ThreadingHTTPServer):
         """Ignore clients that gave up, which these tests provoke."""
 
 
-class Answer(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
         parts = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         if "/v8/finance/chart/" in parts.path or self.server.everything:
-            self.server.asked.append((parts.path, query))
+            self.server.received.append((parts.path, query))
             status, body = self.server.answers(parts.path, query)
         else:
             status, body = 200, "crumb" if "getcrumb" in parts.path else ""
@@ -145,7 +145,7 @@ def source(yahoo, pauses):
 
 
 def charts_asked(yahoo):
-    return [query for path, query in yahoo.asked if "chart" in path and query.get("range") != "1d"]
+    return [query for path, query in yahoo.received if "chart" in path and query.get("range") != "1d"]
 
 
 def test_prices_have_the_shape_of_prices(source, yahoo):
@@ -161,7 +161,7 @@ def test_prices_have_the_shape_of_prices(source, yahoo):
         "adjusted": False,
         "notes": [],
     }
-    assert {path for path, _ in yahoo.asked} == {"/query2.finance.yahoo.com/v8/finance/chart/%5EGSPC"}
+    assert {path for path, _ in yahoo.received} == {"/query2.finance.yahoo.com/v8/finance/chart/%5EGSPC"}
 
 
 def test_only_the_requested_sessions_are_returned(source, yahoo):
@@ -301,7 +301,7 @@ class TestFailures:
     def test_a_symbol_cannot_change_the_url(self, source, yahoo, symbol):
         with pytest.raises(SourceError, match="expected a symbol as Yahoo writes them"):
             source.fetch(symbol)
-        assert yahoo.asked == []
+        assert yahoo.received == []
 
     @pytest.mark.parametrize("options", [{"attempts": 0}, {"seconds": 0}])
     def test_invalid_bounds_are_a_config_error(self, options):
