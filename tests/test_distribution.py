@@ -94,6 +94,18 @@ def test_the_median_is_the_quantile_of_one_half():
     np.testing.assert_array_equal(Distribution(LEVELS, quantiles).median(), quantiles[:, :, 99])
 
 
+@pytest.mark.parametrize("levels", [[0.0, 0.5, 0.9], [0.1, 0.5, 1.0], [0.5, 0.1, 0.9], [0.1, 0.1, 0.9]])
+def test_levels_that_do_not_increase_inside_zero_and_one_are_refused(levels):
+    with pytest.raises(ConfigError, match="levels that increase inside"):
+        Distribution(np.array(levels), np.zeros((1, 1, 3)))
+
+
+@pytest.mark.parametrize("ends", [(-np.inf, 1.0), (0.0, np.inf), (np.nan, np.nan)])
+def test_quantiles_that_are_not_finite_are_refused(ends):
+    with pytest.raises(ConfigError, match="expected finite quantiles"):
+        Distribution(np.array([0.1, 0.9]), np.array([[ends]]))
+
+
 # Scores
 
 
