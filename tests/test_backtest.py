@@ -103,7 +103,7 @@ def test_test_sets_follow_one_another_without_a_gap_to_the_last_known_label(ixic
     assert windows.label_dates[tested[-1]] == ixic.index[-1]
 
 
-def test_training_and_validation_share_what_precedes_a_test_set_as_configured(ixic):
+def test_sessions_before_a_test_set_are_split_between_training_and_validation_as_configured(ixic):
     config = RunConfig.from_parameters(train_share=0.6, validation_share=0.2)
     for split in divide(Recipe().all_windows(ixic, config), config, folds=3, test_size=500):
         before = split.test[0]
@@ -251,7 +251,7 @@ def test_the_calibration_error_compares_stated_probabilities_with_outcomes(resul
 
 
 @pytest.mark.slow
-def test_mc_dropout_alone_is_narrower_than_calibrated_intervals(result):
+def test_intervals_of_mc_dropout_are_narrower_than_calibrated_ones(result):
     for h in HORIZONS:
         assert result.scores.loc[(DROPOUT, h), "width_80"] < result.scores.loc[("combination_0", h), "width_80"]
 

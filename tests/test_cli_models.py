@@ -130,7 +130,7 @@ def test_forecast_prints_intervals_direction_confidence_consistency_and_the_scor
 
 
 @pytest.mark.slow
-def test_a_forecast_starts_without_what_it_does_not_need(trained):
+def test_a_forecast_loads_no_unnecessary_modules(trained):
     code = (
         "import json, sys\nfrom forecastlib.cli import main\n"
         "try: main(['forecast', sys.argv[1], '--as-of', '2018-06-29'])\n"

@@ -191,7 +191,7 @@ def test_text_values_of_a_command_line_are_read():
     assert (config.data.start, config.data.end) == (dt.date(2001, 2, 3), dt.date(2018, 12, 31))
 
 
-def test_a_single_number_stands_for_a_list_of_one():
+def test_a_single_number_means_a_list_of_one():
     assert RunConfig.from_parameters(horizons=5, lstm_units=8).window.horizons == (5,)
     assert RunConfig.from_parameters(horizons=[5], loss_weights=1.0).train.loss_weights == (1.0,)
 

@@ -453,6 +453,6 @@ def test_a_model_that_predicts_other_origins_is_named(prices):
 
 
 @pytest.mark.parametrize("model", [OwnModel, object()])
-def test_what_is_not_a_model_is_refused(model):
+def test_an_object_that_is_not_a_model_is_refused(model):
     with pytest.raises(ConfigError, match="expected a model"):
         Forecaster(tiny.config(), model=model)

@@ -147,7 +147,7 @@ def test_a_forecast_with_another_symbol_origin_horizon_or_version_is_a_different
     assert ledger.count() == 2
 
 
-def test_several_users_may_request_the_same_forecast_and_each_finds_it(ledger, prices):
+def test_several_users_can_request_the_same_forecast_and_each_finds_it(ledger, prices):
     forecasts = forecasts_of(prices, [60])
     assert ledger.record(forecasts, "ann") == 2
     assert ledger.record(forecasts, "bob") == 0
@@ -595,7 +595,7 @@ def test_a_ledger_of_a_later_version_is_refused(url):
         Ledger(url)
 
 
-def test_the_first_edition_sees_a_version_later_than_its_own(url, prices):
+def test_a_migrated_ledger_has_a_version_that_the_first_edition_refuses(url, prices):
     write_first_edition(url, prices, 4)
     Ledger(url).close()
     assert query(url, "SELECT max(version) FROM ledger_schema") == [(5,)]  # it refuses all above 4
@@ -611,7 +611,7 @@ def test_alembic_is_loaded_only_to_migrate_and_writes_nothing(url):
         assert (done.returncode, done.stdout, done.stderr) == (0, f"{loaded} []\n", "")
 
 
-def test_threads_may_create_different_ledgers_at_once(tmp_path):
+def test_threads_can_create_different_ledgers_at_once(tmp_path):
     together, failures = threading.Barrier(6), []
 
     def work(number):
@@ -740,7 +740,7 @@ def test_a_process_killed_in_the_middle_leaves_whole_batches_or_none(url, prices
 
 
 @pytest.mark.parametrize("kind", ["file", "memory"])
-def test_threads_may_share_a_ledger(kind, prices, tmp_path):
+def test_threads_can_share_a_ledger(kind, prices, tmp_path):
     ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}" if kind == "file" else "sqlite://")
     together, added = threading.Barrier(8), []
 

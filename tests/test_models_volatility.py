@@ -94,7 +94,7 @@ def test_intervals_are_wider_where_volatility_is_higher_and_for_longer_horizons(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_forecast_does_not_move_when_what_follows_it_changes(name, prices, parts, fitted):
+def test_a_forecast_does_not_change_with_later_data(name, prices, parts, fitted):
     test = parts[2]
     later = prices.copy()
     row = prices.index.get_loc(test.origins[100])

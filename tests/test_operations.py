@@ -112,7 +112,7 @@ def test_preparing_samples_copies_no_windows_and_needs_no_more_memory_for_longer
     assert long < 1.25 * short  # copied windows would need four times as much
 
 
-def test_features_hold_no_reference_to_what_they_were_computed_from(gspc):
+def test_features_keep_no_reference_to_their_prices(gspc):
     compute_features(gspc)
     gc.collect()
     gc.disable()  # reference cycles would be freed only by the garbage collector

@@ -263,7 +263,7 @@ def test_forecasts_that_are_the_labels_are_caught_and_constant_forecasts_are_not
     assert (found.status, found.measured) == ("passed", 0.0)
 
 
-def test_the_canary_learns_log_returns_whatever_the_target(recent, monkeypatch):
+def test_the_canary_learns_log_returns_for_any_target(recent, monkeypatch):
     seen = []
     fit = Ridge.fit
 
@@ -282,7 +282,7 @@ def test_the_canary_learns_log_returns_whatever_the_target(recent, monkeypatch):
         np.testing.assert_array_equal(np.sort(train.y, axis=0), np.sort(real.y, axis=0))
 
 
-def test_smoothed_prices_are_caught_whatever_the_features(recent):
+def test_smoothed_prices_are_caught_with_any_features(recent):
     config = RunConfig.from_parameters(form="level", target="price", groups=["calendar"])
     found = audit(planted.interpolated_between_weeks(recent), config, checks=("single_features",)).affected()
     assert found == {"single_features": ("return of the session",)}

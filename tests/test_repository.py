@@ -184,7 +184,7 @@ forecastlib.Forecaster
 # Public names
 
 
-def test_the_public_names_are_these():
+def test_the_package_has_exactly_these_public_names():
     assert forecastlib.__all__ == PUBLIC
     assert dir(forecastlib) == forecastlib.__all__
 

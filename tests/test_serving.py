@@ -204,7 +204,7 @@ class TestHistory:
         origins = [row["origin"] for page in pages for row in page["predictions"]]
         assert origins == ["2018-03-05"] * 2 + ["2018-03-02"] * 2 + ["2018-03-01"] * 2
 
-    def test_outcomes_are_recorded_and_scored_beside_the_random_walk(self, served):
+    def test_outcomes_are_recorded_and_scored_together_with_the_random_walk(self, served):
         frame = tiny.forecaster().predict(tiny.prices().loc[:"2018-02-01"])  # as known on that day
         Ledger().record(frame.assign(model_version="v1.0.0_20180201_000000"), "local")
         predict(served)  # of the newest session: the outcome is not known

@@ -199,7 +199,7 @@ def test_only_the_user_can_read_the_folder(inner, tmp_path):
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
 
 
-def test_the_folder_is_the_argument_then_the_environment_then_the_users_cache(tmp_path, monkeypatch):
+def test_the_folder_comes_from_the_argument_then_the_environment_then_the_user_cache(tmp_path, monkeypatch):
     monkeypatch.delenv("FORECASTLIB_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert cache_folder().name == "forecastlib"

@@ -343,7 +343,7 @@ def redirect(handler):
 class TestWallTime:
     @pytest.mark.parametrize("body", [hang, drip, pour, hang_up, redirect])
     @pytest.mark.parametrize("everything", [False, True])
-    def test_a_fetch_ends_in_time_whatever_the_connection_does(self, yahoo, pauses, body, everything):
+    def test_a_fetch_ends_in_time_even_if_the_server_stalls(self, yahoo, pauses, body, everything):
         yahoo.everything = everything
         yahoo.answers = lambda path, query: (200, body)
         source = YahooSource(base_url=yahoo.url, attempts=2, seconds=0.5, sleep=pauses.append)

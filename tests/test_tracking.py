@@ -125,7 +125,7 @@ def test_a_moved_store_writes_new_artifacts_beside_the_database(project, tmp_pat
         assert len(names_of_experiments()) == 2
 
 
-def test_a_symbolic_link_at_the_old_place_keeps_a_moved_store_as_it_was(project, tmp_path):
+def test_a_symbolic_link_at_the_old_path_keeps_a_moved_store_unchanged(project, tmp_path):
     before, after = tmp_path / "before", tmp_path / "after"
     with project(before):
         first = note("one")
@@ -212,7 +212,7 @@ def test_mlflow_sends_no_telemetry():
 
 
 @pytest.mark.slow
-def test_four_processes_may_create_a_store_at_once(tmp_path):
+def test_four_processes_can_create_a_store_at_once(tmp_path):
     code = (
         "import mlflow; from forecastlib.tracking import runs\n"
         "with runs.run('one', {'of': 'four'}): mlflow.log_metric('x', 1.0)"

@@ -338,7 +338,7 @@ def test_prices_of_another_resolution_give_the_same_windows(ten):
 
 
 @pytest.mark.parametrize("symbol", [None, 7, ""])
-def test_the_symbol_of_samples_is_text_whatever_the_prices_call_theirs(make_prices, symbol):
+def test_the_symbol_of_samples_is_text_whatever_type_it_has_in_the_prices(make_prices, symbol):
     windows = numbered_windows(make_prices(30, symbol=symbol), lookback=3, horizons=(1,))
     (part,) = windows.by_symbol()
     assert part.symbol == str(symbol)
