@@ -40,7 +40,7 @@ def expected(project):
 
 @pytest.fixture
 def ledger(project, tmp_path, monkeypatch):
-    """An empty ledger, so that each way records its own forecast."""
+    """An empty ledger, so that each interface records its own forecast."""
     monkeypatch.setenv("FORECASTLIB_LEDGER", f"sqlite:///{tmp_path / 'ledger.db'}")
     with Ledger() as ledger:
         yield ledger

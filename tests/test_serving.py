@@ -40,7 +40,7 @@ def predict(served, **body):
 
 
 def problem(answer, status, error):
-    """Check that an answer reports this problem completely, with the id of its request; return its message."""
+    """Check that a response reports this problem completely, with the id of its request; return its message."""
     content = answer.json()
     assert (answer.status_code, content["error"]) == (status, error), answer.text
     assert set(content) == {"error", "message", "details", "request_id"}
@@ -78,7 +78,7 @@ class TestPredict:
         rows = Ledger().history(since="2018-05-02", until="2018-05-02", requested_by="local")
         assert len(rows) == len(PARAMETERS["horizons"])
 
-    def test_concurrent_requests_load_the_model_once_and_get_the_same_answer(self, served, monkeypatch):
+    def test_concurrent_requests_load_the_model_once_and_get_the_same_response(self, served, monkeypatch):
         loads = []
         service = served.app.state.service
         service.predictor.load_model.cache_clear()
@@ -204,8 +204,8 @@ class TestHistory:
         origins = [row["origin"] for page in pages for row in page["predictions"]]
         assert origins == ["2018-03-05"] * 2 + ["2018-03-02"] * 2 + ["2018-03-01"] * 2
 
-    def test_outcomes_are_recorded_and_scored_beside_the_random_walk(self, served):
-        frame = tiny.forecaster().predict(tiny.prices().loc[:"2018-02-01"])  # as of that day
+    def test_outcomes_are_recorded_and_scored_together_with_the_random_walk(self, served):
+        frame = tiny.forecaster().predict(tiny.prices().loc[:"2018-02-01"])  # as known on that day
         Ledger().record(frame.assign(model_version="v1.0.0_20180201_000000"), "local")
         predict(served)  # of the newest session: the outcome is not known
         answer = served.get("/scorecard", params={"symbol": SYMBOL}).json()
@@ -347,7 +347,7 @@ def test_models_beyond_the_bound_are_released_with_their_memory(served, monkeypa
             resident.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
             objects.append(len(gc.get_objects()))
     assert [number for number, model in enumerate(loaded) if model() is not None] == [46, 47, 48, 49]
-    # Forty models that TensorFlow keeps the gradients of leave 6,000 objects and 5 MB each.
+    # If TensorFlow keeps the gradients of models, forty of them leave 6,000 objects and 5 MB each.
     assert objects[1] - objects[0] < 40 * 500, objects
     assert resident[1] - resident[0] < 100, resident
 
@@ -380,7 +380,7 @@ def test_an_application_can_be_stopped_and_started_again(served):
 
 class TestEveryAnswer:
     @pytest.mark.parametrize("path", ["/", "/docs", "/health", "/models", "/nowhere", "/page.js", "/openapi.json"])
-    def test_every_answer_has_a_request_id(self, served, path):
+    def test_every_response_has_a_request_id(self, served, path):
         first, second = (served.get(path).headers["X-Request-ID"] for _ in range(2))
         assert first != second
         assert re.fullmatch(r"[0-9a-f]{32}", first)
@@ -434,7 +434,7 @@ class TestEveryAnswer:
         assert served.get("/health").json()["status"] == "ok"
 
     def test_a_locked_ledger_is_a_temporary_error(self, served):
-        """A forecast that could not be recorded is not returned; requests that only read are served."""
+        """A forecast that could not be recorded is not returned; read-only requests are served."""
         other = sqlite3.connect(Path("mlruns") / "ledger.db", isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
         try:
@@ -499,7 +499,7 @@ class TestLimits:
 class TestAccess:
     @pytest.fixture
     def keyed(self, served, tmp_path):
-        """Give a service with keys, and the headers of two callers."""
+        """Yield a service with keys, and the headers of two callers."""
         keys = KeyFile(tmp_path / "keys.json")
         headers = {name: {"X-API-Key": keys.add(name, may_train=name == "ann")} for name in ("ann", "bob")}
         with client(settings(keys=keys.path)) as opened:
@@ -603,7 +603,7 @@ class TestDescription:
             ("GET", "/health"),
         }
 
-    def test_every_answer_has_a_schema_a_description_and_the_request_id(self, openapi):
+    def test_every_response_has_a_schema_a_description_and_the_request_id(self, openapi):
         for path in openapi["paths"].values():
             for operation in path.values():
                 assert operation["description"]

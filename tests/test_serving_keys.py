@@ -81,7 +81,7 @@ def test_a_damaged_file_is_an_error_and_not_a_file_without_keys(keys, text):
         keys.all()
 
 
-def test_a_vanished_file_is_an_error_and_not_a_file_without_keys(keys):
+def test_a_deleted_file_is_an_error_and_not_a_file_without_keys(keys):
     token = keys.add("ann")
     assert keys.identify(token)
     keys.path.unlink()

@@ -1,4 +1,4 @@
-"""The web page of the service, in a headless Chromium that can reach nothing else."""
+"""The web page of the service, in a headless Chromium that cannot reach other addresses."""
 
 import contextlib
 import socket

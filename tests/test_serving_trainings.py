@@ -32,7 +32,7 @@ RESULT = {
     "metrics": {},
 }
 
-# It reports an epoch, then waits for a line in a named pipe that tells it how to end.
+# It reports an epoch, then waits for a line in a named pipe that says how to end.
 PROGRAM = f"""
 import os, signal, sys
 from forecastlib.processes import report_progress
