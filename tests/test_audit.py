@@ -14,8 +14,13 @@ from sklearn.linear_model import Ridge as RidgeRegression
 import forecastlib.recipe
 from forecastlib import ConfigError, DataQualityError, Forecaster, LeakageError, RunConfig
 from forecastlib.auditing import CHECKS, FEATURE_CHECKS, MODEL_CHECKS, SET_CHECKS, AuditReport, audit, planted
-from forecastlib.auditing.audit import CANARY
-from forecastlib.auditing.checks import AuditedRun, _block_order, prices_with_other_future, samples_with_other_future
+from forecastlib.auditing.checks import (
+    CANARY,
+    AuditedRun,
+    _block_order,
+    prices_with_other_future,
+    samples_with_other_future,
+)
 from forecastlib.cli import main
 from forecastlib.models import Distribution, create
 from forecastlib.models.distribution import LEVELS

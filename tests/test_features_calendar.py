@@ -5,7 +5,7 @@ from feature_oracles import assert_equal_to_definition, plain
 
 from forecastlib.features import GROUPS
 from forecastlib.features.base import History
-from forecastlib.features.session import weekday, yearday
+from forecastlib.features.bars import weekday, yearday
 
 
 def angle(place, of):

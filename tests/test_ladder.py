@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import tiny
 
-from forecastlib.auditing.ladder import NAIVE, NETWORK, SCORES, STEPS, leakage_ladder, split_at_random
-from forecastlib.auditing.planted import scaling_of_all_rows, split_without_purge
+from forecastlib.auditing.ladder import NAIVE, NETWORK, SCORES, STEPS, leakage_ladder
+from forecastlib.auditing.planted import scaling_of_all_rows, split_at_random, split_without_purge
 from forecastlib.plots import plot_ladder
 from forecastlib.recipe import Recipe
 

@@ -8,7 +8,7 @@ import pytest
 
 from forecastlib import RunConfig
 from forecastlib.auditing import CHECKS, FEATURE_CHECKS, SET_CHECKS, audit, planted
-from forecastlib.auditing.audit import CANARY
+from forecastlib.auditing.checks import CANARY
 from forecastlib.features import compute_features
 from forecastlib.models import Distribution
 from forecastlib.models.distribution import LEVELS
