@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import re
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from threading import Condition
 from typing import Any, Generic, TypeVar
 
@@ -21,9 +21,10 @@ from forecastlib.data.sources import fetch_prices
 from forecastlib.errors import ForecastError, IncompatibleModelError, ModelNotFoundError, SourceError
 from forecastlib.forecaster import Forecaster
 from forecastlib.ledger import Ledger
-from forecastlib.serving.jobs import Job
 from forecastlib.serving.problems import Problem, busy, without_paths
+from forecastlib.serving.schemas import PredictAnswer
 from forecastlib.serving.settings import Settings
+from forecastlib.serving.trainings import Job
 from forecastlib.tracking import registry
 from forecastlib.tracking.registry import Registered
 from forecastlib.tracking.runs import connect, experiment_ids
@@ -58,28 +59,6 @@ class Query:
     requested_by: str
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """The forecast of one origin.
-
-    Attributes
-    ----------
-    rows : list of dict
-        The forecast frame, one row per horizon, see :func:`records`.
-    closes : list of dict
-        ``date`` and ``close`` up to the origin.
-    number : int
-        Number of the model version in MLflow.
-    source : str
-        The source that served the prices.
-    """
-
-    rows: list[dict[str, Any]]
-    closes: list[dict[str, Any]]
-    number: int
-    source: str
-
-
 class Predictor:
     """Forecasts with registered models, from the sources that they were trained from.
 
@@ -111,7 +90,7 @@ class Predictor:
         self.version_of = version_of
         self.load_model = load_model
         self.prices_of = prices_of
-        self._batches: Batches[tuple[str, str], Query, Prediction] = Batches(
+        self._batches: Batches[tuple[str, str], Query, PredictAnswer] = Batches(
             self.predict_batch, threads=settings.prediction_threads
         )
 
@@ -121,7 +100,7 @@ class Predictor:
             symbol = str(model["symbol"])
             known_range(resolve_calendar(symbol, self._settings.config(symbol).data.calendar))
 
-    async def predict(self, symbol: str, version: str, query: Query) -> Prediction:
+    async def predict(self, symbol: str, version: str, query: Query) -> PredictAnswer:
         """Forecast with a registered version, and record the forecast.
 
         Queries for one version that arrive while it is busy are answered together, in one pass over the prices.
@@ -144,7 +123,7 @@ class Predictor:
         """
         return await self._batches.ask((symbol, version), query)
 
-    def predict_batch(self, key: tuple[str, str], queries: Sequence[Query]) -> list[Prediction | Exception]:
+    def predict_batch(self, key: tuple[str, str], queries: Sequence[Query]) -> list[PredictAnswer | Exception]:
         """Answer queries for one version, given as symbol and version, in the order of the queries."""
         symbol, version = key
         found = self.version_of(symbol, version)
@@ -171,11 +150,8 @@ class Predictor:
             ]
             if own:
                 self._ledger.record(_concatenate(own), caller)
-        source = str(prices.attrs["source"])
         return [
-            frame
-            if isinstance(frame, Exception)
-            else Prediction(records(frame), _closes(prices, frame, query.closes), found.number, source)
+            frame if isinstance(frame, Exception) else _answer(frame, prices, query.closes, found.number)
             for frame, query in zip(frames, queries, strict=True)
         ]
 
@@ -242,22 +218,6 @@ class Predictor:
         self.version_of.cache_clear()
 
 
-@dataclass
-class _Pending(Generic[Q, A]):
-    """A query in a batch, and its answer once there is one."""
-
-    query: Q
-    answer: A | Exception | None = None
-
-
-@dataclass
-class _Batch(Generic[Q, A]):
-    """The unanswered queries of a key, and the lock of whoever computes their answers."""
-
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    pending: list[_Pending[Q, A]] = field(default_factory=list)
-
-
 class Batches(Generic[K, Q, A]):
     """Answers concurrent queries with the same key together.
 
@@ -286,33 +246,41 @@ class Batches(Generic[K, Q, A]):
         self._compute = compute
         self._threads = anyio.CapacityLimiter(threads)
         self._max_size = max_size
-        self._batches: dict[K, _Batch[Q, A]] = {}
+        self._pending: dict[K, list[tuple[Q, asyncio.Future[A]]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()  # the event loop holds only weak references
 
     async def ask(self, key: K, query: Q) -> A:
         """Return the answer to a query, or raise the exception that is its answer."""
-        own: _Pending[Q, A] = _Pending(query)
-        batch = self._batches.setdefault(key, _Batch())
-        batch.pending.append(own)
-        async with batch.lock:
-            if own.answer is None:  # not yet answered together with an earlier query
-                await self._answer(key, batch)
-        if isinstance(own.answer, Exception):
-            raise own.answer
-        assert own.answer is not None
-        return own.answer
+        answer: asyncio.Future[A] = asyncio.get_running_loop().create_future()
+        if key in self._pending:
+            self._pending[key].append((query, answer))
+        else:
+            self._pending[key] = [(query, answer)]
+            task = asyncio.create_task(self._answer_all(key))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return await answer
 
-    async def _answer(self, key: K, batch: _Batch[Q, A]) -> None:
-        part = batch.pending[: self._max_size]
-        queries = [pending.query for pending in part]
+    async def _answer_all(self, key: K) -> None:
+        """Answer the queries of a key until there are no more."""
         try:
-            answers = await anyio.to_thread.run_sync(self._compute, key, queries, limiter=self._threads)
-        except Exception as error:
-            answers = [error] * len(part)
-        del batch.pending[: len(part)]
-        for pending, answer in zip(part, answers, strict=True):
-            pending.answer = answer
-        if not batch.pending:
-            del self._batches[key]
+            while batch := self._pending[key][: self._max_size]:
+                del self._pending[key][: len(batch)]
+                queries = [query for query, _ in batch]
+                answers: Sequence[A | Exception]
+                try:
+                    answers = await anyio.to_thread.run_sync(self._compute, key, queries, limiter=self._threads)
+                except Exception as error:
+                    answers = [error] * len(batch)
+                for (_, future), answer in zip(batch, answers, strict=True):
+                    if future.cancelled():
+                        continue
+                    if isinstance(answer, Exception):
+                        future.set_exception(answer)
+                    else:
+                        future.set_result(answer)
+        finally:
+            del self._pending[key]
 
 
 def registered_models() -> list[dict[str, Any]]:
@@ -338,7 +306,7 @@ def registered_models() -> list[dict[str, Any]]:
                         "version": version.tags.get("version", ""),
                         "aliases": sorted(alias for alias, number in aliases.items() if number == str(version.version)),
                         "run_id": version.run_id,
-                        "created_at": _utc(version.creation_timestamp),
+                        "created_at": dt.datetime.fromtimestamp(version.creation_timestamp // 1000, dt.UTC),
                         "reason": version.tags.get("reason"),
                         "metrics": metrics.get(str(version.run_id), {}),
                     }
@@ -387,11 +355,16 @@ def _concatenate(frames: list[pd.DataFrame]) -> pd.DataFrame:
     return frame
 
 
-def _closes(prices: pd.DataFrame, rows: pd.DataFrame, count: int) -> list[dict[str, Any]]:
-    if count == 0:
-        return []
-    closes = prices["close"].loc[: rows["origin"].iloc[0]].tail(count)
-    return [{"date": date, "close": close} for date, close in closes.items()]
+def _answer(frame: pd.DataFrame, prices: pd.DataFrame, closes: int, number: int) -> PredictAnswer:
+    rows = records(frame)
+    recent = prices["close"].loc[: rows[0]["origin"]].tail(closes)
+    parts = {
+        "model_number": number,
+        "source": prices.attrs["source"],
+        "forecasts": rows,
+        "closes": [{"date": date, "close": close} for date, close in recent.items()],
+    }
+    return PredictAnswer.model_validate(rows[0] | parts)
 
 
 def _find_version(symbol: str, version: str) -> Registered | None:
@@ -408,10 +381,6 @@ def _refuse_taken_name(symbol: str) -> None:
     if others:
         message = f"models of {symbol} would be named {name}, which those of {', '.join(sorted(others))} are already"
         raise Problem(409, "name_taken", message)
-
-
-def _utc(milliseconds: int) -> str:
-    return f"{dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _listed_metrics(run_ids: list[str]) -> dict[str, dict[str, float]]:

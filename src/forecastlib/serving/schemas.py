@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from forecastlib.serving.jobs import Status
+from forecastlib.serving.trainings import Status
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
@@ -263,7 +263,7 @@ class ModelVersion(_Answer):
     version: str = Field(examples=["v1.0.0_20261122_214533"])
     aliases: list[str] = Field(examples=[["champion"]])
     run_id: str
-    created_at: str
+    created_at: dt.datetime
     reason: str | None = Field(default=None, description="Why it became champion or challenger.")
     metrics: dict[str, float] = Field(default={}, description="Skill, MAE and coverage on the test set, by horizon.")
 
