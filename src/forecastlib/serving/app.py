@@ -171,20 +171,16 @@ def _add_pages(app: FastAPI) -> None:
 
 def docs_page(openapi: dict[str, Any]) -> str:
     """Return the HTML page of an OpenAPI description."""
-    schemas = openapi["components"]["schemas"]
-    routes = [
-        _route(method.upper(), path, operation)
-        for path, operations in openapi["paths"].items()
-        for method, operation in operations.items()
-    ]
-    schema_sections = [_schema(name, schema) for name, schema in schemas.items()]
+    paths = openapi["paths"].items()
+    routes = [_route(method.upper(), path, route) for path, methods in paths for method, route in methods.items()]
+    schemas = [_schema(name, schema) for name, schema in openapi["components"]["schemas"].items()]
     title = escape(f"{openapi['info']['title']} {openapi['info']['version']}")
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
         '<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="page.css">'
         f"<main><h1>{title}</h1><p>{escape(openapi['info']['description'])} For programs: "
         '<a href="openapi.json">openapi.json</a>.</p>'
-        f"<h2>Routes</h2>{''.join(routes)}<h2>Schemas</h2>{''.join(schema_sections)}</main></html>"
+        f"<h2>Routes</h2>{''.join(routes)}<h2>Schemas</h2>{''.join(schemas)}</main></html>"
     )
 
 
@@ -200,10 +196,9 @@ def _route(method: str, path: str, operation: dict[str, Any]) -> str:
         for status, response in operation["responses"].items()
     ]
     description = "".join(f"<p>{escape(part)}</p>" for part in operation.get("description", "").split("\n\n"))
-    parameters = _table(("parameter", "type", "meaning"), rows) if rows else ""
     return (
-        f"<section><h3><code>{method} {escape(path)}</code></h3>{description}{request}{parameters}"
-        f"{_table(('status', 'answer', 'meaning'), responses)}</section>"
+        f"<section><h3><code>{method} {escape(path)}</code></h3>{description}{request}"
+        f"{_table('parameter', 'type', rows)}{_table('status', 'answer', responses)}</section>"
     )
 
 
@@ -217,13 +212,15 @@ def _schema(name: str, schema: dict[str, Any]) -> str:
     title, description = escape(name), escape(schema.get("description", ""))
     return (
         f'<section id="{title}"><h3><code>{title}</code></h3><p>{description}</p>'
-        f"{''.join(examples)}{_table(('field', 'type', 'meaning'), rows) if rows else ''}</section>"
+        f"{''.join(examples)}{_table('field', 'type', rows)}</section>"
     )
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, str, str]]) -> str:
-    """Return a table of text, with HTML in the second column."""
-    titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in head)
+def _table(first: str, second: str, rows: list[tuple[str, str, str]]) -> str:
+    """Return a table of text, with HTML in the second column; nothing if it has no rows."""
+    if not rows:
+        return ""
+    titles = "".join(f'<th scope="col">{title}</th>' for title in (first, second, "meaning"))
     lines = [f"<tr><td><code>{escape(a)}</code><td>{b}<td>{escape(c)}</tr>" for a, b, c in rows]
     return f'<div class="scroll"><table><thead><tr>{titles}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
 
@@ -239,14 +236,6 @@ def _type(schema: dict[str, Any]) -> str:
         return " | ".join(escape(str(value)) for value in schema["enum"])
     if schema.get("type") == "array":
         return f"list of {_type(schema['items'])}"
-    limits = [
-        f"{word} {schema[name]}"
-        for name, word in (
-            ("minimum", "from"),
-            ("maximum", "to"),
-            ("exclusiveMinimum", "above"),
-            ("pattern", "like"),
-        )
-        if name in schema
-    ]
+    words = {"minimum": "from", "maximum": "to", "pattern": "like"}
+    limits = [f"{word} {schema[name]}" for name, word in words.items() if name in schema]
     return escape(" ".join([schema.get("format", schema.get("type", "anything")), *limits]))

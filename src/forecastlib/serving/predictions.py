@@ -6,7 +6,6 @@ import asyncio
 import datetime as dt
 import re
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 from threading import Condition
 from typing import Any, Generic, TypeVar
 
@@ -22,7 +21,7 @@ from forecastlib.errors import ForecastError, IncompatibleModelError, ModelNotFo
 from forecastlib.forecaster import Forecaster
 from forecastlib.ledger import Ledger
 from forecastlib.serving.problems import Problem, busy, without_paths
-from forecastlib.serving.schemas import PredictAnswer
+from forecastlib.serving.schemas import PredictAnswer, PredictRequest, TrainRequest
 from forecastlib.serving.settings import Settings
 from forecastlib.serving.trainings import Job
 from forecastlib.tracking import registry
@@ -38,25 +37,6 @@ _MAX_LISTED_VERSIONS = 50
 K = TypeVar("K", bound=Hashable)
 Q = TypeVar("Q")
 A = TypeVar("A")
-
-
-@dataclass(frozen=True)
-class Query:
-    """A request for the forecast of one origin.
-
-    Attributes
-    ----------
-    as_of : str or None
-        The origin is the last session on or before this date; None: the newest session.
-    closes : int
-        Number of closes up to the origin to return.
-    requested_by : str
-        Name of the caller.
-    """
-
-    as_of: str | None
-    closes: int
-    requested_by: str
 
 
 class Predictor:
@@ -75,10 +55,6 @@ class Predictor:
         self._ledger = ledger
 
         # With a condition, threads that ask for a value while it is loaded wait for it, and load it once.
-        @cached(TTLCache(_CACHED_VERSIONS, settings.champion_fresh_for), condition=Condition())
-        def version_of(symbol: str, version: str) -> Registered | None:
-            return _find_version(symbol, version)
-
         @cached(LRUCache(settings.cached_models), condition=Condition())
         def load_model(symbol: str, number: int) -> Forecaster:
             return registry.load(symbol, str(number))
@@ -87,10 +63,12 @@ class Predictor:
         def prices_of(config: DataConfig) -> pd.DataFrame:
             return fetch_prices(config)
 
-        self.version_of = version_of
+        self.version_of = cached(TTLCache(_CACHED_VERSIONS, settings.champion_fresh_for), condition=Condition())(
+            _find_version
+        )
         self.load_model = load_model
         self.prices_of = prices_of
-        self._batches: Batches[tuple[str, str], Query, PredictAnswer] = Batches(
+        self._batches: Batches[tuple[str, str], tuple[PredictRequest, str], PredictAnswer] = Batches(
             self.predict_batch, threads=settings.prediction_threads
         )
 
@@ -100,19 +78,10 @@ class Predictor:
             symbol = str(model["symbol"])
             known_range(resolve_calendar(symbol, self._settings.config(symbol).data.calendar))
 
-    async def predict(self, symbol: str, version: str, query: Query) -> PredictAnswer:
-        """Forecast with a registered version, and record the forecast.
+    async def predict(self, request: PredictRequest, caller: str) -> PredictAnswer:
+        """Forecast with a registered version, and record the forecast under the name of the caller.
 
-        Queries for one version that arrive while it is busy are answered together, in one pass over the prices.
-
-        Parameters
-        ----------
-        symbol
-            Symbol.
-        version
-            An alias, a number, or a tag.
-        query
-            Origin and caller.
+        Requests for one version that arrive while it is busy are answered together, in one pass over the prices.
 
         Raises
         ------
@@ -121,10 +90,12 @@ class Predictor:
         Problem
             503 if no source can be reached.
         """
-        return await self._batches.ask((symbol, version), query)
+        return await self._batches.ask((request.symbol, request.version), (request, caller))
 
-    def predict_batch(self, key: tuple[str, str], queries: Sequence[Query]) -> list[PredictAnswer | Exception]:
-        """Answer queries for one version, given as symbol and version, in the order of the queries."""
+    def predict_batch(
+        self, key: tuple[str, str], requests: Sequence[tuple[PredictRequest, str]]
+    ) -> list[PredictAnswer | Exception]:
+        """Answer requests of callers for one version, given as symbol and version, in the order of the requests."""
         symbol, version = key
         found = self.version_of(symbol, version)
         if found is None:
@@ -141,23 +112,19 @@ class Predictor:
             prices = self.prices_of(forecaster.config.data)
         except SourceError as error:
             raise busy(503, "prices_unavailable", f"the prices of {symbol} cannot be fetched at present") from error
-        frames = _forecast_dates(forecaster, prices, [query.as_of for query in queries])
-        for caller in {query.requested_by for query in queries}:
-            own = [
-                frame
-                for frame, query in zip(frames, queries, strict=True)
-                if query.requested_by == caller and not isinstance(frame, Exception)
-            ]
-            if own:
-                self._ledger.record(_concatenate(own), caller)
+        frames = _forecast_dates(forecaster, prices, [request.date for request, _ in requests])
+        by_caller: dict[str, list[pd.DataFrame]] = {}
+        for frame, (_, caller) in zip(frames, requests, strict=True):
+            if not isinstance(frame, Exception):
+                by_caller.setdefault(caller, []).append(frame)
+        for caller, own in by_caller.items():
+            self._ledger.record(_concatenate(own), caller)
         return [
-            frame if isinstance(frame, Exception) else _answer(frame, prices, query.closes, found.number)
-            for frame, query in zip(frames, queries, strict=True)
+            frame if isinstance(frame, Exception) else _answer(frame, prices, request.closes, found.number)
+            for frame, (request, _) in zip(frames, requests, strict=True)
         ]
 
-    def plan_training(
-        self, symbol: str, training_days: int, epochs: int | None, *, force_retrain: bool, requested_by: str
-    ) -> Job:
+    def plan_training(self, training: TrainRequest, requested_by: str) -> Job:
         """Return the job of a requested training, with the parameters of its notebook.
 
         The training uses the newest ``training_days`` sessions, or all of them if the source has fewer.
@@ -169,27 +136,19 @@ class Predictor:
         Problem
             409 if its models would have the same name in the registry as those of another symbol.
         """
+        symbol = training.symbol
         _refuse_taken_name(symbol)
-        prices = self.prices_of(self._settings.config(symbol).data)
-        sessions = prices.index[-training_days:]
+        sessions = self.prices_of(self._settings.config(symbol).data).index[-training.training_days :]
         start = f"{sessions[0]:%Y-%m-%d}"
         parameters = {
             **self._settings.parameters,
             "symbol": symbol,
             "source": self._settings.source,
             "start": start,
-            "force_retrain": force_retrain,
+            **training.model_dump(include={"force_retrain", "epochs"}, exclude_none=True),
         }
-        if epochs is not None:
-            parameters["epochs"] = epochs
-        request = {
-            "training_days": training_days,
-            "epochs": epochs,
-            "force_retrain": force_retrain,
-            "sessions": len(sessions),
-            "start": start,
-            "parameters": parameters,
-        }
+        request = training.model_dump(exclude={"symbol"})
+        request |= {"sessions": len(sessions), "start": start, "parameters": parameters}
         return Job.create(symbol, request, requested_by)
 
     def reusable_champion(self, job: Job) -> Registered | None:
@@ -212,10 +171,6 @@ class Predictor:
             except SourceError:
                 failures.append(f"{symbol}: its prices cannot be fetched at present")
         return failures
-
-    def clear_versions(self) -> None:
-        """Look up versions again from now on, as the registry may have changed."""
-        self.version_of.cache_clear()
 
 
 class Batches(Generic[K, Q, A]):
@@ -328,14 +283,14 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _forecast_dates(
-    forecaster: Forecaster, prices: pd.DataFrame, dates: Sequence[str | None]
+    forecaster: Forecaster, prices: pd.DataFrame, dates: Sequence[dt.date | None]
 ) -> list[pd.DataFrame | Exception]:
     """Return a forecast frame per date: from one pass, or from one pass each if some dates cannot be forecast."""
-    newest = f"{prices.index[-1]:%Y-%m-%d}"
+    newest = prices.index[-1].date()
     origins = [date or newest for date in dates]
     distinct = list(dict.fromkeys(origins))
     try:
-        rows = forecaster.predict(prices, distinct)
+        rows = forecaster.predict(prices, [date.isoformat() for date in distinct])
     except ForecastError as error:
         if len(distinct) == 1:
             return [error] * len(origins)

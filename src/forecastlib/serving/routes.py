@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 import forecastlib
-from forecastlib.serving.predictions import Query as ForecastQuery
 from forecastlib.serving.predictions import records, registered_models
 from forecastlib.serving.problems import Problem
 from forecastlib.serving.schemas import (
@@ -49,8 +48,9 @@ _LOCATION = {"Location": {"description": "Path of the job.", "schema": {"type": 
 
 def _responses(*errors: int, created: bool = False) -> dict[int | str, dict[str, Any]]:
     """Return the descriptions of the errors of a route, and of the headers of all its answers."""
-    success = {201: {"headers": _REQUEST_ID | _LOCATION}} if created else {200: {"headers": _REQUEST_ID}}
-    responses: dict[int | str, dict[str, Any]] = {**success}
+    responses: dict[int | str, dict[str, Any]] = {200: {"headers": _REQUEST_ID}}
+    if created:
+        responses = {201: {"headers": _REQUEST_ID | _LOCATION}}
     for status in sorted({*errors, *_ALWAYS}):
         headers = _REQUEST_ID | _RETRY if status in (429, 503) else _REQUEST_ID
         responses[status] = {"model": ErrorAnswer, "description": _DESCRIPTIONS[status], "headers": headers}
@@ -90,7 +90,7 @@ def train(body: TrainRequest, caller: Trainer, service: ServiceOf, response: Res
     The job is `started`, or `queued` if the maximum number of trainings is running, or `skipped` if the champion was
     trained with the same configuration and the same prices and `force_retrain` is not set.
     """
-    job = service.predictor.plan_training(**body.model_dump(), requested_by=caller.name)
+    job = service.predictor.plan_training(body, caller.name)
     champion = None if body.force_retrain else service.predictor.reusable_champion(job)
     if champion is None:
         job = service.trainings.submit(job)
@@ -142,8 +142,7 @@ async def predict(body: PredictRequest, caller: CallerOf, service: ForecastServi
     The forecast is recorded under the caller's name. By default, prices are fetched again after a minute, and a new
     champion is used within five seconds.
     """
-    query = ForecastQuery(body.date.isoformat() if body.date else None, body.closes, caller.name)
-    return await service.predictor.predict(body.symbol, body.version, query)
+    return await service.predictor.predict(body, caller.name)
 
 
 @router.get("/predictions", tags=["forecasts"], responses=_responses(400, 401, 403))

@@ -48,7 +48,7 @@ class Service:
         self.ledger = Ledger(settings.ledger_url, timeout=settings.database_seconds)
         self.jobs = JobTable(settings.database, settings.database_seconds)
         self.predictor = Predictor(settings, self.ledger)
-        self.trainings = TrainingQueue(settings, self.jobs, log, on_change=self.predictor.clear_versions)
+        self.trainings = TrainingQueue(settings, self.jobs, log, on_change=self.predictor.version_of.cache_clear)
         self.handled: Counter[str] = Counter()
 
     def warm_up(self) -> None:

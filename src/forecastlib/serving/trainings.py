@@ -138,7 +138,7 @@ class JobTable:
         Seconds to wait for a locked database.
     """
 
-    def __init__(self, url: str, timeout: float = 5.0) -> None:
+    def __init__(self, url: str, timeout: float) -> None:
         parsed = parse_url(url)
         if file := sqlite_file(parsed):
             Path(file).parent.mkdir(parents=True, exist_ok=True)
