@@ -32,10 +32,9 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from structlog.typing import FilteringBoundLogger
 
-from forecastlib import progress
 from forecastlib.database import open_engine, parse_url, sqlite_file, write_transaction
 from forecastlib.paths import HOME_VARIABLE
-from forecastlib.processes import child_environment
+from forecastlib.processes import PROGRESS_VARIABLE, child_environment, read_progress
 from forecastlib.serving.problems import Problem, busy, without_paths
 from forecastlib.serving.settings import Settings, utc_now
 from forecastlib.tracking.runs import RUN_VARIABLE, connect
@@ -249,7 +248,7 @@ class JobFolder:
 
     def start(self, command: list[str], *, lock: int, home: Path) -> subprocess.Popen[bytes]:
         """Start a process that inherits the lock, in a session of its own so that Ctrl-C does not reach it."""
-        variables = {HOME_VARIABLE: str(home), progress.VARIABLE: str(self.progress)}
+        variables = {HOME_VARIABLE: str(home), PROGRESS_VARIABLE: str(self.progress)}
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 command,
@@ -295,7 +294,7 @@ def outcome(
     Parameters
     ----------
     events
-        Of :func:`forecastlib.progress.read_events`.
+        Of :func:`forecastlib.processes.read_progress`.
     error
         Of :meth:`JobFolder.last_error`.
     returncode
@@ -389,7 +388,7 @@ class TrainingQueue:
 
     def events(self, job_id: str) -> list[dict[str, Any]]:
         """Return what the process of a job has reported so far."""
-        return progress.read_events(self._folder(job_id).progress)
+        return read_progress(self._folder(job_id).progress)
 
     def stop(self) -> None:
         """Give running trainings some time to finish, then end them as failed; queued ones stay queued."""
