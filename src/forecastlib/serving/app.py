@@ -80,11 +80,16 @@ def create_app(settings: Settings | None = None, *, log_to: TextIO | None = None
         # Forecasts have their own threads, so that a slow source of prices or a long list does not delay them.
         anyio.to_thread.current_default_thread_limiter().total_tokens = _THREADS
         await anyio.to_thread.run_sync(service.trainings.start)
-        await anyio.to_thread.run_sync(service.warm_up)
+        try:
+            await anyio.to_thread.run_sync(service.predictor.warm_up)
+        except Exception as error:  # the first requests take longer
+            service.log.warning("not warmed up", exc_info=error)
         service.log.info("serving", home=str(settings.home), keys=len(service.keys.all()))
         yield
-        await anyio.to_thread.run_sync(service.trainings.stop)
-        service.close()
+        # With a separate limiter, stopping does not wait for a thread that a slow request occupies.
+        await anyio.to_thread.run_sync(service.trainings.stop, limiter=anyio.CapacityLimiter(1))
+        service.jobs.close()
+        service.ledger.close()
         service.log.info("stopped")
 
     app = FastAPI(

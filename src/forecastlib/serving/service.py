@@ -49,19 +49,7 @@ class Service:
         self.jobs = JobTable(settings.database, settings.database_seconds)
         self.predictor = Predictor(settings, self.ledger)
         self.trainings = TrainingQueue(settings, self.jobs, log, on_change=self.predictor.version_of.cache_clear)
-        self.handled: Counter[str] = Counter()
-
-    def warm_up(self) -> None:
-        """Load what the first requests would wait for; if that fails, the service starts nevertheless."""
-        try:
-            self.predictor.warm_up()
-        except Exception as error:
-            self.log.warning("not warmed up", exc_info=error)
-
-    def close(self) -> None:
-        """Close the databases."""
-        self.jobs.close()
-        self.ledger.close()
+        self.handled: Counter[str] = Counter()  # requests in progress, by kind
 
 
 class RateLimit:
