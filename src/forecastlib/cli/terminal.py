@@ -92,13 +92,18 @@ def load_tensorflow() -> None:
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of a frame in the types of JSON: dates as text, None for missing values."""
+    """Return the rows of a frame in the types of JSON, to the last bit: dates as text, None for missing values."""
+    import pandas as pd
+
     plain = frame.copy()
     for name, column in frame.items():
         if column.dtype.kind == "M":
             plain[name] = column.dt.strftime("%Y-%m-%d" if column.dt.tz is None else "%Y-%m-%dT%H:%M:%S.%fZ")
-    rows: list[dict[str, Any]] = json.loads(plain.to_json(orient="records", double_precision=15))
-    return rows
+    # DataFrame.to_json would round floats to 15 digits, one or two too few.
+    return [
+        {str(name): None if pd.isna(value) else value for name, value in row.items()}
+        for row in plain.to_dict("records")
+    ]
 
 
 def print_json(result: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
