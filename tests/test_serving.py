@@ -7,6 +7,7 @@ import re
 import resource
 import shutil
 import sqlite3
+import threading
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -24,12 +25,12 @@ from forecastlib.errors import ConfigError
 from forecastlib.forecaster import Forecaster
 from forecastlib.ledger import Ledger
 from forecastlib.paths import file_lock
-from forecastlib.serving import create_app, predictions, serve
-from forecastlib.serving.keys import KeyFile
-from forecastlib.serving.predictions import Predictor, Query
+from forecastlib.serving import create_app, predictions, routes, serve
+from forecastlib.serving.predictions import Predictor
 from forecastlib.serving.problems import without_paths
+from forecastlib.serving.schemas import PredictRequest, TrainRequest
 from forecastlib.serving.service import is_loopback
-from forecastlib.serving.settings import Settings
+from forecastlib.serving.settings import KeyFile, Settings
 from forecastlib.tracking import registry, runs
 
 SYMBOL = "^IXIC"
@@ -95,13 +96,17 @@ class TestPredict:
         service = served.app.state.service
         single = [predict(served, date=date) for date in dates]
         batch = service.predictor.predict_batch(
-            (SYMBOL, "champion"), [Query(date, 0, name) for date, name in zip(dates, "ababa", strict=True)]
+            (SYMBOL, "champion"),
+            [(PredictRequest(symbol=SYMBOL, date=date), name) for date, name in zip(dates, "ababa", strict=True)],
         )
         for prediction, answer in zip(batch, single, strict=True):
             if answer.status_code == 400:
                 assert str(prediction) == answer.json()["message"]
                 continue
-            got, expected = pd.DataFrame(prediction.rows), pd.DataFrame(answer.json()["forecasts"])
+            got, expected = (
+                pd.DataFrame([row.model_dump() for row in prediction.forecasts]),
+                pd.DataFrame(answer.json()["forecasts"]),
+            )
             for name in ("predicted_price", "lower_95", "p_up", "confidence"):
                 assert got[name].tolist() == pytest.approx(expected[name].tolist(), rel=1e-5)
         for name in "ab":
@@ -320,11 +325,11 @@ class TestModels:
         client.delete_registered_model_alias("IXIC_lstm", "champion")
         try:
             assert predict(served).status_code == 200  # for champion_fresh_for seconds
-            predictor.clear_versions()
+            predictor.version_of.cache_clear()
             problem(predict(served), 404, "model_not_found")
         finally:
             client.set_registered_model_alias("IXIC_lstm", "champion", "1")
-            predictor.clear_versions()
+            predictor.version_of.cache_clear()
 
 
 @pytest.mark.slow
@@ -469,7 +474,7 @@ class TestEveryAnswer:
 
     def test_a_training_that_blocks_while_opening_the_registry_does_not_delay_requests(self, served):
         with file_lock(Path("mlruns") / "mlflow.lock"):
-            served.app.state.service.predictor.clear_versions()
+            served.app.state.service.predictor.version_of.cache_clear()
             predict(served, date="2016-05-02").raise_for_status()
             assert served.get("/models").status_code == 200
 
@@ -484,6 +489,28 @@ class TestLimits:
         assert [answer.status_code for answer in answers] == [200, 200, 429]
         problem(answers[2], 429, "too_many_requests")
         assert 1 <= int(answers[2].headers["Retry-After"]) <= 5
+
+    def test_requests_beyond_those_handled_at_once_are_refused_but_forecasts_are_counted_separately(
+        self, served, monkeypatch
+    ):
+        began, finish = threading.Event(), threading.Event()
+
+        def wait():
+            began.set()
+            assert finish.wait(60)
+            return []
+
+        monkeypatch.setattr(routes, "registered_models", wait)
+        with client(settings(queued_requests=1)) as busy, ThreadPoolExecutor(1) as thread:
+            first = thread.submit(busy.get, "/models")
+            assert began.wait(60)
+            answer = busy.get("/jobs")
+            forecast = predict(busy)
+            finish.set()
+            assert first.result().status_code == forecast.status_code == 200
+            assert busy.get("/jobs").status_code == 200
+        problem(answer, 429, "overloaded")
+        assert int(answer.headers["Retry-After"]) > 0
 
     def test_a_training_is_refused_when_the_queue_is_full(self, served):
         waiting = "import time; time.sleep(600)"
@@ -615,8 +642,6 @@ class TestDescription:
         assert "Location" in openapi["paths"]["/train"]["post"]["responses"]["201"]["headers"]
 
     def test_requests_and_errors_have_valid_examples(self, openapi):
-        from forecastlib.serving.schemas import PredictRequest, TrainRequest
-
         for model in (PredictRequest, TrainRequest):
             (example,) = openapi["components"]["schemas"][model.__name__]["examples"]
             model.model_validate(example)

@@ -7,7 +7,7 @@ import pytest
 import serving_project
 from hypothesis import HealthCheck, given, settings
 
-from forecastlib.serving.keys import KeyFile
+from forecastlib.serving.settings import KeyFile
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # from its dependencies, while they are imported

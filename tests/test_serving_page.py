@@ -13,8 +13,8 @@ import tiny
 import uvicorn
 
 from forecastlib.plots import INK, RED, SKY
-from forecastlib.serving.jobs import Job
-from forecastlib.serving.keys import KeyFile
+from forecastlib.serving.settings import KeyFile
+from forecastlib.serving.trainings import Job
 
 pytestmark = [
     pytest.mark.slow,
