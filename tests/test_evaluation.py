@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forecastlib.errors import DataQualityError, NotEnoughDataError
+from forecastlib.errors import NotEnoughDataError
 from forecastlib.evaluation import metrics
-from forecastlib.evaluation.evaluate import RANDOM_WALK, SCORES, evaluate, mean_relative_error
+from forecastlib.evaluation.evaluate import RANDOM_WALK, SCORES, evaluate
 from forecastlib.evaluation.score_table import hits, score_table, with_outcomes
 from forecastlib.evaluation.significance import diebold_mariano, verdict
 from forecastlib.forecasts import COLUMNS, Forecast, direction
@@ -410,48 +410,3 @@ def test_an_evaluation_shows_itself_as_a_table(evaluation):
     assert "^X: error and skill" in html
     assert f"{evaluation.scores.loc[('net', 5), 'skill']:+.3f}" in html
     assert html.index(RANDOM_WALK) < html.index("net")
-
-
-def test_the_mean_relative_error_is_mae_over_that_of_the_random_walk(evaluation):
-    scores = evaluation.scores["mae"]
-    relative = [scores["net", h] / scores[RANDOM_WALK, h] for h in HORIZONS]
-    assert mean_relative_error(evaluation, "net") == pytest.approx(sum(relative) / 2)
-    assert mean_relative_error(evaluation, "net", [5]) == pytest.approx(relative[1])
-    assert mean_relative_error(evaluation, RANDOM_WALK) == 1.0
-
-
-# Errors
-
-
-def test_several_symbols_are_refused(forecasts, prices):
-    both = pd.concat([forecasts, forecasts.assign(symbol="^A")])
-    with pytest.raises(
-        DataQualityError, match=r"forecasts of one symbol; got \^A, \^X; evaluate each symbol separately"
-    ):
-        evaluate(both, prices)
-
-
-def test_prices_of_another_symbol_are_refused(forecasts, prices):
-    other = prices.copy()
-    other.attrs["symbol"] = "^GSPC"
-    with pytest.raises(DataQualityError, match=r"expected prices of \^X, the symbol of the forecasts; got \^GSPC"):
-        evaluate(forecasts, other)
-    del other.attrs["symbol"]
-    assert evaluate(forecasts, other).symbol == "^X"
-
-
-def test_two_forecasts_of_the_same_origin_and_horizon_are_refused(forecasts, prices):
-    with pytest.raises(DataQualityError, match="net has several of 2015-05-21, 5 sessions ahead; drop the others"):
-        evaluate(pd.concat([forecasts, forecasts.iloc[[1]].assign(batch_id="later")]), prices)
-
-
-def test_frames_without_required_columns_are_refused(forecasts, prices):
-    with pytest.raises(DataQualityError, match="columns predicted_price are missing"):
-        evaluate(forecasts.drop(columns="predicted_price"), prices)
-    with pytest.raises(DataQualityError, match="close missing"):
-        evaluate(forecasts, prices.drop(columns="close"))
-
-
-def test_outcomes_that_are_all_in_the_future_are_not_enough(prices):
-    with pytest.raises(NotEnoughDataError, match="these end on 2015-10-07, the origins are 2015-10-07 to 2015-10-07"):
-        evaluate(forecasts_of(prices, [199]), prices)

@@ -257,8 +257,7 @@ def backtest(
     >>> result.scores.loc["combination", ["skill", "skill_low", "skill_high"]]  # doctest: +SKIP
     """
     from forecastlib.evaluation.backtest import run_backtest
-    from forecastlib.tracking.backtest_runs import log_backtest
-
+    
     result = run_backtest(
         prices,
         config,
@@ -271,7 +270,7 @@ def backtest(
         workers=workers,
         progress=progress,
     )
-    return log_backtest(result, prices, config or RunConfig())
+    return runs.log_backtest(result, prices, config or RunConfig())
 
 
 def replay(
