@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from forecastlib.errors import NotEnoughDataError
 from forecastlib.evaluation import metrics
-from forecastlib.evaluation.evaluate import RANDOM_WALK, SCORES, evaluate
-from forecastlib.evaluation.score_table import hits, score_table, with_outcomes
+from forecastlib.evaluation.evaluate import evaluate
+from forecastlib.evaluation.score_table import RANDOM_WALK, SCORES, hits, score_table, with_outcomes
 from forecastlib.evaluation.significance import diebold_mariano, verdict
 from forecastlib.forecasts import COLUMNS, Forecast, direction
 from forecastlib.models.distribution import LEVELS, Distribution

@@ -35,7 +35,7 @@ from forecastlib.tracking.registry import CHAMPION, Registered
 
 if TYPE_CHECKING:
     from forecastlib.auditing import AuditReport
-    from forecastlib.evaluation.backtest import BacktestResult
+    from forecastlib.evaluation.backtest_result import BacktestResult
     from forecastlib.evaluation.evaluate import Evaluation
 
 
@@ -257,7 +257,7 @@ def backtest(
     >>> result.scores.loc["combination", ["skill", "skill_low", "skill_high"]]  # doctest: +SKIP
     """
     from forecastlib.evaluation.backtest import run_backtest
-    
+
     result = run_backtest(
         prices,
         config,

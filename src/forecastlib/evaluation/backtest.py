@@ -259,6 +259,10 @@ def compute(task: Task, spec: ModelSpec, windows: Windows, split: Split, config:
     return frame
 
 
+def _identity(windows: Windows) -> Windows:
+    return windows
+
+
 def _compute_all(
     tasks: Sequence[Task],
     specs: Mapping[str, ModelSpec],
@@ -275,13 +279,11 @@ def _compute_all(
 
     from forecastlib import engine
 
-    count = min(engine.default_workers() if workers is None else workers, len(tasks))
-    with engine.connect(scheduler, count) as client:
+    with engine.connect(scheduler, min(workers or engine.default_workers(), len(tasks))) as client:
         # A part of the graph rather than scattered data: it is not lost with the worker that holds it.
         shared = client.submit(_identity, windows, pure=False)
-        # Tasks that wait for it would become ready at the same time, and not start in the order of submission.
         with client.as_current():
-            wait(shared)  # type: ignore[no-untyped-call]
+            wait(shared)  # type: ignore[no-untyped-call]  # else tasks do not start in the order of submission
         futures = {
             client.submit(compute, task, specs[task.model], shared, splits[task.fold - 1], config, pure=False): task
             for task in tasks
@@ -301,10 +303,6 @@ def _compute_all(
                 raise
             yield task, frame
             future.release()
-
-
-def _identity(windows: Windows) -> Windows:
-    return windows
 
 
 def _model_specs(models: Sequence[str | Model] | None, config: RunConfig) -> dict[str, ModelSpec]:
@@ -541,6 +539,3 @@ def _histories(frames: Mapping[Task, pd.DataFrame]) -> dict[Task, pd.DataFrame]:
     for losses in histories.values():
         losses.index = pd.RangeIndex(1, len(losses) + 1, name="epoch")
     return histories
-
-
-__all__ = ["BacktestResult", "run_backtest"]

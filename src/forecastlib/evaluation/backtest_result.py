@@ -13,7 +13,7 @@ import pandas as pd
 
 from forecastlib.evaluation import metrics
 from forecastlib.evaluation.evaluate import compare_with_random_walk, spacing
-from forecastlib.evaluation.score_table import RANDOM_WALK, hits, rolling_scores, score_table
+from forecastlib.evaluation.score_table import RANDOM_WALK, hits, relative_errors, rolling_scores, score_table
 from forecastlib.evaluation.significance import MIN_LOSSES, block_bootstrap, diebold_mariano, verdict
 from forecastlib.forecasts import COVERAGES
 
@@ -176,10 +176,7 @@ class BacktestResult:
         rows = self._rows(model, horizon).sort_values("origin")
         window = min(window, len(rows))
         ends = list(range(len(rows) - 1, window - 2, -every))[::-1]
-        errors = (
-            np.abs(rows[["predicted_price", "last_close"]].to_numpy() - rows[["actual_price"]].to_numpy())
-            / rows[["last_close"]].to_numpy()
-        )
+        errors = relative_errors(rows).to_numpy()
         skills = []
         for end in ends:
             low = high = math.nan

@@ -17,7 +17,7 @@ import pandas as pd
 
 from forecastlib.data.prices import require_prices
 from forecastlib.errors import DataQualityError, NotEnoughDataError
-from forecastlib.evaluation.score_table import RANDOM_WALK, SCORES, flat_scores, score_table, with_outcomes
+from forecastlib.evaluation.score_table import RANDOM_WALK, flat_scores, relative_errors, score_table, with_outcomes
 from forecastlib.evaluation.significance import MIN_LOSSES, diebold_mariano, verdict
 from forecastlib.forecasts import Forecast, require_forecasts
 
@@ -221,10 +221,7 @@ def _compare(rows: pd.DataFrame, prices: pd.DataFrame, horizon: int) -> dict[str
     if len(rows) < max(MIN_LOSSES, 2 * overlap):
         sentence = f"{horizon} sessions ahead: {len(rows)} forecasts are too few to compare with the random walk"
         return {"statistic": math.nan, "p_value": math.nan, "outcome": "undecided", "verdict": sentence}
-    own, walk = (
-        ((rows[name] - rows["actual_price"]) / rows["last_close"]).abs().to_numpy(dtype=np.float64)
-        for name in ("predicted_price", "last_close")
-    )
+    own, walk = relative_errors(rows).to_numpy(dtype=np.float64).T
     result = replace(diebold_mariano(own, walk, overlap), horizon=horizon)
     found = {"statistic": result.statistic, "p_value": result.p_value}
     return {**found, "outcome": result.outcome(), "verdict": verdict(result)}
@@ -237,6 +234,3 @@ def spacing(origins: Iterable[pd.Timestamp], prices: pd.DataFrame) -> float:
     """
     rows = np.unique(prices.index.get_indexer(pd.DatetimeIndex(list(origins))))
     return max(1.0, float(np.median(np.diff(rows)))) if len(rows) > 1 else 1.0
-
-
-__all__ = ["RANDOM_WALK", "SCORES", "Evaluation", "evaluate"]

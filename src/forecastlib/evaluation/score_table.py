@@ -214,6 +214,13 @@ def score_table(
     return table.sort_index(key=lambda level: level.map(order) if level.name == "model" else level, kind="stable")
 
 
+def relative_errors(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return ``error`` and ``error_random_walk``, absolute errors over the last close: every year counts equally."""
+    actual, last = rows["actual_price"], rows["last_close"]
+    error, walk = ((predicted - actual).abs() / last for predicted in (rows["predicted_price"], last))
+    return pd.DataFrame({"error": error, "error_random_walk": walk})
+
+
 def rolling_scores(rows: pd.DataFrame, window: int) -> pd.DataFrame:
     """Score forecasts of one horizon over the last ``window`` origins.
 
@@ -231,13 +238,12 @@ def rolling_scores(rows: pd.DataFrame, window: int) -> pd.DataFrame:
         relative to the last close, so that every year counts equally. The first ``window - 1`` rows are NaN.
     """
     rows = rows.sort_values("origin", kind="stable")
-    actual, last = rows["actual_price"], rows["last_close"]
+    actual = rows["actual_price"]
     losses = {
         "hit_rate": hits(rows).astype(np.float64),
         "confidence": rows["confidence"],
         **{f"coverage_{c}": 1.0 * actual.between(rows[f"lower_{c}"], rows[f"upper_{c}"]) for c in COVERAGES},
-        "error": (rows["predicted_price"] - actual).abs() / last,
-        "error_random_walk": (last - actual).abs() / last,
+        **relative_errors(rows),
     }
     means = pd.DataFrame(losses).set_index(pd.DatetimeIndex(rows["origin"])).rolling(window).mean()
     skill = 1.0 - means.pop("error") / means.pop("error_random_walk")

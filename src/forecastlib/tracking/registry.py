@@ -13,7 +13,7 @@ import hashlib
 import importlib.metadata
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -166,8 +166,7 @@ def register(forecaster: Forecaster, prices: pd.DataFrame, *, symbol: str) -> Re
         "config": config_digest(forecaster.config),
         "data_fingerprint": forecaster.metadata.fingerprint,
     }
-    for key, value in tags.items():
-        client.set_model_version_tag(name, number, key, value)
+    _tag_version(client, name, number, tags)
     return _registered(client.get_model_version(name, number))
 
 
@@ -284,16 +283,25 @@ def _bundle_path(symbol: str, version: str, file: str = "") -> Path:
 # Champions
 
 
-def promote(registered: Registered, reason: str) -> None:
-    """Make a version the champion, and record when and why."""
-    _set_champion(registered, "promoted", reason)
+def promote(registered: Registered, reason: str, *, change: str = "promoted") -> None:
+    """Make a version the champion, and record when and why, as a ``change`` of the :func:`history`."""
+    client = connect()
+    now = _now()
+    client.set_registered_model_alias(registered.name, CHAMPION, str(registered.number))
+    if str(client.get_registered_model(registered.name).aliases.get(CHALLENGER)) == str(registered.number):
+        client.delete_registered_model_alias(registered.name, CHALLENGER)
+    _tag_version(client, registered.name, str(registered.number), {"champion_since": now, "reason": reason})
+    version = registered.tags.get("version", "")
+    entry = {"number": registered.number, "version": version, "since": now, "change": change, "reason": reason}
+    # Named by the time: names sort, and a new one needs no count of those before.
+    client.set_registered_model_tag(registered.name, f"{_CHANGE_TAG}{now}".replace(":", ""), json.dumps(entry))
 
 
 def challenge(registered: Registered, reason: str) -> None:
     """Make a version the challenger; the champion stays."""
     client = connect()
     client.set_registered_model_alias(registered.name, CHALLENGER, str(registered.number))
-    _tag_version(client, registered, "challenger_since", _now(), reason)
+    _tag_version(client, registered.name, str(registered.number), {"challenger_since": _now(), "reason": reason})
 
 
 def history(symbol: str) -> pd.DataFrame:
@@ -360,7 +368,7 @@ def roll_back(symbol: str, reason: str, *, to: str | None = None) -> Registered:
                 f"expected an earlier champion of {symbol!r} to roll back to{f', {to}' if to else ''}; "
                 f"earlier champions: {listed}; see them with: forecastlib champion {symbol}"
             )
-        _set_champion(chosen, "rolled back", reason)
+        promote(chosen, reason, change="rolled back")
     return chosen
 
 
@@ -376,28 +384,10 @@ def contest_lock(symbol: str) -> AbstractContextManager[None]:
     return file_lock(folder / f"{model_name(symbol)}.lock")
 
 
-def _set_champion(registered: Registered, change: str, reason: str) -> None:
-    client = connect()
-    now = _now()
-    client.set_registered_model_alias(registered.name, CHAMPION, str(registered.number))
-    if str(client.get_registered_model(registered.name).aliases.get(CHALLENGER)) == str(registered.number):
-        client.delete_registered_model_alias(registered.name, CHALLENGER)
-    _tag_version(client, registered, "champion_since", now, reason)
-    entry = {
-        "number": registered.number,
-        "version": registered.tags.get("version", ""),
-        "since": now,
-        "change": change,
-        "reason": reason,
-    }
-    # Named by the time: names sort, and a new one needs no count of those before.
-    client.set_registered_model_tag(registered.name, f"{_CHANGE_TAG}{now}".replace(":", ""), json.dumps(entry))
-
-
 def _now() -> str:
     return f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
-def _tag_version(client: mlflow.MlflowClient, registered: Registered, key: str, value: str, reason: str) -> None:
-    client.set_model_version_tag(registered.name, str(registered.number), key, value)
-    client.set_model_version_tag(registered.name, str(registered.number), "reason", reason)
+def _tag_version(client: mlflow.MlflowClient, name: str, number: str, tags: Mapping[str, str]) -> None:
+    for key, value in tags.items():
+        client.set_model_version_tag(name, number, key, value)

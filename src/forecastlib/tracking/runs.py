@@ -37,7 +37,7 @@ RUN_VARIABLE = "MLFLOW_RUN_ID"
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 
 KEY_TAG, TASK_TAG = "backtest_key", "backtest_task"
-PARENT_TAG, NAME_TAG = "mlflow.parentRunId", "mlflow.runName"
+PARENT_TAG = "mlflow.parentRunId"
 
 BACKTEST_TABLES = ("scores", "verdicts", "by_year", "by_period", "calibration", "folds", "tasks")
 
@@ -318,23 +318,18 @@ def _log_tasks(result: BacktestResult, parent: str, config: RunConfig) -> list[s
         if row["key"] in known:
             continue
         task = Task(*index)
-        tags = {
-            PARENT_TAG: parent,
-            NAME_TAG: f"{slug(result.symbol)}_backtest: {task}",
-            KEY_TAG: row["key"],
-            TASK_TAG: str(task),
-            "symbol": result.symbol,
-        }
+        name = f"{slug(result.symbol)}_backtest: {task}"
+        tags = {PARENT_TAG: parent, KEY_TAG: row["key"], TASK_TAG: str(task), "symbol": result.symbol}
         ended = int(time.time() * 1000)
         started = ended - int(1000 * row["seconds"])
-        run_id = str(client.create_run(experiment, start_time=started, tags=tags).info.run_id)
+        run_id = str(client.create_run(experiment, start_time=started, tags=tags, run_name=name).info.run_id)
         scores = flat_scores(by_fold[task.fold], f"{task.model}_{task.seed}" if task.seeded else task.model)
-        scores |= {name: value for name, value in row.items() if name.startswith("weight_") and np.isfinite(value)}
+        scores |= {key: value for key, value in row.items() if key.startswith("weight_") and np.isfinite(value)}
         own = {"model": task.model, "fold": task.fold} | ({"seed": task.seed} if task.seeded else {})
         client.log_batch(
             run_id,
-            metrics=[Metric(name, float(value), ended, 0) for name, value in scores.items()],
-            params=[Param(name, value) for name, value in _as_params(config.flat() | own).items()],
+            metrics=[Metric(key, float(value), ended, 0) for key, value in scores.items()],
+            params=[Param(key, value) for key, value in _as_params(config.flat() | own).items()],
         )
         if task in result.histories:
             log_history(run_id, result.histories[task])
