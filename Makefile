@@ -67,7 +67,7 @@ serve: setup ## start the service and its page on HOST=127.0.0.1, PORT=8000; oth
 	$(BIN)/forecastlib serve --port $(PORT) $(if $(HOST),--host $(HOST)) $(PARAMETERS)
 
 showcase: setup ## redraw the figures and the table of the README from the present champions
-	$(BIN)/forecastlib showcase
+	TF_CPP_MIN_LOG_LEVEL=3 PYTHONPATH=tests $(BIN)/python -m showcase
 
 bench: setup ## measure speed and memory, compared with other libraries where installed; takes minutes
 	PYTHONPATH=tests $(BIN)/python -m benchmarks

@@ -341,3 +341,52 @@ def test_a_model_with_types_of_other_packages_is_not_stored(tmp_path):
     fitted.model.extra = logging.Formatter("%(message)s")
     with pytest.raises(ConfigError, match="types of other packages than its own: logging"):
         fitted.save(tmp_path / "bundle")
+
+
+class Stored:
+    """A model with methods to store it, inside of which is a class of the same kind."""
+
+    name = "stored"
+
+    class Inner:
+        name = "inner"
+        error = None
+
+        def fit(self, train, validation):
+            return self
+
+        def predict(self, samples):
+            return Distribution(LEVELS, np.tile(LEVELS, (len(samples), len(samples.config.horizons), 1)))
+
+        def save(self, folder):
+            (folder / "state.txt").write_text("stored")
+
+        @classmethod
+        def load(cls, folder, config):
+            if cls.error is not None:
+                raise cls.error
+            return cls()
+
+
+def test_a_model_of_a_class_inside_a_class_is_restored_by_its_own_methods(tmp_path):
+    forecaster = Forecaster(tiny.config(), model=Stored.Inner()).fit(tiny.prices(), progress=False)
+    assert isinstance(Forecaster.load(forecaster.save(tmp_path / "bundle")).model, Stored.Inner)
+
+
+@pytest.mark.parametrize("error", [KeyError("weights"), RuntimeError("no device"), IncompatibleModelError("too old")])
+def test_whatever_a_load_method_raises_says_that_the_bundle_is_incompatible(tmp_path, monkeypatch, error):
+    forecaster = Forecaster(tiny.config(), model=Stored.Inner()).fit(tiny.prices(), progress=False)
+    path = forecaster.save(tmp_path / "bundle")
+    monkeypatch.setattr(Stored.Inner, "error", error)
+    with pytest.raises(IncompatibleModelError, match=str(error.args[0])):
+        Forecaster.load(path)
+
+
+def test_a_model_whose_class_no_other_process_could_import_is_not_stored(tmp_path):
+    class Local(Stored.Inner):
+        pass
+
+    forecaster = Forecaster(tiny.config(), model=Local()).fit(tiny.prices(), progress=False)
+    with pytest.raises(ConfigError, match=r"cannot store the model inner: .*define its class at the top level"):
+        forecaster.save(tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()

@@ -246,6 +246,17 @@ def test_the_champion_can_be_rolled_back_with_a_reason(trained):
     assert (code, errors.startswith("Error: expected an earlier champion of '^IXIC' to roll back to, 7;")) == (1, True)
 
 
+@pytest.mark.slow
+def test_a_version_can_be_promoted_by_hand_with_a_reason(trained):
+    code, output, _ = run("champion", SYMBOL, "--promote", "2", "--reason", "for a test", "--format", "json")
+    assert code == 0
+    last = json.loads(output)["history"][-1]
+    assert (last["number"], last["change"], last["reason"]) == (2, "promoted", "for a test")
+    code, _, errors = run("champion", SYMBOL, "--promote", "77", "--reason", "not there")
+    assert (code, "expected a registered version of '^IXIC' to promote; got '77'" in errors) == (1, True)
+    registry.promote(registry.find(SYMBOL, "1"), "as before")
+
+
 # Errors and empty projects
 
 
@@ -300,7 +311,14 @@ def test_a_wrong_setting_exits_with_1_and_one_line(empty, words):
 
 
 @pytest.mark.parametrize(
-    "words", [["forecast", "--format", "xml"], ["forecast", "A", "B"], ["champion", "--roll-back"]]
+    "words",
+    [
+        ["forecast", "--format", "xml"],
+        ["forecast", "A", "B"],
+        ["champion", "--roll-back"],
+        ["champion", "--promote", "1"],
+        ["champion", "--promote", "1", "--to", "2", "--reason", "both"],
+    ],
 )
 def test_wrong_usage_exits_with_2(empty, words):
     code, _, errors = run(*words)

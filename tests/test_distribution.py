@@ -94,6 +94,18 @@ def test_the_median_is_the_quantile_of_one_half():
     np.testing.assert_array_equal(Distribution(LEVELS, quantiles).median(), quantiles[:, :, 99])
 
 
+@pytest.mark.parametrize("levels", [[0.0, 0.5, 0.9], [0.1, 0.5, 1.0], [0.5, 0.1, 0.9], [0.1, 0.1, 0.9]])
+def test_levels_that_do_not_increase_inside_zero_and_one_are_refused(levels):
+    with pytest.raises(ConfigError, match="levels that increase inside"):
+        Distribution(np.array(levels), np.zeros((1, 1, 3)))
+
+
+@pytest.mark.parametrize("ends", [(-np.inf, 1.0), (0.0, np.inf), (np.nan, np.nan)])
+def test_quantiles_that_are_not_finite_are_refused(ends):
+    with pytest.raises(ConfigError, match="expected finite quantiles"):
+        Distribution(np.array([0.1, 0.9]), np.array([[ends]]))
+
+
 # Scores
 
 
@@ -122,7 +134,7 @@ def test_an_unknown_outcome_has_no_score():
     assert np.isnan(normal(0.0, 1.0).log_score([[math.nan]])).all()
 
 
-@pytest.mark.parametrize("outcome", [-2.0, -0.4, 0.0, 1.3, 2.2])
+@pytest.mark.parametrize("outcome", [-1.6, -0.4, 0.0, 1.3, 1.8])
 def test_the_log_score_is_the_negative_log_density_where_there_are_quantiles(outcome):
     assert normal(0.0, 1.0).log_score([[outcome]])[0, 0] == pytest.approx(-norm.logpdf(outcome), abs=0.05)
 

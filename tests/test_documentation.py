@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from packaging.requirements import Requirement
+from showcase import BEGIN, END
 from test_repository import ORDER, PROJECT
 
 import forecastlib
@@ -18,7 +19,6 @@ from forecastlib.features import registry
 from forecastlib.models import available, base
 from forecastlib.runner import find_notebooks, read_parameters
 from forecastlib.serving.routes import router
-from forecastlib.showcase import BEGIN, END
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "forecastlib"

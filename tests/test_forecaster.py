@@ -12,12 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import tiny
+from own_model import OwnModel
 
 from forecastlib.config import RunConfig
 from forecastlib.errors import ConfigError, DataQualityError, NotEnoughDataError, NotFittedError
 from forecastlib.forecaster import Forecaster
 from forecastlib.forecasts import COLUMNS, mc_dropout_confidence
 from forecastlib.models.calibration import MIN_OUTCOMES_TO_RECALIBRATE, known_outcomes
+from forecastlib.models.naive import Drift
 from forecastlib.recipe import Recipe
 from forecastlib.samples.variance import volatility_predictors
 
@@ -199,7 +201,7 @@ def damaged(prices, how):
     [
         ("a missing price", "finite number.*close on 2018-11-1"),
         ("not sorted", "oldest to newest"),
-        ("a date twice", "2018-12-31 is there more than once"),
+        ("a date twice", "2018-12-31 is repeated"),
         ("no volume", "volume missing"),
         ("whole numbers", "float64 in column 'volume'; got int64"),
         ("a time zone", "without a time zone"),
@@ -394,10 +396,63 @@ def test_a_component_is_forecast_without_fitting_it_again(fitted):
 
 
 def test_a_loaded_forecaster_has_no_samples(copy):
-    with pytest.raises(NotFittedError, match="a loaded forecaster has no test set"):
+    with pytest.raises(NotFittedError, match="this forecaster has no test set"):
         copy.forecast_test_set()
 
 
 def test_the_samples_of_a_loaded_forecaster_are_prepared_again_with_its_own_scalers(fitted, copy, prices):
     (again,), (first,) = copy.prepare_again(prices).forecast_test_set(), fitted.forecast_test_set()
     assert_same(again.frame(), first.frame(), check_exact=True)
+
+
+def test_prices_of_which_the_test_set_would_contain_sessions_of_the_training_are_refused(fitted, copy, prices):
+    with pytest.raises(ConfigError, match=r"the prices that the model was fitted on.*the model knows labels up to"):
+        copy.prepare_again(prices.iloc[:1000])
+    assert copy.samples is None
+
+
+def test_samples_are_not_prepared_for_a_forecaster_that_is_not_fitted(prices):
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        Forecaster(tiny.config()).prepare_again(prices)
+
+
+def test_no_model_is_forecast_twice_on_the_test_set(prices):
+    forecaster = Forecaster(tiny.config(model="drift")).fit(prices, progress=False)
+    forecasts = forecaster.forecast_test_set(["random_walk", "drift", "random_walk"])
+    assert [forecast.model for forecast in forecasts] == ["drift", "random_walk"]
+    with pytest.raises(ConfigError, match="two called drift"):
+        forecaster.forecast_test_set([Drift()])
+
+
+# Models of the user
+
+
+def test_a_fit_method_may_forget_to_return_the_model(prices):
+    class Forgetful(OwnModel):
+        def fit(self, train, validation):
+            super().fit(train, validation)
+
+    forecaster = Forecaster(tiny.config(), model=Forgetful()).fit(prices, progress=False)
+    assert len(forecaster.predict(prices)) == 2
+
+
+def test_the_confidence_of_mc_dropout_is_refused_before_a_model_without_dropout_is_fitted(prices):
+    forecaster = Forecaster(tiny.config(model="drift", confidence_method="mc_dropout"))
+    with pytest.raises(ConfigError, match="expected a model with MC dropout, such as lstm; drift has none"):
+        forecaster.fit(prices, progress=False)
+
+
+def test_a_model_that_predicts_other_origins_is_named(prices):
+    class Single(OwnModel):
+        def predict(self, samples):
+            return super().predict(samples.take([0]))
+
+    forecaster = Forecaster(tiny.config(), model=Single()).fit(prices, progress=False)
+    with pytest.raises(ConfigError, match=r"expected own_ridge to predict.*\(3, 2, 199\); got \(1, 2, 199\)"):
+        forecaster.predict(prices, prices.index[-3:])
+
+
+@pytest.mark.parametrize("model", [OwnModel, object()])
+def test_what_is_not_a_model_is_refused(model):
+    with pytest.raises(ConfigError, match="expected a model"):
+        Forecaster(tiny.config(), model=model)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from forecastlib.config import WindowConfig
 from forecastlib.data.calendars import next_sessions, target_dates
-from forecastlib.errors import DataQualityError
+from forecastlib.errors import ConfigError, DataQualityError
 from forecastlib.forecasts import COLUMNS, COVERAGES, Forecast, require_forecasts
 from forecastlib.models.distribution import LEVELS, Distribution
 from forecastlib.samples.windows import Windows, make_windows
@@ -165,3 +165,20 @@ def test_a_forecast_shows_itself_in_a_notebook(prices, log_returns):
 def test_the_last_known_session_travels_with_the_frame(prices, log_returns):
     frame = frame_of(prices, windows_of(prices), log_returns, known_until=prices.index[-1])
     assert frame.attrs == {"direction_threshold": 0.005, "known_until": "2018-01-08"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"), [([], []), ([3, 0], [3, 0]), ([False, True, True, False], [1, 2]), (np.array([-1]), [3])]
+)
+def test_forecasts_are_taken_by_position_or_mask(prices, log_returns, rows, expected):
+    forecast = forecast_of(prices, windows_of(prices), log_returns, stated_confidence=np.full((4, 2), 0.7))
+    taken = forecast.take(rows)
+    assert taken.origins.equals(forecast.origins[expected])
+    np.testing.assert_array_equal(taken.distribution.median(), log_returns[expected])
+    assert len(taken.frame()) == 2 * len(expected)
+
+
+def test_distributions_of_other_origins_or_horizons_are_refused(prices, log_returns):
+    for wrong in (log_returns[:1], log_returns[:, :1]):
+        with pytest.raises(ConfigError, match=r"expected m to predict quantiles of shape .*\(4, 2, 199\); got"):
+            forecast_of(prices, windows_of(prices), wrong)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecastlib.formatting import format_error, format_interval, format_price
+from forecastlib.cli.terminal import format_error, format_interval, format_price
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import nbformat
 import pytest
 
-from forecastlib.html_report import write_html
+from forecastlib.runner import write_html
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 

@@ -40,8 +40,10 @@ def test_it_is_fitted_scored_and_saved_as_an_object_by_name_and_by_path(prices, 
     frames = [one.predict(prices) for one in (by_object, by_name, by_path)]
     assert same(frames[0], frames[1]) and same(frames[0], frames[2])
     assert (frames[0]["model"] == "own_ridge").all()
-    evaluation = evaluate(by_path.forecast_test_set(["har", OwnModel()])[:2], prices)
+    evaluation = evaluate(by_path.forecast_test_set(["har"]), prices)
     assert set(evaluation.models) >= {"random_walk", "own_ridge", "har"}
+    beside = Forecaster(tiny.config(model="drift")).fit(prices, progress=False).forecast_test_set([OwnModel()])[1]
+    assert evaluate(beside, prices).scores.loc["own_ridge"].equals(evaluation.scores.loc["own_ridge"])
     loaded = Forecaster.load(by_path.save(tmp_path / "bundle"))
     assert isinstance(loaded.model, OwnModel)
     assert same(loaded.predict(prices), frames[2])

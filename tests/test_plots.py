@@ -4,9 +4,11 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+import tiny
 
 from forecastlib import compute_features, evaluate, holdout, make_windows, plots
 from forecastlib.config import SplitConfig, WindowConfig
+from forecastlib.errors import ConfigError
 from forecastlib.evaluation.backtest_result import BacktestResult
 from forecastlib.forecasts import COLUMNS
 
@@ -88,6 +90,23 @@ def test_a_forecast_begins_at_the_last_close_and_shows_the_outcome(gspc, forecas
     drawn = lines(axes)["forecast"]
     np.testing.assert_allclose(drawn[:, 1], [rows["last_close"].iloc[0], *rows["predicted_price"]])
     assert "outcome" in lines(axes)
+
+
+def test_a_forecast_draws_itself_with_or_without_prices(gspc):
+    forecaster = tiny.forecaster()
+    prices = tiny.prices()
+    forecast = forecaster.forecast(prices, prices.index[-30:-28])
+    with pytest.raises(ConfigError, match="a forecast of one origin to draw; got 2"):
+        forecast.plot(prices)
+    (axes,) = forecast.take([1]).plot(prices, sessions=40).axes
+    drawn = lines(axes)
+    assert len(drawn["close"]) == 40
+    np.testing.assert_array_equal(drawn["outcome"][:, 1], prices["close"].iloc[-29:-14])
+    (same,) = plots.plot_forecast(forecast.take([1]), prices, sessions=40).axes
+    np.testing.assert_array_equal(lines(same)["forecast"], drawn["forecast"])
+    (bare,) = forecast.take([0]).plot().axes
+    assert not {"close", "outcome"} & set(lines(bare))
+    assert [text.get_text() for text in bare.get_legend().get_texts()] == ["95 % interval", "80 % interval", "forecast"]
 
 
 def test_drawing_does_not_change_the_users_style(gspc):

@@ -26,9 +26,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 # fmt: off
 ORDER = [
-    "errors", "config", "database", "paths", "processes", "progress", "formatting", "checks", "data", "features",
-    "samples", "models", "forecasts", "recipe", "bundle", "forecaster", "doctor", "engine", "evaluation",
-    "auditing", "tracking", "ledger", "workflows", "html_report", "runner", "plots", "showcase", "serving", "cli",
+    "errors", "config", "database", "paths", "processes", "checks", "data", "features",
+    "samples", "models", "drawing", "forecasts", "recipe", "bundle", "forecaster", "doctor", "engine", "evaluation",
+    "auditing", "tracking", "ledger", "workflows", "runner", "plots", "serving", "cli",
 ]
 # fmt: on
 """The top-level modules and packages from the bottom up: each imports only those before it."""

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import pytest
 
-from forecastlib import progress
+from forecastlib.processes import PROGRESS_VARIABLE, report_progress
 from forecastlib.serving import trainings as module
 from forecastlib.serving.jobs import Job, JobTable
 from forecastlib.serving.middleware import open_log
@@ -35,11 +35,11 @@ RESULT = {
 # It reports an epoch, then waits for a line in a named pipe that tells it how to end.
 PROGRAM = f"""
 import os, signal, sys
-from forecastlib import progress
+from forecastlib.processes import report_progress
 from forecastlib.serving import trainings as module
 from forecastlib.serving.jobs import Job, JobTable
 from forecastlib.serving.middleware import open_log
-progress.report("epoch", epoch=1, epochs=2, loss=1.0, val_loss=2.0)
+report_progress("epoch", epoch=1, epochs=2, loss=1.0, val_loss=2.0)
 print("nice", os.nice(0), "threads", os.environ["TF_NUM_INTRAOP_THREADS"], flush=True)
 try:
     with open(sys.argv[1]) as pipe:
@@ -47,8 +47,8 @@ try:
 except KeyboardInterrupt:
     sys.exit("Aborted!")
 if end == "succeed":
-    progress.report("result", **{RESULT!r})
-    progress.report("finished", run_id="r")
+    report_progress("result", **{RESULT!r})
+    report_progress("finished", run_id="r")
 elif end == "fail":
     sys.exit("Error: 03_train, cell 3 failed with SourceError: no such symbol")
 """
@@ -211,9 +211,9 @@ class TestRestart:
 
     def test_a_job_that_finished_while_no_service_ran_is_completed_at_the_next_start(self, bench, monkeypatch):
         job = orphan(bench)
-        monkeypatch.setenv(progress.VARIABLE, str(bench.settings.jobs_folder / job / "progress.jsonl"))
-        progress.report("result", **RESULT)
-        progress.report("finished", run_id="r")
+        monkeypatch.setenv(PROGRESS_VARIABLE, str(bench.settings.jobs_folder / job / "progress.jsonl"))
+        report_progress("result", **RESULT)
+        report_progress("finished", run_id="r")
         bench.new_service()
         assert (bench.table.get(job).status, bench.table.get(job).result) == ("completed", RESULT)
 
@@ -226,8 +226,8 @@ class TestRestart:
         client = runs.connect()
         run = client.create_run(runs.experiment_id(client))
         job = orphan(bench)
-        monkeypatch.setenv(progress.VARIABLE, str(bench.settings.jobs_folder / job / "progress.jsonl"))
-        progress.report("run", run_id=run.info.run_id)
+        monkeypatch.setenv(PROGRESS_VARIABLE, str(bench.settings.jobs_folder / job / "progress.jsonl"))
+        report_progress("run", run_id=run.info.run_id)
         bench.new_service()
         assert client.get_run(run.info.run_id).info.status == "KILLED"
 
@@ -310,7 +310,7 @@ class TestProcess:
         assert inside["OTHER"] == "kept"
         assert inside["OMP_NUM_THREADS"] == inside["TF_NUM_INTEROP_THREADS"] == "1"
         assert inside["FORECASTLIB_HOME"] == str(tmp_path)
-        assert inside[progress.VARIABLE] == str(folder.progress)
+        assert inside[PROGRESS_VARIABLE] == str(folder.progress)
         assert "MLFLOW_RUN_ID" not in inside
 
     def test_the_lock_is_held_by_one_process_and_released_when_it_exits(self, tmp_path):

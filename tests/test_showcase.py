@@ -1,6 +1,6 @@
 """The table of scores in the README."""
 
-from forecastlib.showcase import BEGIN, END, table_rows, with_table
+from showcase import BEGIN, END, table_rows, with_table
 
 
 def test_only_text_between_the_markers_is_replaced():
@@ -22,7 +22,9 @@ def test_a_row_compares_the_error_of_the_model_with_the_random_walk(gspc):
     origins = gspc.index[-120:-20]
     close = gspc.loc[origins, "close"]
     made = pd.DataFrame({"origin": origins, "last_close": close.to_numpy(), "predicted_price": 1.5 * close.to_numpy()})
-    made = made.assign(symbol="^GSPC", horizon=5, model_version="m").reindex(columns=list(COLUMNS))
+    made = made.assign(symbol="^GSPC", horizon=5, model="m", model_version="m", direction="up").reindex(
+        columns=list(COLUMNS)
+    )
     evaluation = evaluate(made, gspc)
     (row,) = table_rows(evaluation, "m")
     cells = [cell.strip() for cell in row.strip("|").split("|")]

@@ -1,3 +1,4 @@
+import dataclasses
 import tracemalloc
 
 import numpy as np
@@ -334,3 +335,20 @@ def test_prices_of_another_resolution_give_the_same_windows(ten):
     np.testing.assert_array_equal(same.y, windows.y)
     assert (same.origins == windows.origins).all()
     assert same.label_dates[:6].tolist() == windows.label_dates[:6].tolist()
+
+
+@pytest.mark.parametrize("symbol", [None, 7, ""])
+def test_the_symbol_of_samples_is_text_whatever_the_prices_call_theirs(make_prices, symbol):
+    windows = numbered_windows(make_prices(30, symbol=symbol), lookback=3, horizons=(1,))
+    (part,) = windows.by_symbol()
+    assert part.symbol == str(symbol)
+    assert len(part.index) == len(windows)
+
+
+def test_samples_whose_origin_is_not_in_the_prices_are_refused(make_prices):
+    prices = make_prices(30)
+    windows = numbered_windows(prices, lookback=3, horizons=(1,))
+    for missing in (4, 29):
+        other = dataclasses.replace(windows, prices=(prices.drop(prices.index[missing]),))
+        with pytest.raises(DataQualityError, match=f"{prices.index[missing]:%Y-%m-%d} is missing"):
+            list(other.by_symbol())

@@ -6,7 +6,7 @@ import pytest
 import tiny
 
 from forecastlib import Ledger, replay
-from forecastlib.errors import ConfigError, NotEnoughDataError
+from forecastlib.errors import ConfigError, DataQualityError, NotEnoughDataError
 from forecastlib.forecaster import Forecaster
 
 
@@ -100,6 +100,14 @@ def test_parameters_out_of_range_are_refused(ledger, fits, wrong):
 def test_more_models_than_forecasts_are_refused(ledger, fits):
     with pytest.raises(NotEnoughDataError, match="one origin for each of 9 models; got 1"):
         replayed(ledger, refits=9, every=300)
+
+
+def test_prices_without_a_symbol_are_refused_before_anything_is_trained(ledger, fits):
+    prices = tiny.prices()
+    prices.attrs = {}
+    with pytest.raises(DataQualityError, match="expected the symbol of the prices"):
+        replayed(ledger, prices)
+    assert fits == []
 
 
 @pytest.mark.slow

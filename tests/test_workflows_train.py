@@ -249,14 +249,14 @@ def test_prices_with_errors_are_refused(store):
 # The contest
 
 
-def test_a_champion_that_cannot_be_loaded_gives_way_and_the_reason_says_so(first, monkeypatch):
-    def gone(symbol, version):
-        raise ModelNotFoundError("its files are gone")
+def test_a_champion_that_cannot_be_loaded_stays_champion_and_the_reason_says_what_to_do(first, monkeypatch):
+    def missing(symbol, version):
+        raise ModelNotFoundError("its files are missing")
 
-    monkeypatch.setattr(registry, "load", gone)
+    monkeypatch.setattr(registry, "load", missing)
     won, reason = workflows._contest(tiny.forecaster(), registry.find(SYMBOL), tiny.prices())
-    assert won
-    assert reason.endswith("cannot be used any more: its files are gone")
+    assert not won
+    assert "--promote NUMBER --reason" in reason and reason.endswith("its files are missing")
     assert workflows._reusable_champion(registry.find(SYMBOL), tiny.config(), tiny.prices()) is None
 
 

@@ -46,7 +46,7 @@ LIBRARIES = ("keras", "numba", "numpy", "pandas", "scikit-learn", "ta-lib", "ten
 
 @dataclass(frozen=True)
 class Metadata:
-    """Where a model comes from.
+    """The provenance of a model.
 
     Attributes
     ----------
@@ -175,15 +175,22 @@ def write(path: Path, parts: Parts) -> Path:
 
 def _write_model(folder: Path, parts: Parts) -> None:
     """Store a model by its own ``save`` method, or by skops, and check that it can be restored."""
+    kind = parts.metadata.model["class"]
     save = getattr(parts.model, "save", None)
     if save is not None:
+        try:
+            import_object(kind)
+        except ConfigError as error:
+            raise ConfigError(
+                f"cannot store the model {parts.model.name}: {error}; define its class at the top level of a module"
+            ) from error
         save(folder)
         return
     import skops.io
 
     try:
         skops.io.dump(parts.model, folder / STATE)
-        _read_model(folder, parts.metadata.model["class"], parts.config)
+        _read_model(folder, kind, parts.config)
     except (TypeError, AttributeError, IncompatibleModelError, skops.io.exceptions.UnsupportedTypeException) as error:
         raise ConfigError(
             f"cannot store the model {parts.model.name}: {error}; give {type(parts.model).__name__} a save(folder) "
@@ -195,11 +202,15 @@ def _read_model(folder: Path, kind: str, config: RunConfig) -> Model:
     """Restore a model by the ``load`` method of its class, or by skops."""
     if not (folder / STATE).is_file():
         try:
-            restored: Model = import_object(kind).load(folder, config)
-        except ConfigError as error:
-            raise IncompatibleModelError(f"the model at {folder} is of a class that is not here: {error}") from error
-        except (OSError, ValueError, AttributeError) as error:
-            raise IncompatibleModelError(f"cannot read the model at {folder}: {error}; train it again") from error
+            load = import_object(kind).load
+        except (ConfigError, AttributeError) as error:
+            raise IncompatibleModelError(f"cannot import the class of the model at {folder}: {error}") from error
+        try:
+            restored: Model = load(folder, config)
+        except IncompatibleModelError:
+            raise
+        except Exception as error:  # whatever the method of a user's class raises
+            raise IncompatibleModelError(f"cannot read the model at {folder}: {error!r}; train it again") from error
         return restored
     import skops.io
 

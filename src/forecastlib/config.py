@@ -1,8 +1,8 @@
-"""Configuration: frozen models that travel whole, from a notebook's parameters to the saved bundle.
+"""Configuration: frozen settings, from the parameters of a notebook to the saved bundle.
 
-One :class:`RunConfig` says everything that determines a training run. It is built from the flat parameters of
-a notebook or of ``make`` (:meth:`RunConfig.from_parameters`), logged to MLflow flat (:meth:`RunConfig.flat`) and
-saved as JSON in the model's bundle, so that loading a model never depends on today's defaults.
+A :class:`RunConfig` holds everything that determines a training run. It is built from the flat parameters of a notebook
+or of ``make`` (:meth:`RunConfig.from_parameters`), logged to MLflow in flat form (:meth:`RunConfig.flat`) and saved as
+JSON in the bundle of the model, so that loading a model never depends on today's defaults.
 
 Examples
 --------
@@ -36,7 +36,7 @@ Units = Annotated[int, Field(gt=0, le=4096)]
 
 
 def _split_text(value: object) -> object:
-    """Read ``"7,14,30"`` as a list: a command line has only text."""
+    """Split ``"7,14,30"`` into a list, as command lines only have text; wrap a single number."""
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     if isinstance(value, (int, float)):
@@ -48,7 +48,7 @@ Many = BeforeValidator(_split_text)
 
 
 class _Frozen(BaseModel):
-    """A frozen model that refuses unknown names; its constructor reports every failure as a :class:`ConfigError`."""
+    """Frozen settings that reject unknown names; invalid values raise a :class:`ConfigError`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
@@ -64,12 +64,12 @@ class DataConfig(_Frozen):
 
     symbol: str = Field(default="^IXIC", min_length=1, max_length=32, description="Symbol as the source knows it.")
     source: str = Field(default="bundled", min_length=1, description="Source, or comma-separated chain tried in order.")
-    date_format: str | None = Field(default=None, description="How files write dates; None: the column decides.")
-    decimal: Literal[".", ","] | None = Field(default=None, description="Sign before decimals; None: the file decides.")
-    adjust: Adjust = Field(default="auto", description="Scale prices by the adjusted close: where it differs, or not.")
-    start: dt.date | None = Field(default=None, description="First session wanted; None: as far back as there is.")
-    end: dt.date | None = Field(default=None, description="Last session wanted; None: the newest there is.")
-    calendar: str = Field(default="auto", description="Trading calendar; auto: by the symbol, else from the data.")
+    date_format: str | None = Field(default=None, description="Date format of files; None: inferred from the column.")
+    decimal: Literal[".", ","] | None = Field(default=None, description="Decimal separator; None: inferred.")
+    adjust: Adjust = Field(default="auto", description="Scale prices by the adjusted close; auto: where it differs.")
+    start: dt.date | None = Field(default=None, description="First session; None: the oldest there is.")
+    end: dt.date | None = Field(default=None, description="Last session; None: the newest there is.")
+    calendar: str = Field(default="auto", description="Trading calendar; auto: by symbol, else inferred.")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -92,14 +92,14 @@ class FeatureConfig(_Frozen):
 
 
 class WindowConfig(_Frozen):
-    """What one sample is: a window of features and the labels ahead of it."""
+    """What a sample is: a window of features, and the labels that follow it."""
 
-    lookback: int = Field(default=60, ge=1, le=2000, description="Sessions in a window, the origin being the last one.")
+    lookback: int = Field(default=60, ge=1, le=2000, description="Sessions per window, up to and including the origin.")
     horizons: Annotated[tuple[Annotated[int, Field(gt=0, le=1000)], ...], Many] = Field(
         default=(7, 14, 30), min_length=1, description="Trading sessions ahead of the origin, increasing."
     )
     target: Target = Field(
-        default="log_return", description="What the network learns; all are turned back into prices."
+        default="log_return", description="What the network predicts; always converted back to prices."
     )
 
     @model_validator(mode="after")
@@ -110,12 +110,12 @@ class WindowConfig(_Frozen):
 
 
 class SplitConfig(_Frozen):
-    """How samples are divided by time; what is left after training and validation is the test set."""
+    """How samples are split by time; the test set is what remains after training and validation."""
 
-    train_share: Share = Field(default=0.70, description="Share of the labelled origins, oldest first, before purging.")
-    validation_share: Share = Field(default=0.15, description="Share that follows.")
+    train_share: Share = Field(default=0.70, description="Share of the labelled origins for training, before purging.")
+    validation_share: Share = Field(default=0.15, description="Share for validation, which follows.")
     embargo: int = Field(
-        default=0, ge=0, le=1000, description="Sessions left out before each later set, beyond the purge."
+        default=0, ge=0, le=1000, description="Sessions dropped before each later set, in addition to the purge."
     )
 
     @model_validator(mode="after")
@@ -129,46 +129,46 @@ class SplitConfig(_Frozen):
 
 
 class ModelConfig(_Frozen):
-    """The model, the network and its scalers, and how forecasts are called."""
+    """The model, the network and its scalers, and how the direction of a forecast is called."""
 
     model: str = Field(
         default="combination", min_length=1, description="Name of the model, or package.module:factory of your own."
     )
     lstm_units: Annotated[tuple[Units, ...], Many] = Field(
-        default=(50, 50), min_length=1, description="Units of each LSTM."
+        default=(50, 50), min_length=1, description="Units of each LSTM layer."
     )
     dense_units: Annotated[tuple[Units, ...], Many] = Field(
         default=(25,), description="Units of each shared dense layer."
     )
-    branch_units: Units = Field(default=16, description="Units of the dense layer in front of each horizon's output.")
-    dropout: Rate = Field(default=0.2, description="Dropout of inputs and of dense layers.")
-    recurrent_dropout: Rate = Field(default=0.2, description="Dropout of the recurrent state, one mask for all steps.")
-    feature_scaler: Scaler = Field(
-        default="standard", description="Scaling of features, fitted on training rows alone."
+    branch_units: Units = Field(default=16, description="Units of the dense layer before each output.")
+    dropout: Rate = Field(default=0.2, description="Dropout rate of inputs and dense layers.")
+    recurrent_dropout: Rate = Field(
+        default=0.2, description="Dropout rate of the recurrent state, one mask per window."
     )
-    target_scaler: Scaler = Field(default="standard", description="Scaling of each horizon's target, likewise.")
+    feature_scaler: Scaler = Field(default="standard", description="Scaling of features, fitted on training rows only.")
+    target_scaler: Scaler = Field(default="standard", description="Scaling of the targets, fitted likewise.")
     confidence_method: ConfidenceMethod = Field(
-        default="calibrated", description="Where a forecast's confidence comes from."
+        default="calibrated", description="How the confidence of a call is computed."
     )
-    mc_samples: int = Field(default=100, ge=2, le=10_000, description="Stochastic passes of MC dropout.")
+    mc_samples: int = Field(default=100, ge=2, le=10_000, description="Stochastic passes of MC dropout per origin.")
     direction_threshold: float = Field(
-        default=0.005, ge=0.0, lt=1.0, description="Change beyond which a call is up or down."
+        default=0.005, ge=0.0, lt=1.0, description="Relative change beyond which a call is up or down."
     )
 
 
 class TrainConfig(_Frozen):
     """How the network is trained."""
 
-    epochs: int = Field(default=100, ge=1, le=10_000, description="Most passes over the training set.")
-    batch_size: int = Field(default=32, ge=1, le=65_536, description="Windows in a step.")
-    learning_rate: float = Field(default=1e-3, gt=0.0, le=1.0, description="Adam's first learning rate.")
+    epochs: int = Field(default=100, ge=1, le=10_000, description="Maximum number of epochs.")
+    batch_size: int = Field(default=32, ge=1, le=65_536, description="Windows per batch.")
+    learning_rate: float = Field(default=1e-3, gt=0.0, le=1.0, description="Initial learning rate of Adam.")
     loss_weights: Annotated[tuple[Annotated[float, Field(ge=0.0)], ...], Many] | None = Field(
-        default=None, description="Weight of each horizon's loss; None: 0.5, 0.3, 0.2 for three horizons, else equal."
+        default=None, description="Loss weight per horizon; None: 0.5, 0.3, 0.2 for three horizons, else equal."
     )
     patience: int = Field(default=6, ge=1, description="Epochs without a better validation loss before stopping.")
-    reduce_patience: int = Field(default=3, ge=1, description="Epochs without a better one before the rate is reduced.")
-    reduce_factor: Share = Field(default=0.5, description="What the learning rate is multiplied by then.")
-    seed: int = Field(default=0, ge=0, lt=2**31, description="Seed of weights, dropout and order of windows.")
+    reduce_patience: int = Field(default=3, ge=1, description="Epochs without a better one before reducing the rate.")
+    reduce_factor: Share = Field(default=0.5, description="Factor by which the learning rate is reduced.")
+    seed: int = Field(default=0, ge=0, lt=2**31, description="Seed of initial weights, dropout and shuffling.")
 
     def weights_for(self, horizons: tuple[int, ...]) -> tuple[float, ...]:
         """Return the weight of each horizon's loss.
@@ -181,7 +181,7 @@ class TrainConfig(_Frozen):
         Returns
         -------
         tuple of float
-            One weight a horizon, in the same order.
+            One weight per horizon, in the same order.
         """
         if self.loss_weights is not None:
             return self.loss_weights
@@ -191,7 +191,7 @@ class TrainConfig(_Frozen):
 
 
 class CalibrationConfig(_Frozen):
-    """How the network's answers are turned into distributions, and what is believed before it is asked."""
+    """How point forecasts become predictive distributions, and the prior of the drift."""
 
     network_weight: float | None = Field(
         default=None,
@@ -199,14 +199,10 @@ class CalibrationConfig(_Frozen):
         le=1.0,
         description="Weight of the network against the drift; None: what validation supports.",
     )
-    growth: float = Field(
-        default=0.05, gt=-0.5, lt=0.5, description="Growth of an index in a year expected beforehand."
-    )
-    growth_sd: float = Field(
-        default=0.04, ge=0.0, lt=1.0, description="How uncertain that is, as a standard deviation."
-    )
+    growth: float = Field(default=0.05, gt=-0.5, lt=0.5, description="Prior mean of the annual growth of an index.")
+    growth_sd: float = Field(default=0.04, ge=0.0, lt=1.0, description="Prior standard deviation of the annual growth.")
     half_life: float = Field(
-        default=500.0, gt=0.0, description="Sessions after which one counts half for drift, volatility and ranges."
+        default=500.0, gt=0.0, description="Sessions after which the weight of an observation in calibration halves."
     )
 
 
@@ -222,7 +218,7 @@ class RunConfig(_Frozen):
     calibration: CalibrationConfig = CalibrationConfig()
 
     @model_validator(mode="after")
-    def _one_weight_a_horizon(self) -> Self:
+    def _one_weight_per_horizon(self) -> Self:
         weights = self.train.loss_weights
         if weights is not None and len(weights) != len(self.window.horizons):
             raise ValueError(
@@ -232,13 +228,13 @@ class RunConfig(_Frozen):
 
     @classmethod
     def from_parameters(cls, **parameters: Any) -> Self:
-        """Build a configuration from flat parameters, as a notebook or a command line gives them.
+        """Build a configuration from flat parameters, such as those of a notebook or a command line.
 
         Parameters
         ----------
         **parameters
-            Any field of any section by its own name, for instance ``symbol="^GSPC"`` or ``epochs=5``; what is
-            not given keeps its default.
+            Fields of any section by name, for instance ``symbol="^GSPC"`` or ``epochs=5``; the others keep their
+            defaults.
 
         Returns
         -------
@@ -264,7 +260,7 @@ class RunConfig(_Frozen):
         return cls(**built)
 
     def flat(self) -> dict[str, Any]:
-        """Return every setting under its own name, in JSON's types; :meth:`from_parameters` takes it back."""
+        """Return all settings by name, as JSON types; :meth:`from_parameters` accepts the result."""
         sections = self.model_dump(mode="json")
         return {name: value for section in SECTIONS for name, value in sections[section].items()}
 

@@ -1,24 +1,24 @@
-"""The errors of forecastlib: one tree, every message saying what was expected, what came, and what to do.
+"""The errors of forecastlib: one tree; every message says what was expected, what was received, and what to do.
 
 ::
 
     ForecastError
     ├── ConfigError               a setting is unknown, out of range, or contradicts another
-    ├── SourceError               prices could not be read from any of the sources asked
+    ├── SourceError               prices could not be read from any of the sources
     ├── DataQualityError          prices were read, but cannot be trusted as they are
-    ├── NotEnoughDataError        too few sessions for what was asked
-    ├── LeakageError              the audit found that something of the future leaks into the past
+    ├── NotEnoughDataError        there are too few sessions
+    ├── LeakageError              the audit found that information from the future leaks into a forecast
     ├── NotFittedError            something was used before it was fitted, compiled or trained
     ├── ModelNotFoundError        no such bundle, registered model, version or alias
     ├── IncompatibleModelError    a bundle is damaged, or does not fit the data or this version
     └── LedgerError               the forecast history could not be read or written
 
-Catch :class:`ForecastError` to catch all that a user can cause; anything else is a bug.
+Catch :class:`ForecastError` to catch everything that a user can cause; any other exception is a bug.
 """
 
 
 class ForecastError(Exception):
-    """Base of all errors that forecastlib raises on purpose."""
+    """Base of all errors that forecastlib raises deliberately."""
 
 
 class ConfigError(ForecastError, ValueError):
@@ -26,7 +26,7 @@ class ConfigError(ForecastError, ValueError):
 
 
 class SourceError(ForecastError):
-    """Prices could not be read from any of the sources asked."""
+    """Prices could not be read from any of the sources."""
 
 
 class DataQualityError(ForecastError, ValueError):
@@ -34,11 +34,11 @@ class DataQualityError(ForecastError, ValueError):
 
 
 class NotEnoughDataError(ForecastError, ValueError):
-    """There are too few sessions for what was asked."""
+    """There are too few sessions."""
 
 
 class LeakageError(ForecastError):
-    """The audit found that something of the future leaks into the past."""
+    """The audit found that information from the future leaks into a forecast."""
 
 
 class NotFittedError(ForecastError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -24,7 +24,6 @@ from forecastlib.models import Model, create
 from forecastlib.models.base import as_trained, components_of
 from forecastlib.recipe import Recipe, Samples
 from forecastlib.samples.scaling import Scaling
-from forecastlib.samples.splits import Split
 from forecastlib.samples.variance import SESSIONS_NEEDED
 from forecastlib.samples.windows import Windows
 
@@ -77,8 +76,8 @@ class Forecaster:
         if isinstance(model, str):
             self.config = self.config.replace(model=model)
         elif model is not None:
-            self.config = self.config.replace(model=model.name)
             given = create(model)
+            self.config = self.config.replace(model=given.name)
             self.recipe = replace(self.recipe, model=lambda config: given)
         self.samples: Samples | None = None
         self._model: Model | None = None
@@ -113,7 +112,6 @@ class Forecaster:
         prices: pd.DataFrame | Sequence[pd.DataFrame],
         *,
         samples: Samples | None = None,
-        split: Split | None = None,
         callbacks: Sequence[Any] = (),
         progress: bool = True,
     ) -> Self:
@@ -127,8 +125,6 @@ class Forecaster:
             Prices of a symbol, or of several that are pooled into one model.
         samples
             Of :meth:`Recipe.prepare` for the same prices and configuration, where the caller has them already.
-        split
-            The sets, as positions in the samples; None: as configured.
         callbacks
             Further Keras callbacks, for a model that is a network.
         progress
@@ -138,6 +134,8 @@ class Forecaster:
         ------
         DataQualityError, NotEnoughDataError
             If the prices are not usable, or too few.
+        ConfigError
+            If the confidence is to come from MC dropout and the model has none.
         ForecastError
             If training diverges.
         """
@@ -145,24 +143,20 @@ class Forecaster:
         for frame in frames:
             require_prices(frame)
         self._model = None  # a failed fit must not leave parts of two models behind
-        self.samples = samples or self.recipe.prepare(frames, self.config, split)
-        self.scaling = self.samples.scaling
         model = self.recipe.model(self.config)
+        if self.config.model.confidence_method == "mc_dropout":
+            _require_dropout(model)
+        self.samples = samples or self.recipe.prepare(frames, self.config)
+        self.scaling = self.samples.scaling
         for part in (model, *components_of(model).values()):
             if hasattr(part, "callbacks") and hasattr(part, "progress"):
                 part.callbacks, part.progress = callbacks, progress
-        self._model = model.fit(self.samples.train, self.samples.validation)
-        self.metadata = bundle.describe(frames, self.samples, self.config, self._model)
+        model.fit(self.samples.train, self.samples.validation)
+        self._model = model
+        self.metadata = bundle.describe(frames, self.samples, self.config, model)
         return self
 
-    def forecast(
-        self,
-        prices: pd.DataFrame,
-        as_of: Origins | None = None,
-        *,
-        recalibrate: bool = True,
-        model: Model | None = None,
-    ) -> Forecast:
+    def forecast(self, prices: pd.DataFrame, as_of: Origins | None = None, *, recalibrate: bool = True) -> Forecast:
         """Forecast from raw prices.
 
         Parameters
@@ -176,8 +170,6 @@ class Forecaster:
             Whether intervals use what became known since training, up to the end of the month before each origin. That
             takes prices that reach back about three years; with fewer, and in the months up to the end of training,
             intervals are those of the training.
-        model
-            A component of the fitted model to forecast with; None: the model itself.
 
         Raises
         ------
@@ -186,19 +178,19 @@ class Forecaster:
         NotEnoughDataError
             If there are too few sessions up to an origin: the message says how many are needed.
         """
-        chosen = model or self.model
+        model = self.model
         require_prices(prices)
         samples = self._origins(prices, as_of)
-        distribution = self.recipe.predict(chosen if recalibrate else as_trained(chosen), samples)
+        distribution = self.recipe.predict(model if recalibrate else as_trained(model), samples)
         stated = None
         if self.config.model.confidence_method == "mc_dropout":
-            passes = self._stochastic_passes(samples, self.config.model.mc_samples)
+            passes = _require_dropout(model)(samples, self.config.model.mc_samples)
             stated = mc_dropout_confidence(passes.mean(axis=1), passes.std(axis=1))
         return Forecast.of(
             samples,
             self._target_dates(samples, [prices]),
             distribution,
-            model=chosen.name,
+            model=model.name,
             model_version=self.metadata.version,
             direction_threshold=self.config.model.direction_threshold,
             stated_confidence=stated,
@@ -216,14 +208,33 @@ class Forecaster:
         return self.forecast(prices, as_of, recalibrate=recalibrate).frame()
 
     def prepare_again(self, prices: pd.DataFrame | Sequence[pd.DataFrame]) -> Self:
-        """Compute the samples of the prices that a loaded forecaster was fitted on, with the scalers that it has."""
+        """Compute the samples of the prices that a loaded forecaster was fitted on, with the scalers that it has.
+
+        The prices may have more sessions by now: the sets then end later.
+
+        Raises
+        ------
+        NotFittedError
+            If nothing was fitted or loaded.
+        ConfigError
+            If the test set would begin before the last label that the forecaster was fitted on.
+        """
+        if self._model is None:
+            raise NotFittedError(_NOT_FITTED)
         frames = [prices] if isinstance(prices, pd.DataFrame) else list(prices)
         for frame in frames:
             require_prices(frame)
         windows = self.recipe.all_windows(frames, self.config)
         split = self.recipe.split(windows, self.config.split)
         calibration = self.recipe.calibration(windows, split)
-        self.samples = Samples(self.scaling.apply(windows), split, self.scaling, calibration)
+        samples = Samples(self.scaling.apply(windows), split, self.scaling, calibration)
+        first, last_label = samples.test.origins.min(), self.metadata.sets["validation"]["last_label"]
+        if first < pd.Timestamp(last_label):
+            raise ConfigError(
+                f"expected the prices that the model was fitted on; of these, the test set would begin on "
+                f"{first:%Y-%m-%d}, and the model knows labels up to {last_label}"
+            )
+        self.samples = samples
         return self
 
     def forecast_test_set(self, models: Sequence[str | Model] = ()) -> list[Forecast]:
@@ -233,22 +244,32 @@ class Forecaster:
         ----------
         models
             Further models by name or object, which are fitted on the same training and validation set; a component of
-            the fitted model is used as it is. The fitted model comes first in the result.
+            the fitted model is used as it is, and no name is forecast twice. The fitted model comes first in the
+            result.
 
         Raises
         ------
         NotFittedError
             If the forecaster was loaded: samples are not saved.
+        ConfigError
+            If an object has the name of another model.
         """
         samples = self.samples
         if samples is None:
-            raise NotFittedError("a loaded forecaster has no test set; call prepare_again(prices) first")
+            raise NotFittedError(
+                "this forecaster has no test set; call fit(prices), or load it and call prepare_again(prices)"
+            )
         test = samples.test
         dates = self._target_dates(test, test.prices)
-        found = [self.model]
-        for name in models:
-            part = components_of(self.model).get(name) if isinstance(name, str) else None
-            found.append(part or create(name, self.config).fit(samples.train, samples.validation))
+        found = {self.model.name: self.model}
+        for given in models:
+            part = components_of(self.model).get(given) if isinstance(given, str) else None
+            model = part or create(given, self.config)
+            if model.name in found and not isinstance(given, str):
+                raise ConfigError(f"expected models of different names; got two called {model.name}; rename one")
+            if model.name not in found and part is None:
+                model.fit(samples.train, samples.validation)
+            found.setdefault(model.name, model)
         return [
             Forecast.of(
                 test,
@@ -258,7 +279,7 @@ class Forecaster:
                 model_version=self.metadata.version if model is self.model else model.name,
                 direction_threshold=self.config.model.direction_threshold,
             )
-            for model in found
+            for model in found.values()
         ]
 
     def sample(self, prices: pd.DataFrame, as_of: Origins | None = None, *, passes: int | None = None) -> Floats:
@@ -276,8 +297,9 @@ class Forecaster:
         ConfigError
             If the model has no dropout.
         """
+        draw = _require_dropout(self.model)
         require_prices(prices)
-        return self._stochastic_passes(self._origins(prices, as_of), passes)
+        return draw(self._origins(prices, as_of), passes)
 
     @property
     def sessions_needed(self) -> int:
@@ -310,13 +332,6 @@ class Forecaster:
         forecaster._model = parts.model
         return forecaster
 
-    def _stochastic_passes(self, samples: Windows, passes: int | None) -> Floats:
-        sample = getattr(self.model, "sample", None)
-        if sample is None:
-            raise ConfigError(f"expected a model with MC dropout, such as lstm; {self.model.name} has none")
-        drawn: Floats = sample(samples, passes)
-        return drawn
-
     def _target_dates(self, samples: Windows, prices: Sequence[pd.DataFrame]) -> npt.NDArray[np.datetime64]:
         """Return the session that each horizon of each origin refers to, shape (n, horizons)."""
         horizons = samples.config.horizons
@@ -328,9 +343,7 @@ class Forecaster:
         return dates
 
     def _origins(self, prices: pd.DataFrame, as_of: Origins | None) -> Windows:
-        """Return the scaled samples of the origins, which look at no more sessions than they need."""
-        if self._model is None:
-            raise NotFittedError(_NOT_FITTED)
+        """Return the scaled samples of the origins, whose features are computed from the sessions that they need."""
         positions = _positions(prices.index, as_of)
         oldest, newest = int(positions.min()), int(positions.max())
         if oldest + 1 < self._min_sessions:
@@ -365,6 +378,16 @@ def _positions(index: pd.Index, as_of: Origins | None) -> npt.NDArray[np.int64]:
             f"expected as_of on or after the first session {index[0]:%Y-%m-%d}; got {wanted.min():%Y-%m-%d}"
         )
     return np.asarray(positions, dtype=np.int64)
+
+
+def _require_dropout(model: Model) -> Callable[[Windows, int | None], Floats]:
+    """Return the method of a model that runs MC dropout."""
+    sample: Callable[[Windows, int | None], Floats] | None = getattr(model, "sample", None)
+    if sample is None:
+        raise ConfigError(
+            f"expected a model with MC dropout, such as lstm; {model.name} has none; use confidence_method=calibrated"
+        )
+    return sample
 
 
 def _other_features(expected: Sequence[str], got: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,10 @@ import pandas as pd
 
 from forecastlib.errors import ConfigError, DataQualityError
 from forecastlib.models.distribution import Distribution
-from forecastlib.samples.windows import Windows
+from forecastlib.samples.windows import Windows, as_index
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Floats = npt.NDArray[np.float64]
 Texts = npt.NDArray[np.str_]
@@ -74,6 +77,11 @@ class Forecast:
         The last session of the prices that were given: with an earlier origin it is a hindsight forecast.
     batch_id : str
         Identifies the request that the forecasts were made for.
+
+    Raises
+    ------
+    ConfigError
+        If the distribution is not one per origin and horizon.
     """
 
     symbols: Texts
@@ -88,6 +96,16 @@ class Forecast:
     stated_confidence: Floats | None = None
     known_until: pd.Timestamp | None = None
     batch_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def __post_init__(self) -> None:
+        """Refuse the distributions of other origins or horizons, which numpy might broadcast."""
+        expected, got = (len(self.origins), len(self.horizons)), self.distribution.quantiles.shape[:2]
+        if got != expected:
+            raise ConfigError(
+                f"expected {self.model} to predict quantiles of shape (origins, horizons, levels) = "
+                f"({expected[0]}, {expected[1]}, {len(self.distribution.levels)}); got "
+                f"{self.distribution.quantiles.shape}"
+            )
 
     @classmethod
     def of(
@@ -123,7 +141,7 @@ class Forecast:
 
     def take(self, rows: npt.ArrayLike) -> Self:
         """Return the forecasts of some origins, by position or mask."""
-        index = np.asarray(rows)
+        index = as_index(rows)
         stated = self.stated_confidence
         return replace(
             self,
@@ -191,6 +209,30 @@ class Forecast:
         if self.known_until is not None:
             frame.attrs["known_until"] = f"{self.known_until:%Y-%m-%d}"
         return frame
+
+    def plot(self, prices: pd.DataFrame | None = None, *, sessions: int = 90) -> Figure:
+        """Draw the forecast of one origin with its intervals.
+
+        Parameters
+        ----------
+        prices
+            Prices of the symbol: the closes before the origin are drawn too, and those after it, if any, as the
+            outcome. None: only the forecast is drawn.
+        sessions
+            Closes shown before the origin.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        ConfigError
+            If there are several origins; choose one with :meth:`take`.
+        """
+        from forecastlib.drawing import draw_forecast  # here: forecasts are made without loading matplotlib
+
+        return draw_forecast(self.frame(), prices, sessions)
 
     def _repr_html_(self) -> str:
         shown = self.frame().drop(columns=["batch_id", "model_version", "model"]).head(30)

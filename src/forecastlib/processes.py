@@ -1,12 +1,15 @@
-"""Processes: what child processes inherit, how many threads they get, and what libraries write when they are loaded."""
+"""Processes: what they inherit, what libraries write when they are loaded, and progress reported to another process."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 SINGLE_THREAD = dict.fromkeys(
     (
@@ -87,3 +90,36 @@ def hidden_startup_messages() -> Iterator[None]:
             for line in held_back.read().decode(errors="replace").splitlines(keepends=True):
                 if not line.rstrip().endswith(_STARTUP_MESSAGES):
                     sys.stderr.write(line)
+
+
+PROGRESS_VARIABLE = "FORECASTLIB_PROGRESS"
+"""Environment variable with the file that a run reports its progress to."""
+
+
+def report_progress(event: str, **details: Any) -> None:
+    """Append an event as a line of JSON to the file that ``FORECASTLIB_PROGRESS`` names, if it is set.
+
+    The process that starts a run sets the variable and reads the file. The events are ``run`` (the MLflow run has
+    started), ``epoch``, ``result`` (of the training) and ``finished`` (all notebooks have been executed).
+
+    Parameters
+    ----------
+    event
+        Name of the event.
+    **details
+        Values that JSON can represent.
+    """
+    if path := os.environ.get(PROGRESS_VARIABLE):
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"event": event} | details) + "\n")  # one write, so readers see complete lines
+
+
+def read_progress(file: Path) -> list[dict[str, Any]]:
+    """Return the events reported so far, oldest first; none if the file does not exist yet.
+
+    An incomplete last line is ignored: it is being written, or its process was killed.
+    """
+    if not file.is_file():
+        return []
+    *lines, _ = file.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines]

@@ -119,9 +119,7 @@ class Recipe:
     model: Callable[[RunConfig], Model] = field(default=create_model)
     predict: Callable[[Model, Windows], Distribution] = field(default=predict_without_labels)
 
-    def prepare(
-        self, prices: pd.DataFrame | Sequence[pd.DataFrame], config: RunConfig, split: Split | None = None
-    ) -> Samples:
+    def prepare(self, prices: pd.DataFrame | Sequence[pd.DataFrame], config: RunConfig) -> Samples:
         """Compute features, windows and sets, and scale them.
 
         Parameters
@@ -130,24 +128,23 @@ class Recipe:
             Validated prices of one symbol, or of several that are pooled.
         config
             Sections ``features``, ``window``, ``split`` and ``model``.
-        split
-            Sets that are given, as in a backtest; None: by the recipe.
 
         Raises
         ------
         NotEnoughDataError
             If the history is too short for the warm-up, a window, or a set.
         """
-        windows = self.all_windows(prices, config)
-        return self.divide(windows, config, split)
+        return self.divide(self.all_windows(prices, config), config)
 
     def all_windows(self, prices: pd.DataFrame | Sequence[pd.DataFrame], config: RunConfig) -> Windows:
         """Compute features and windows of one symbol, or of several pooled."""
         frames = [prices] if isinstance(prices, pd.DataFrame) else list(prices)
-        return pool_windows([self.windows(one, self.features(one, config.features), config.window) for one in frames])
+        return pool_windows(
+            [self.windows(frame, self.features(frame, config.features), config.window) for frame in frames]
+        )
 
     def divide(self, windows: Windows, config: RunConfig, split: Split | None = None) -> Samples:
-        """Divide windows into sets and scale them."""
+        """Divide windows into sets and scale them; with a ``split``, into these sets, as in a backtest."""
         split = split or self.split(windows, config.split)
         scaling = self.scaling(windows, split, config.model)
         return Samples(scaling.apply(windows), split, scaling, self.calibration(windows, split))

@@ -11,25 +11,32 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import mlflow
 import numpy as np
 import pandas as pd
 
+from forecastlib.bundle import git_commit
 from forecastlib.config import DataConfig, RunConfig
 from forecastlib.data.prices import fingerprint, require_prices
 from forecastlib.data.quality import QualityReport, check_quality
 from forecastlib.data.sources import fetch_prices
-from forecastlib.errors import ConfigError, IncompatibleModelError, ModelNotFoundError, NotEnoughDataError
+from forecastlib.errors import (
+    ConfigError,
+    DataQualityError,
+    IncompatibleModelError,
+    ModelNotFoundError,
+    NotEnoughDataError,
+)
 from forecastlib.forecaster import Forecaster, Origins
 from forecastlib.forecasts import Forecast
 from forecastlib.ledger import Ledger
 from forecastlib.models import BASELINES, Model
 from forecastlib.models.base import components_of, thinning_of
 from forecastlib.paths import current_user, slug
-from forecastlib.progress import report as report_progress
+from forecastlib.processes import report_progress
 from forecastlib.tracking import registry, runs
 from forecastlib.tracking.registry import CHAMPION, Registered
 
@@ -134,7 +141,7 @@ def train(
     reusable = _reusable_champion(champion, config, prices)
     if champion is not None and reusable is not None:
         return _skipped(champion, reusable)
-    tags = {"symbol": symbol, "git_commit": _git_commit(), "source": str(prices.attrs.get("source", ""))}
+    tags = {"symbol": symbol, "git_commit": git_commit() or "unknown", "source": str(prices.attrs.get("source", ""))}
     with runs.run(f"{slug(symbol)}_train", tags) as run_id:
         runs.log_config(config)
         runs.log_data(prices, report.checks)
@@ -316,6 +323,8 @@ def replay(
     ------
     ConfigError
         If a parameter is out of range.
+    DataQualityError
+        If the prices are invalid or do not state their symbol.
     NotEnoughDataError
         If there are fewer origins than models, or too few sessions before them.
 
@@ -326,6 +335,9 @@ def replay(
     10 and 15.
     """
     require_prices(prices)
+    symbol = prices.attrs.get("symbol")
+    if not symbol:
+        raise DataQualityError("expected the symbol of the prices in attrs['symbol']; got none; set it")
     if not (math.isfinite(years) and years > 0 and every >= 1 and refits >= 1):
         raise ConfigError(
             f"expected years > 0, every >= 1 and refits >= 1; got years={years}, every={every}, refits={refits}"
@@ -343,7 +355,7 @@ def replay(
         forecasts.attrs.pop("known_until", None)  # each is made as if on the day of its origin
         ledger.record(forecasts.assign(model_version=versions[-1]), "replay")
     ledger.settle(prices)
-    rows = ledger.history(symbol=str(prices.attrs["symbol"]), since=origins[0])
+    rows = ledger.history(symbol=str(symbol), since=origins[0])
     return rows[rows["model_version"].isin(versions)].sort_values(["origin", "horizon"], ignore_index=True)
 
 
@@ -390,7 +402,7 @@ def _trains_in_epochs(forecaster: Forecaster) -> bool:
 
 
 def _epoch_report() -> Any:
-    """Return a callback that reports each epoch, see :mod:`forecastlib.progress`."""
+    """Return a callback that reports each epoch, see :func:`~forecastlib.processes.report_progress`."""
     import keras
 
     class EpochReport(keras.callbacks.Callback):  # type: ignore[misc] # Keras ships no types
@@ -399,12 +411,6 @@ def _epoch_report() -> Any:
             report_progress("epoch", epoch=epoch + 1, epochs=self.params["epochs"], **losses)
 
     return EpochReport()
-
-
-def _git_commit() -> str:
-    from forecastlib.bundle import git_commit
-
-    return git_commit() or "unknown"
 
 
 def _metrics(evaluation: Evaluation, forecaster: Forecaster) -> dict[str, float]:
@@ -472,7 +478,10 @@ def _contest(forecaster: Forecaster, champion: Registered | None, prices: pd.Dat
         incumbent = registry.load(champion.tags["symbol"], str(champion.number))
         errors = _relative_errors({"challenger": forecaster, CHAMPION: incumbent}, prices)
     except (IncompatibleModelError, ModelNotFoundError) as error:
-        return True, f"the champion, version {champion.number}, cannot be used any more: {error}"
+        return False, (
+            f"the champion, version {champion.number}, cannot be loaded and stays champion until it is replaced "
+            f"by hand, with: forecastlib champion {champion.tags['symbol']} --promote NUMBER --reason ...; {error}"
+        )
     if errors is None:
         return False, "there are no origins that neither the champion nor this version was fitted on"
     own, other = errors["challenger"], errors[CHAMPION]
@@ -481,20 +490,19 @@ def _contest(forecaster: Forecaster, champion: Registered | None, prices: pd.Dat
 
 def _relative_errors(forecasters: dict[str, Forecaster], prices: pd.DataFrame) -> dict[str, float] | None:
     """Return the MAE over that of the random walk, on the origins after the last label that any was fitted on."""
-    from dataclasses import replace
-
     from forecastlib.evaluation.evaluate import evaluate
 
-    after = pd.Timestamp(max(one.metadata.sets["validation"]["last_label"] for one in forecasters.values()))
-    horizons = sorted(set.intersection(*(set(one.config.window.horizons) for one in forecasters.values())))
+    models = forecasters.values()
+    after = pd.Timestamp(max(model.metadata.sets["validation"]["last_label"] for model in models))
+    horizons = sorted(set.intersection(*(set(model.config.window.horizons) for model in models)))
     last = len(prices) - 1 - max(horizons, default=0)
-    first = max(one.sessions_needed for one in forecasters.values()) - 1
+    first = max(model.sessions_needed for model in models) - 1
     origins = pd.DatetimeIndex(prices.index[first : last + 1])
     origins = origins[origins > after]
     if not horizons or len(origins) == 0:
         return None
     forecasts: list[Forecast] = [
-        replace(one.forecast(prices, origins), model=name) for name, one in forecasters.items()
+        replace(model.forecast(prices, origins), model=name) for name, model in forecasters.items()
     ]
     skill = evaluate(forecasts, prices).scores["skill"]
     errors = {name: float((1.0 - skill.loc[name].loc[horizons]).mean()) for name in forecasters}

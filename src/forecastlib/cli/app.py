@@ -14,7 +14,7 @@ import click
 from forecastlib import __version__
 from forecastlib.cli.data import doctor_command, import_command
 from forecastlib.cli.models import champion_command, forecast_command, score_command, train_command
-from forecastlib.cli.research import audit_command, backtest_command, run_command, showcase_command
+from forecastlib.cli.research import audit_command, backtest_command, run_command
 from forecastlib.cli.service import keys_group, serve_command
 from forecastlib.errors import ForecastError
 from forecastlib.processes import QUIET
@@ -61,6 +61,5 @@ for command in (
     backtest_command,
     serve_command,
     keys_group,
-    showcase_command,
 ):
     main.add_command(command)

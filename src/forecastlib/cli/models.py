@@ -10,6 +10,9 @@ import click
 from forecastlib.cli.terminal import (
     FORMAT_OPTION,
     Format,
+    format_error,
+    format_interval,
+    format_price,
     load_tensorflow,
     print_json,
     print_table,
@@ -18,7 +21,6 @@ from forecastlib.cli.terminal import (
     symbols_and_settings,
 )
 from forecastlib.errors import ConfigError, ModelNotFoundError
-from forecastlib.formatting import format_error, format_interval, format_price
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -234,20 +236,33 @@ Examples:
   forecastlib champion ^IXIC
   forecastlib champion ^IXIC --roll-back --reason "misses every fall"
   forecastlib champion ^IXIC --to v1.0.0_20190102_030405 --reason "the last version that beat the random walk"
+  forecastlib champion ^IXIC --promote 4 --reason "corrected calendar"
 """,
 )
 @click.argument("symbol", default="^IXIC")
 @click.option("--roll-back", is_flag=True, help="Make the previous champion the champion again.")
 @click.option("--to", help="Earlier champion to return to, by number or tag v1.0.0_...")
-@click.option("--reason", help="Why; required to roll back.")
+@click.option("--promote", help="Version to make champion by hand, by number or tag v1.0.0_...")
+@click.option("--reason", help="Why; required for a change.")
 @FORMAT_OPTION
-def champion_command(symbol: str, roll_back: bool, to: str | None, reason: str | None, output_format: str) -> None:
-    """Show which versions of SYMBOL were champion, since when and why, or return to an earlier champion."""
-    if (roll_back or to) and not reason:
+def champion_command(
+    symbol: str, roll_back: bool, to: str | None, promote: str | None, reason: str | None, output_format: str
+) -> None:
+    """Show which versions of SYMBOL were champion, since when and why; return to an earlier one, or promote another."""
+    if (roll_back or to or promote) and not reason:
         raise click.UsageError("give a reason with --reason; it is recorded in the history")
+    if promote and (roll_back or to):
+        raise click.UsageError("give either --promote, or --roll-back or --to")
     from forecastlib.tracking import registry
 
-    if roll_back or to:
+    if promote:
+        version = registry.find(symbol, promote)
+        if version is None:
+            raise ModelNotFoundError(
+                f"expected a registered version of {symbol!r} to promote; got {promote!r}; MLflow lists them: make ui"
+            )
+        registry.promote(version, str(reason))
+    elif roll_back or to:
         registry.roll_back(symbol, str(reason), to=to)
     history = registry.history(symbol)
     if output_format == "json":

@@ -162,22 +162,3 @@ def audit_command(arguments: Sequence[str]) -> None:
         passed &= report.passed
     if not passed:
         raise click.exceptions.Exit(1)
-
-
-@click.command(
-    "showcase",
-    epilog="""\b
-Examples:
-  forecastlib showcase
-  forecastlib showcase ^GSPC
-""",
-)
-@click.argument("symbols", nargs=-1, metavar="[SYMBOL]...")
-def showcase_command(symbols: Sequence[str]) -> None:
-    """Redraw the figures and the table of the README from the champions of SYMBOL, by default both bundled indices."""
-    load_tensorflow()
-    from forecastlib.paths import project_root
-    from forecastlib.showcase import write_showcase
-
-    for path in write_showcase(symbols or ("^GSPC", "^IXIC"), project_root()):
-        click.echo(path)

@@ -1,7 +1,7 @@
-"""What a model is: fitted on training and validation samples, asked for predictive distributions.
+"""The protocol of models: fitted on training and validation samples, they predict distributions.
 
 Everything that forecasts is a :class:`Model`: the random walk, GARCH, the network, a combination, a user's own class.
-One function scores them, one backtest walks them forward, one audit examines them and one registry serves them.
+The same functions score, backtest, audit, register and serve all of them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import copy
 import importlib
 from collections.abc import Callable, Mapping
 from functools import partial
+from operator import attrgetter
 from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -107,7 +108,7 @@ def available() -> tuple[str, ...]:
 
 
 def register_model(name: str, factory: Factory) -> None:
-    """Make a model of your own known by a name, in this process.
+    """Register a model of your own under a name, in this process.
 
     Parameters
     ----------
@@ -142,7 +143,7 @@ def create(model: str | Model, config: RunConfig | None = None) -> Model:
     model
         A name of :func:`available`, ``"package.module:factory"``, or a model, which is returned as it is.
     config
-        The run; None: the defaults.
+        The configuration; None: the defaults.
 
     Raises
     ------
@@ -197,8 +198,10 @@ def require_model(candidate: Any) -> Model:
     Raises
     ------
     ConfigError
-        If it lacks a member of :class:`Model`.
+        If it lacks a member of :class:`Model`, or is a class.
     """
+    if isinstance(candidate, type):
+        raise ConfigError(f"expected a model; got the class {candidate.__name__}; give an instance of it")
     missing = [name for name in ("name", "fit", "predict") if not hasattr(candidate, name)]
     if missing:
         raise ConfigError(
@@ -236,7 +239,7 @@ def import_object(spec: str) -> Any:
     """
     module, _, name = spec.partition(":")
     try:
-        return getattr(importlib.import_module(module), name)
+        return attrgetter(name)(importlib.import_module(module))
     except ImportError as error:
         raise ConfigError(f"cannot import {module!r} for {spec!r}: {error}; is it on the Python path?") from error
     except AttributeError as error:

@@ -21,7 +21,7 @@ import pandas as pd
 from forecastlib.config import CalibrationConfig
 from forecastlib.errors import IncompatibleModelError, NotEnoughDataError
 from forecastlib.models.distribution import LEVELS, Distribution, weighted_quantiles
-from forecastlib.samples.variance import MIN_VOLATILITY, session_variance, volatility_predictors
+from forecastlib.samples.variance import MIN_VOLATILITY, floored_variance, volatility_predictors
 
 Floats = npt.NDArray[np.float64]
 
@@ -115,7 +115,7 @@ def known_outcomes(prices: pd.DataFrame, horizons: Sequence[int]) -> Outcomes:
     """
     n = len(prices)
     log_close = np.log(prices["close"].to_numpy(dtype=np.float64))
-    variance = np.maximum(session_variance(prices), MIN_VOLATILITY**2)
+    variance = floored_variance(prices)
     total = np.concatenate([[0.0], np.cumsum(variance)])
     log_returns, log_variance = np.full((n, len(horizons)), np.nan), np.full((n, len(horizons)), np.nan)
     for i, h in enumerate(horizons):
@@ -126,7 +126,7 @@ def known_outcomes(prices: pd.DataFrame, horizons: Sequence[int]) -> Outcomes:
         dates=pd.DatetimeIndex(prices.index),
         log_returns=log_returns,
         log_variance=log_variance,
-        predictors=volatility_predictors(prices),
+        predictors=volatility_predictors(prices, variance),
         session_returns=np.diff(log_close, prepend=log_close[0]),
         horizons=tuple(int(h) for h in horizons),
     )
@@ -314,8 +314,8 @@ def calibrate(
     NotEnoughDataError
         If fewer than :data:`MIN_OUTCOMES` outcomes of a symbol are known at the longest horizon.
     """
-    for one in outcomes:
-        _require_outcomes(one)
+    for symbol in outcomes:
+        _require_outcomes(symbol)
     sample = _Sample(outcomes, config)
     volatility = sample.volatility()
     scale = _scale(sample.predictors, volatility, horizons)
@@ -335,7 +335,7 @@ def calibrate(
         levels=LEVELS,
         scores=sample.scores(scale, moved),
         count=int(sample.known[-1].sum()),
-        until=max(one.dates[-1] for one in outcomes),
+        until=max(symbol.dates[-1] for symbol in outcomes),
     )
 
 
@@ -358,8 +358,8 @@ def posterior_drift(outcomes: Sequence[Outcomes], config: CalibrationConfig) -> 
     float
         Between the prior and the weighted mean of the past.
     """
-    returns = np.concatenate([one.session_returns[1:] for one in outcomes])
-    weights = np.concatenate([one.weights(config.half_life)[1:] for one in outcomes])
+    returns = np.concatenate([symbol.session_returns[1:] for symbol in outcomes])
+    weights = np.concatenate([symbol.weights(config.half_life)[1:] for symbol in outcomes])
     mean = np.average(returns, weights=weights)
     effective = weights.sum() ** 2 / (weights**2).sum() / len(outcomes)  # symbols move together and count as one
     error = np.average((returns - mean) ** 2, weights=weights) / effective
@@ -401,11 +401,11 @@ class _Sample:
     """The outcomes of all symbols pooled, and what is estimated from them."""
 
     def __init__(self, outcomes: Sequence[Outcomes], config: CalibrationConfig) -> None:
-        self.predictors = np.concatenate([one.predictors for one in outcomes])
-        self.actual = np.concatenate([one.log_returns for one in outcomes])
-        self.known = [np.concatenate([one.known(i) for one in outcomes]) for i in range(self.actual.shape[1])]
-        self._log_variance = np.concatenate([one.log_variance for one in outcomes])
-        self._weights = np.concatenate([one.weights(config.half_life) for one in outcomes])
+        self.predictors = np.concatenate([symbol.predictors for symbol in outcomes])
+        self.actual = np.concatenate([symbol.log_returns for symbol in outcomes])
+        self.known = [np.concatenate([symbol.known(i) for symbol in outcomes]) for i in range(self.actual.shape[1])]
+        self._log_variance = np.concatenate([symbol.log_variance for symbol in outcomes])
+        self._weights = np.concatenate([symbol.weights(config.half_life) for symbol in outcomes])
 
     def volatility(self) -> Floats:
         """Return the coefficients of the autoregression of each horizon, shape (H, 8)."""
@@ -444,19 +444,19 @@ def _ridge(predictors: Floats, target: Floats, weights: Floats) -> Floats:
 
 def _scale(predictors: Floats, coefficients: Floats, horizons: Sequence[int]) -> Floats:
     """Return the volatility over each horizon; summed term by term, so that a row does not depend on its position."""
-    log_variance = np.zeros((len(predictors), len(horizons)))
+    log_variance = np.zeros((len(horizons), len(predictors)))  # this way round: long rows are faster to add
     for column, of_horizons in zip(predictors.T, coefficients.T, strict=True):
-        log_variance += column[:, None] * of_horizons
+        log_variance += of_horizons[:, None] * column
     volatility = np.maximum(np.exp(0.5 * log_variance), MIN_VOLATILITY)
-    scaled: Floats = volatility * np.sqrt(np.asarray(horizons, dtype=np.float64))
+    scaled: Floats = (volatility * np.sqrt(np.asarray(horizons, dtype=np.float64))[:, None]).T
     return scaled
 
 
 def _positions(outcomes: Sequence[Outcomes], forecasts: ValidationForecasts) -> npt.NDArray[np.int64]:
     """Return the row of each validation origin in the pooled outcomes."""
-    offsets = np.cumsum([0, *(len(one.dates) for one in outcomes[:-1])])
+    offsets = np.cumsum([0, *(len(symbol.dates) for symbol in outcomes[:-1])])
     at = np.empty(len(forecasts.origins), dtype=np.int64)
-    for i, one in enumerate(outcomes):
+    for i, symbol in enumerate(outcomes):
         own = forecasts.symbol == i
-        at[own] = one.dates.get_indexer(forecasts.origins[own]) + offsets[i]
+        at[own] = symbol.dates.get_indexer(forecasts.origins[own]) + offsets[i]
     return at

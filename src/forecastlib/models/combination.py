@@ -44,7 +44,7 @@ class Combination:
     Parameters
     ----------
     config
-        The run; None: the defaults.
+        The configuration; None: the defaults.
 
     Attributes
     ----------

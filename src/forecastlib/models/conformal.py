@@ -16,7 +16,7 @@ from forecastlib.models.distribution import LEVELS, Distribution
 Floats = npt.NDArray[np.float64]
 
 MIN_CALIBRATION_SET = 19
-"""Residuals needed for a 95 % range: the 0.95 quantile of 19 is their largest, that of fewer is infinite."""
+"""Residuals needed for a 95 % interval: the 0.95 quantile of 19 is their largest, that of fewer is infinite."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from forecastlib.errors import ConfigError
+from forecastlib.samples.windows import as_index
 
 Floats = npt.NDArray[np.float64]
 
@@ -40,7 +41,7 @@ class Distribution:
     Raises
     ------
     ConfigError
-        If the shapes do not fit, or quantiles decrease or are missing.
+        If the shapes do not fit, levels do not increase inside (0, 1), or quantiles decrease or are not finite.
     """
 
     levels: Floats
@@ -53,8 +54,12 @@ class Distribution:
                 f"expected quantiles of shape (n, horizons, {len(self.levels)}), one per level; "
                 f"got {self.quantiles.shape}"
             )
-        if not (np.diff(self.quantiles, axis=2) >= 0).all():
-            raise ConfigError("expected quantiles that do not decrease along the levels; some decrease or are NaN")
+        if not (np.diff(self.levels, prepend=0.0, append=1.0) > 0).all():
+            raise ConfigError(f"expected levels that increase inside (0, 1); got {self.levels}")
+        if not np.isfinite(self.quantiles[..., [0, -1]]).all() or not (np.diff(self.quantiles, axis=2) >= 0).all():
+            raise ConfigError(
+                "expected finite quantiles that do not decrease along the levels; some decrease, or are NaN or infinite"
+            )
 
     def __len__(self) -> int:
         """Return the number of origins."""
@@ -132,9 +137,7 @@ class Distribution:
 
     def take(self, rows: npt.ArrayLike) -> Self:
         """Return the distributions of some origins: in the order of their positions, or where a mask is true."""
-        chosen = np.asarray(rows)
-        index = chosen if chosen.dtype == np.bool_ else chosen.astype(np.int64)
-        return type(self)(self.levels, self.quantiles[index])
+        return type(self)(self.levels, self.quantiles[as_index(rows)])
 
     def _at(self, level: float) -> Floats:
         position = int(np.argmin(np.abs(self.levels - level)))

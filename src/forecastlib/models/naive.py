@@ -26,7 +26,7 @@ class PointModel(ABC):
     Parameters
     ----------
     config
-        The run; None: the defaults.
+        The configuration; None: the defaults.
     """
 
     name: str

@@ -47,7 +47,7 @@ class Ridge(PointModel):
 
 
 PENALTIES: Floats = np.logspace(0, 6, 13)
-"""Ridge penalties tried, from hardly any to nearly the mean."""
+"""Ridge penalties to choose from: from almost no shrinkage to almost the mean."""
 
 FOLDS = 5
 
@@ -85,14 +85,14 @@ def forward_errors(features: Floats, returns: Floats, gap: int) -> Floats:
 class GradientBoosting(PointModel):
     """Histogram gradient boosting, one model per horizon: shallow trees, large leaves, a small learning rate.
 
-    Boosting stops when the validation set, which follows in time, shows no more progress. The validation rows that
-    scikit-learn would draw itself are random and share labels with the rows that are fitted.
+    Boosting stops when the score on the validation set, which is later in time, no longer improves. The validation rows
+    that scikit-learn would draw are random, and their labels overlap with those of the training rows.
     """
 
     name = "gradient_boosting"
 
     def fit_location(self, train: Windows, validation: Windows) -> None:
-        """Boost each horizon until the validation set shows no more progress."""
+        """Boost each horizon until the score on the validation set no longer improves."""
         returns, later = train.labels(), validation.labels()
         with _one_thread():
             self._models = [

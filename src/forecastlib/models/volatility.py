@@ -24,7 +24,7 @@ from forecastlib.config import RunConfig
 from forecastlib.errors import ConfigError, DataQualityError, NotEnoughDataError
 from forecastlib.models.base import not_fitted
 from forecastlib.models.distribution import LEVELS, Distribution, quantiles_of_samples
-from forecastlib.samples.variance import DECAY, MIN_VOLATILITY, session_variance
+from forecastlib.samples.variance import DECAY, floored_variance
 from forecastlib.samples.windows import SymbolSamples, Windows
 
 Floats = npt.NDArray[np.float64]
@@ -93,7 +93,7 @@ class VolatilityModel(ABC):
     Parameters
     ----------
     config
-        The run; None: the defaults.
+        The configuration; None: the defaults.
     """
 
     name: str
@@ -227,7 +227,7 @@ class Har(VolatilityModel):
     def _fit_symbol(self, prices: pd.DataFrame, horizons: Sequence[int]) -> tuple[Floats, Floats]:
         close = prices["close"].to_numpy()
         _log_returns(prices)  # refuses too short a history
-        variance = _floored_variance(prices)
+        variance = floored_variance(prices)
         predictors = self._predictors(variance)
         first = self._SPANS[-1] - 1
         coefficients, scores = [], []
@@ -242,7 +242,7 @@ class Har(VolatilityModel):
 
     def _quantiles(self, fitted: tuple[Floats, Floats], part: SymbolSamples, horizons: Sequence[int]) -> Floats:
         coefficients, scores = fitted
-        predictors = self._predictors(_floored_variance(part.prices))[part.rows]
+        predictors = self._predictors(floored_variance(part.prices))[part.rows]
         volatility: Floats = np.sqrt(np.asarray(horizons) * np.exp(predictors @ coefficients.T))
         return volatility[:, :, None] * scores
 
@@ -255,7 +255,7 @@ class Har(VolatilityModel):
 def _maximum_likelihood(log_returns: Floats, *, asymmetric: bool, shocks: Literal["t", "skewt"]) -> VarianceRecursion:
     """Fit a GARCH model by arch, on returns in per cent: the optimiser wants numbers near 1."""
     model = arch_model(100.0 * log_returns, mean="Constant", vol="GARCH", o=int(asymmetric), dist=shocks, rescale=False)
-    # The flag says what the warning would say, and can be acted upon.
+    # The flag is checked instead of the warning.
     fitted = model.fit(disp="off", show_warning=False)
     if fitted.convergence_flag != 0:
         raise DataQualityError(
@@ -274,10 +274,6 @@ def _log_returns(prices: pd.DataFrame) -> Floats:
         raise NotEnoughDataError(f"expected at least {MIN_HISTORY} sessions for a volatility model; got {len(prices)}")
     returns: Floats = np.diff(np.log(prices["close"].to_numpy()))
     return returns
-
-
-def _floored_variance(prices: pd.DataFrame) -> Floats:
-    return np.maximum(session_variance(prices), MIN_VOLATILITY**2)
 
 
 def _trailing_mean(values: Floats, span: int) -> Floats:

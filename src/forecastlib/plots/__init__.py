@@ -1,8 +1,9 @@
-"""Figures, all in one style (:mod:`forecastlib.plots.style`).
+"""Figures, all in one style (:mod:`forecastlib.drawing`).
 
 Every function takes objects of this library and returns a matplotlib figure; none changes global state.
 """
 
+from forecastlib.drawing import BLUE, GREY, INK, MAX_SKILL_SHOWN, RED, SKY, STYLE
 from forecastlib.plots.data import plot_feature_groups, plot_prices, plot_split
 from forecastlib.plots.results import (
     plot_backtest_scores,
@@ -16,7 +17,6 @@ from forecastlib.plots.results import (
     plot_scores,
     plot_skill_over_time,
 )
-from forecastlib.plots.style import BLUE, GREY, INK, MAX_SKILL_SHOWN, RED, SKY, STYLE
 
 __all__ = [
     "BLUE",

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from matplotlib.figure import Figure
 
+from forecastlib.drawing import BLUE, GREY, INK, LIGHT, RED, SETS, SKY, date_axis, panels, price_axis, styled
 from forecastlib.features import CATALOGUE, GROUPS
-from forecastlib.plots.style import BLUE, GREY, INK, LIGHT, RED, SETS, SKY, date_axis, panels, price_axis, styled
 
 if TYPE_CHECKING:
     from forecastlib.samples.splits import Split

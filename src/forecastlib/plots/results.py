@@ -13,10 +13,7 @@ from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
-from forecastlib.evaluation.backtest_result import PERIODS
-from forecastlib.evaluation.score_table import RANDOM_WALK
-from forecastlib.forecasts import COVERAGES, require_forecasts
-from forecastlib.plots.style import (
+from forecastlib.drawing import (
     BLUE,
     CYCLE,
     GREEN,
@@ -24,13 +21,16 @@ from forecastlib.plots.style import (
     INK,
     MAX_SKILL_SHOWN,
     ORANGE,
-    RED,
     SKY,
     date_axis,
+    draw_forecast,
     panels,
     price_axis,
     styled,
 )
+from forecastlib.evaluation.backtest_result import PERIODS
+from forecastlib.evaluation.score_table import RANDOM_WALK
+from forecastlib.forecasts import COVERAGES, Forecast, require_forecasts
 
 if TYPE_CHECKING:
     from forecastlib.evaluation.backtest_result import BacktestResult
@@ -149,49 +149,22 @@ def plot_scores(evaluation: Evaluation, names: Mapping[str, str] | None = None) 
     return figure
 
 
-@styled
-def plot_forecast(forecast: pd.DataFrame, prices: pd.DataFrame, sessions: int = 90) -> Figure:
-    """Draw a forecast with its intervals after the latest closes.
+def plot_forecast(forecast: Forecast | pd.DataFrame, prices: pd.DataFrame | None = None, sessions: int = 90) -> Figure:
+    """Draw a forecast of one origin with its intervals after the latest closes, see :meth:`Forecast.plot`.
 
     Parameters
     ----------
     forecast
-        A forecast frame of one symbol and origin.
+        A forecast, or a forecast frame.
     prices
-        Prices of the symbol; those after the origin, if any, are drawn as the outcome.
+        Prices of the symbol; those after the origin, if any, are drawn as the outcome. None: only the forecast is
+        drawn.
     sessions
         Closes shown before the origin.
     """
-    require_forecasts(forecast)
-    rows = forecast.sort_values("horizon")
-    origin, last = rows["origin"].iloc[0], float(rows["last_close"].iloc[0])
-    dates = [origin, *rows["target_date"]]
-    history = prices["close"].loc[:origin].tail(sessions)
-    outcome = prices["close"].loc[origin : dates[-1]]
-    figure = Figure(figsize=(9, 4.2))
-    axes = figure.subplots()
-    for coverage, alpha in zip(COVERAGES[::-1], (0.2, 0.35), strict=True):
-        lower, upper = ([last, *rows[f"{end}_{coverage}"]] for end in ("lower", "upper"))
-        axes.fill_between(dates, lower, upper, color=SKY, alpha=alpha, linewidth=0, label=f"{coverage} % interval")
-    axes.plot(history.index, history, color=INK, label="close")
-    if len(outcome) > 1:
-        axes.plot(outcome.index, outcome, color=GREY, linewidth=0.9, label="outcome")
-    axes.plot(dates, [last, *rows["predicted_price"]], color=RED, marker="o", markersize=4, label="forecast")
-    axes.axvline(origin, color=GREY, linewidth=0.8, linestyle=":")
-    for position, row in enumerate(rows.itertuples()):
-        text = f"{row.horizon} sessions\n{row.change_pct:+.1f} %, {row.direction}\np(up) {row.p_up:.0%}"
-        # Alternately above and below, so that the texts of near horizons do not overlap.
-        above = position % 2 == 0
-        axes.annotate(text, (row.target_date, row.upper_95 if above else row.lower_95), xytext=(0, 4 if above else -4),
-                      textcoords="offset points", fontsize=8, ha="center", va="bottom" if above else "top")  # fmt: skip
-    price_axis(axes)
-    symbol, model, version = rows[["symbol", "model", "model_version"]].iloc[0]
-    label = model if version == model else f"{model} {version}"
-    axes.set_title(f"{symbol}: forecast of {origin:%Y-%m-%d}, {label}")
-    axes.legend(loc="lower left", fontsize=8, ncols=2)
-    axes.margins(x=0.06, y=0.18)
-    date_axis(axes)
-    return figure
+    rows = forecast.frame() if isinstance(forecast, Forecast) else forecast
+    require_forecasts(rows)
+    return draw_forecast(rows, prices, sessions)
 
 
 @styled

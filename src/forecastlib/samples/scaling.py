@@ -19,7 +19,7 @@ from forecastlib.samples.splits import Split
 from forecastlib.samples.windows import Floats, Windows
 
 _KINDS = {"minmax": MinMaxScaler, "standard": StandardScaler, "robust": RobustScaler}
-# What each scaler learns, enough to transform and to invert.
+# The fitted attributes of each scaler that transforming and inverting need.
 _LEARNED = {
     "minmax": ("min_", "scale_", "data_min_", "data_max_", "data_range_"),
     "standard": ("mean_", "scale_", "var_"),
@@ -40,7 +40,7 @@ class Scaling:
     Parameters
     ----------
     config
-        Which kind of scaler the features and the targets take.
+        The kinds of scalers.
 
     Attributes
     ----------
@@ -116,11 +116,11 @@ class Scaling:
         return self._scalers[role]
 
     def apply(self, windows: Windows) -> Windows:
-        """Return windows that carry their scaled matrix and these scalers, as networks read them."""
+        """Return the windows with their scaled matrix and these scalers, which networks need."""
         return replace(windows, scaled=self.features(windows.matrix), scaler=self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fitted parameters in JSON types; floats survive to the last bit."""
+        """Return the fitted parameters as JSON types; :meth:`from_dict` restores them exactly."""
         return {
             "fitted_from": self.fitted_from,
             "fitted_to": self.fitted_to,
@@ -141,7 +141,7 @@ class Scaling:
         Raises
         ------
         IncompatibleModelError
-            If they are of another kind than the configuration says, or incomplete.
+            If their kind differs from the configuration, or they are incomplete.
         """
         scaling = cls(config)
         try:
@@ -154,7 +154,7 @@ class Scaling:
                 scaler = scaling._scalers[role]
                 learned = {name: np.asarray(entry["learned"][name], dtype=np.float64) for name in _LEARNED[kind]}
                 if len({values.shape for values in learned.values()}) != 1:
-                    raise ValueError(f"{role}: what was learned differs in length")
+                    raise ValueError(f"{role}: the fitted attributes differ in length")
                 for name, values in learned.items():
                     setattr(scaler, name, values)
                 scaler.n_features_in_ = len(scaler.scale_)

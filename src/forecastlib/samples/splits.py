@@ -90,7 +90,7 @@ def walk_forward(
     embargo: int = 0,
     validation_share: float = 0.15,
 ) -> Iterator[Split]:
-    """Split again and again: test sets follow one another to the end of the data, each with what came before it.
+    """Split repeatedly: consecutive test sets up to the end of the data, each with the data before it.
 
     Parameters
     ----------
@@ -103,9 +103,9 @@ def walk_forward(
     expanding
         True: training starts at the beginning in every fold. False: it rolls, and is as long as in the first fold.
     embargo
-        Sessions left out before each later set, beyond the purge.
+        Sessions dropped before each later set, in addition to the purge.
     validation_share
-        Share of the dates before a test set that validate.
+        Share of the dates before a test set that form the validation set.
 
     Returns
     -------
@@ -115,7 +115,7 @@ def walk_forward(
     Raises
     ------
     ConfigError
-        If the number of folds, the size or a share makes no sense.
+        If the number of folds, the test size, the embargo or the share is out of range.
     NotEnoughDataError
         If a set would be empty.
 
@@ -142,7 +142,7 @@ def walk_forward(
             f"expected more than {folds} x {size} labelled origins for {folds} folds; got {len(dates)}; "
             "use fewer folds or a smaller test_size"
         )
-    splits = []  # not one by one: a caller learns at once that a fold would be empty, not after training the first
+    splits = []  # all at once, so that an empty fold raises before the first one is trained
     for start in range(before, len(dates), size):
         oldest = 0 if expanding else start - before
         validation = start - round(validation_share * (start - oldest))
@@ -151,7 +151,7 @@ def walk_forward(
 
 
 def _origin_dates(windows: Windows) -> pd.DatetimeIndex:
-    """Return the dates on which there is a labelled origin, each once, ascending."""
+    """Return the dates of labelled origins, unique and ascending."""
     return windows.origins[windows.labelled].unique().sort_values()
 
 

@@ -1,9 +1,9 @@
-"""Range-based volatility at an origin: how far prices move per session, from what was known after its close.
+"""Range-based volatility at an origin, from what was known after its close.
 
 Every function takes prices (n sessions, validated) and returns one float64 value per session, in log returns per
 session (not annualised). All are causal: the value of a row depends on that row and on those before it.
-:func:`ewma_volatility` looks back a fixed number of sessions, so that the value of a date is the same to the
-last bit whether it is computed from the whole history or from the newest :data:`SESSIONS_NEEDED` rows.
+:func:`ewma_volatility` looks back a fixed number of sessions, so that the value of a date is bit-identical
+whether it is computed from the whole history or from the newest :data:`SESSIONS_NEEDED` rows.
 
 ==================================================  ===========================================================
 ``garman_klass(prices)``                            variance between open and close, from the range; shape (n,)
@@ -29,16 +29,16 @@ from forecastlib.errors import ConfigError
 Floats = npt.NDArray[np.float64]
 
 DECAY = 0.94
-"""Weight of yesterday's variance in today's (J.P. Morgan/Reuters, *RiskMetrics Technical Document*, 1996)."""
+"""Weight of the previous variance in the next one (J.P. Morgan/Reuters, *RiskMetrics Technical Document*, 1996)."""
 
 WINDOW = 250
-"""Sessions behind one value; what lies further back would weigh 0.94 ** 250, about 2e-7."""
+"""Sessions per value; earlier ones would have a weight of at most 0.94 ** 250, about 2e-7."""
 
 SESSIONS_NEEDED = WINDOW + 1
 """Newest rows from which the last value is the same as from the whole history: one more, for its overnight return."""
 
 MIN_VOLATILITY = 1e-4
-"""Floor of a volatility per session: a stretch of unchanged prices must not divide by zero."""
+"""Floor of the volatility per session, so that unchanged prices do not lead to a division by zero."""
 
 
 def garman_klass(prices: pd.DataFrame) -> Floats:
@@ -88,17 +88,21 @@ def session_variance(prices: pd.DataFrame) -> Floats:
     Returns
     -------
     ndarray of float64, shape (n,)
-
     """
     return garman_klass(prices) + overnight(prices)
+
+
+def floored_variance(prices: pd.DataFrame) -> Floats:
+    """Return :func:`session_variance`, never below the square of :data:`MIN_VOLATILITY`, so that it has a logarithm."""
+    return np.maximum(session_variance(prices), MIN_VOLATILITY**2)
 
 
 def ewma_volatility(prices: pd.DataFrame, *, decay: float = DECAY, window: int = WINDOW) -> Floats:
     """Return the volatility per session, exponentially weighted over the latest sessions.
 
     The square root of ``sum_k decay^k v[t-k] / sum_k decay^k`` for k = 0 ... window-1, v being
-    :func:`session_variance`; never below :data:`MIN_VOLATILITY`. Rows with fewer sessions behind them
-    average over those there are.
+    :func:`session_variance`; never below :data:`MIN_VOLATILITY`. Rows with fewer earlier sessions
+    average over those that exist.
 
     Parameters
     ----------
@@ -140,16 +144,16 @@ def ewma_volatility(prices: pd.DataFrame, *, decay: float = DECAY, window: int =
 
 
 VARIANCE_SPANS = (1, 5, 22, 120)
-"""Sessions behind each mean variance that predicts: a day, a week, a month, half a year."""
+"""Sessions per mean variance among the predictors: a day, a week, a month, half a year."""
 
 FALL_SPANS = (1, 5, 22)
-"""Sessions behind each fall that predicts."""
+"""Sessions per fall among the predictors."""
 
 PREDICTOR_SESSIONS = VARIANCE_SPANS[-1] + 1
 """Newest rows from which the last predictors are the same as from the whole history."""
 
 
-def volatility_predictors(prices: pd.DataFrame) -> Floats:
+def volatility_predictors(prices: pd.DataFrame, variance: Floats | None = None) -> Floats:
     """Return the regressors of the logarithm of the variance ahead.
 
     A constant; the logarithm of the mean :func:`session_variance` of the latest 1, 5, 22 and 120 sessions (Corsi,
@@ -162,19 +166,20 @@ def volatility_predictors(prices: pd.DataFrame) -> Floats:
     ----------
     prices
         Prices, n sessions.
+    variance
+        Their :func:`floored_variance`, where the caller has it already.
 
     Returns
     -------
     ndarray of float64, shape (n, 8)
-        Rows with fewer sessions behind them than a span average over those there are.
-
+        Rows with fewer earlier sessions than a span average over those that exist.
 
     Examples
     --------
     The second column of row 9 is the logarithm of the variance of session 9; the third that of the mean of sessions
     5-9; the sixth is ``min(ln(close[9] / close[8]), 0)`` over the volatility of sessions 0-9, there being no 22.
     """
-    variance = np.maximum(session_variance(prices), MIN_VOLATILITY**2)
+    variance = floored_variance(prices) if variance is None else variance
     log_close = np.log(prices["close"].to_numpy(dtype=np.float64))
     n = len(variance)
     sessions = np.arange(1, n + 1)

@@ -1,4 +1,4 @@
-"""Windows and labels: what a model sees at an origin, and what it is asked to forecast.
+"""Windows and labels: what a model sees at an origin, and what it has to forecast.
 
 The window of origin ``t`` is the feature rows ``t - lookback + 1 ... t``; the label for horizon ``h`` is the close of
 row ``t + h``. A row whose label is not known yet has no label (NaN): it is used for forecasting, never for training.
@@ -28,7 +28,7 @@ Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 
 MIN_PRICE_RATIO = 1e-3
-"""A network that learns prices may predict a negative one; no forecast falls below this share of the last close."""
+"""Lower bound of a forecast as a share of the last close: a network trained on prices may predict a negative one."""
 
 
 class Scaler(Protocol):
@@ -113,7 +113,7 @@ class Windows:
     scaler: Scaler | None = None
 
     def __len__(self) -> int:
-        """Count the samples."""
+        """Return the number of samples."""
         return len(self.rows)
 
     @property
@@ -149,14 +149,14 @@ class Windows:
         With a lookback of 3, the windows whose origins are rows 5 and 6 see rows 3, 4, 5 and 6.
         """
         seen = np.zeros(len(self.matrix) + 1, dtype=np.int64)
-        ends = self.rows[_index(index)]
+        ends = self.rows[as_index(index)]
         np.add.at(seen, ends - self.config.lookback + 1, 1)
         np.add.at(seen, ends + 1, -1)
         return np.flatnonzero(np.cumsum(seen[:-1]))
 
     def take(self, index: npt.ArrayLike) -> Self:
         """Return the samples at some positions, or where a mask is true; the matrix stays shared."""
-        i = _index(index)
+        i = as_index(index)
         return replace(
             self,
             rows=self.rows[i],
@@ -220,11 +220,14 @@ class Windows:
         for prices in self.prices:
             symbol = str(prices.attrs.get("symbol", ""))
             index = np.flatnonzero(self.symbols == symbol)
-            rows = np.asarray(prices.index.get_indexer(self.origins[index]), dtype=np.int64)
-            if (rows < 0).any():
-                missing = self.origins[index][rows < 0][0]
+            origins = self.origins[index]
+            rows = np.asarray(prices.index.searchsorted(origins), dtype=np.int64)  # faster than hashing all sessions
+            missing = rows == len(prices)
+            missing[~missing] = prices.index[rows[~missing]] != origins[~missing]
+            if missing.any():
                 raise DataQualityError(
-                    f"expected the prices of {symbol} that the samples were made of; {missing:%Y-%m-%d} is missing"
+                    f"expected the prices of {symbol} that the samples were made of; {origins[missing][0]:%Y-%m-%d} "
+                    "is missing"
                 )
             yield SymbolSamples(symbol, prices, index, rows)
 
@@ -315,21 +318,21 @@ def build_windows(prices: pd.DataFrame, features: pd.DataFrame, config: WindowCo
         label_dates=known[rows + longest],
         last_close=close[rows],
         volatility=volatility,
-        symbols=np.full(len(rows), prices.attrs.get("symbol", "")),
+        symbols=np.full(len(rows), str(prices.attrs.get("symbol", ""))),
         feature_names=tuple(features.columns),
         config=config,
         prices=(prices,),
     )
 
 
-def _index(index: npt.ArrayLike) -> npt.NDArray[np.bool_] | Rows:
-    """Read positions or a mask: a mask taken for numbers would mean the samples 0 and 1."""
+def as_index(index: npt.ArrayLike) -> npt.NDArray[np.bool_] | Rows:
+    """Return positions or a mask as an index: a mask taken for numbers would mean the samples 0 and 1."""
     chosen = np.asarray(index)
     return chosen if chosen.dtype == np.bool_ else chosen.astype(np.int64)
 
 
 def _warm_up(features: pd.DataFrame, matrix: Floats) -> int:
-    """Count the incomplete rows at the beginning, and refuse incomplete ones after it."""
+    """Return the number of incomplete rows at the beginning; raise if a later row is incomplete."""
     complete = np.asarray(np.isfinite(matrix).all(axis=1))
     warm_up = int(np.argmax(complete)) if complete.any() else len(complete)
     holes = np.flatnonzero(~complete[warm_up:]) + warm_up
@@ -356,7 +359,7 @@ def _targets(close: Floats, rows: Rows, volatility: Floats, config: WindowConfig
 def pool_windows(parts: Sequence[Windows]) -> Windows:
     """Pool the windows of several symbols into one set, for a global model.
 
-    Windows never cross from one symbol into another: each keeps to the rows of its own symbol.
+    No window contains rows of two symbols.
 
     Parameters
     ----------
@@ -366,7 +369,7 @@ def pool_windows(parts: Sequence[Windows]) -> Windows:
     Returns
     -------
     Windows
-        The rows of all, symbol after symbol; the matrices are joined once.
+        The samples of all symbols, one symbol after the other.
 
     Raises
     ------

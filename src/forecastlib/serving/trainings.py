@@ -29,9 +29,8 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
-from forecastlib import progress
 from forecastlib.paths import HOME_VARIABLE
-from forecastlib.processes import child_environment
+from forecastlib.processes import PROGRESS_VARIABLE, child_environment, read_progress
 from forecastlib.serving.jobs import Job, JobTable, Status
 from forecastlib.serving.problems import Problem, busy, without_paths
 from forecastlib.serving.settings import Settings
@@ -82,7 +81,7 @@ class JobFolder:
 
     def start(self, command: list[str], *, lock: int, home: Path) -> subprocess.Popen[bytes]:
         """Start a process that inherits the lock, in a session of its own so that Ctrl-C does not reach it."""
-        variables = {HOME_VARIABLE: str(home), progress.VARIABLE: str(self.progress)}
+        variables = {HOME_VARIABLE: str(home), PROGRESS_VARIABLE: str(self.progress)}
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 command,
@@ -128,7 +127,7 @@ def outcome(
     Parameters
     ----------
     events
-        Of :func:`forecastlib.progress.read_events`.
+        Of :func:`forecastlib.processes.read_progress`.
     error
         Of :meth:`JobFolder.last_error`.
     returncode
@@ -222,7 +221,7 @@ class TrainingQueue:
 
     def events(self, job_id: str) -> list[dict[str, Any]]:
         """Return what the process of a job has reported so far."""
-        return progress.read_events(self._folder(job_id).progress)
+        return read_progress(self._folder(job_id).progress)
 
     def stop(self) -> None:
         """Give running trainings some time to finish, then end them as failed; queued ones stay queued."""

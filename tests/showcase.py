@@ -1,15 +1,17 @@
-"""The figures and the table of the README, made from the present champions."""
+"""Redraw the figures and the table of the README from the champions: ``PYTHONPATH=tests python -m showcase``."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from forecastlib.cli.terminal import format_error
 from forecastlib.evaluation.evaluate import Evaluation
 from forecastlib.evaluation.score_table import RANDOM_WALK
-from forecastlib.formatting import format_error
+from forecastlib.paths import project_root
 from forecastlib.plots import plot_forecast, plot_scores
 from forecastlib.tracking import registry
 from forecastlib.workflows import evaluate_test_set, fetch
@@ -90,3 +92,15 @@ def with_table(text: str, table: str) -> str:
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{table}{END}{after}"
+
+
+def main() -> None:
+    """Write the files and print their names."""
+    parser = argparse.ArgumentParser(prog="python -m showcase")
+    parser.add_argument("symbols", nargs="*", default=["^GSPC", "^IXIC"], metavar="SYMBOL")
+    for path in write_showcase(parser.parse_args().symbols, project_root()):
+        print(path)
+
+
+if __name__ == "__main__":
+    main()
