@@ -22,8 +22,8 @@ from forecastlib.config import RunConfig
 from forecastlib.errors import ConfigError, NotEnoughDataError
 from forecastlib.evaluation import backtest as module
 from forecastlib.evaluation import metrics
-from forecastlib.evaluation.backtest import Task, adapted, compute, divide, mean_forecast
-from forecastlib.evaluation.backtest_result import WITH_INTERVALS, BacktestResult, describe_intervals
+from forecastlib.evaluation.backtest import adapted, compute, divide, mean_forecast
+from forecastlib.evaluation.backtest_result import WITH_INTERVALS, BacktestResult, Task, describe_intervals
 from forecastlib.evaluation.score_table import SCORES
 from forecastlib.evaluation.significance import block_bootstrap, diebold_mariano
 from forecastlib.forecasts import COLUMNS, call_is_hit

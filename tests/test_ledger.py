@@ -21,8 +21,7 @@ from forecastlib.errors import ConfigError, DataQualityError, LedgerError
 from forecastlib.evaluation import metrics
 from forecastlib.evaluation.score_table import hits
 from forecastlib.forecasts import COLUMNS
-from forecastlib.ledger import LEDGER_VARIABLE, Ledger
-from forecastlib.ledger.scores import over_time
+from forecastlib.ledger import LEDGER_VARIABLE, Ledger, over_time
 from forecastlib.ledger.tables import VERSIONS
 from forecastlib.models.conformal import adaptive_widening
 

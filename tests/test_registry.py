@@ -112,7 +112,7 @@ def test_a_symbol_without_models_is_not_found(store):
 
 def test_the_size_of_the_model_is_logged(store):
     metrics = mlflow.get_run(registry.find(SYMBOL).run_id).data.metrics
-    assert metrics["parameters"] == tiny.forecaster().network.count_params()
+    assert metrics["parameters"] == tiny.forecaster().model.lstm.network.count_params()
     assert 10_000 < metrics["bundle_bytes"] < 1_000_000
 
 
