@@ -18,7 +18,7 @@ def table() -> pd.DataFrame:
     return leakage_ladder(tiny.prices(), tiny.config(epochs=1), steps=(STEPS[0], *STEPS[-2:]), progress=False)
 
 
-def test_every_step_repairs_one_part_and_keeps_the_repairs_before_it():
+def test_every_step_fixes_one_part_and_keeps_the_earlier_fixes():
     leaking = [
         {
             name
