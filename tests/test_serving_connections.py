@@ -61,6 +61,9 @@ def trickle(client, data, pause=0.01):
             client.settimeout(pause)
             with contextlib.suppress(TimeoutError):
                 answer = client.recv(10_000)
+                client.settimeout(30)
+                while part := client.recv(10_000):  # the body may arrive later than the head
+                    answer += part
                 break
         else:
             pytest.fail(f"the server waited for {len(data)} bytes")
