@@ -1,6 +1,6 @@
-# The front door. `make help` lists the targets.
+# `make help` lists the targets.
 #
-# NAME=value on the command line sets a parameter of the notebooks that a target runs, for instance
+# NAME=value on the command line sets a parameter of the notebooks that a target runs, for example
 #     make train SYMBOL=^GSPC EPOCHS=5 LOOKBACK=90
 # An unknown name is an error.
 
@@ -26,7 +26,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(VENV)/ready ## create .venv from requirements.lock; the other targets do this when necessary
+setup: $(VENV)/ready ## create .venv from requirements.lock; other targets do this when necessary
 
 $(VENV)/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else f"expected Python 3.11, 3.12 or 3.13; $(PYTHON) is {v[0]}.{v[1]}; use: make setup PYTHON=python3.11")'
@@ -37,7 +37,7 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	$(BIN)/python -c 'from forecastlib.models.lstm import kernels; kernels.compile_all()'
 	@touch $@
 
-# The notebooks that train once or twice; backtest, leaks and score train many times.
+# The notebooks that train at most twice; backtest, leaks and score train many times.
 STORY := data features train evaluate forecast
 
 run: setup ## run the notebooks from data to forecast for both bundled indices, or for SYMBOL=...
@@ -66,10 +66,10 @@ ui: setup ## compare runs and registered models in MLflow, on PORT=5000
 	$(BIN)/mlflow server --backend-store-uri sqlite:///mlruns/mlflow.db --artifacts-destination mlruns/artifacts --host 127.0.0.1 --port $(PORT) --workers 1
 
 serve: PORT = 8000
-serve: setup ## start the service and its page on HOST=127.0.0.1, PORT=8000; other NAME=value are parameters of its trainings
+serve: setup ## start the service and its page on HOST=127.0.0.1, PORT=8000; other NAME=value set parameters of its trainings
 	$(BIN)/forecastlib serve --port $(PORT) $(if $(HOST),--host $(HOST)) $(PARAMETERS)
 
-showcase: setup ## redraw the figures and the table of the README from the present champions
+showcase: setup ## redraw the figures and the table of the README from the current champions
 	TF_CPP_MIN_LOG_LEVEL=3 PYTHONPATH=tests $(BIN)/python -m showcase
 
 bench: setup ## measure speed and memory, compared with other libraries where installed; takes minutes

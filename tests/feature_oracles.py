@@ -1,4 +1,4 @@
-"""Shared by the tests of features: real bars, and slow, obvious definitions to compare the fast ones with."""
+"""Shared by the tests of features: real bars, and slow, obvious definitions as references for the fast ones."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -5,7 +5,7 @@ of them; then it requests many more and compares the memory of the service. Requ
 earlier ones have been answered or not.
 
 As a control, a second process with the same session and priority runs an event loop that only sleeps. Delays that it
-has too are caused by the machine and not by the service, and so is the time for which the threads of the service wait
+also has are caused by the machine and not by the service, and so is the time for which the threads of the service wait
 for a processor.
 """
 
@@ -72,7 +72,7 @@ class Clock:
         self._late: list[float] = []
 
     async def tick(self) -> None:
-        """Sleep again and again."""
+        """Sleep repeatedly."""
         while True:
             began = time.perf_counter()
             await asyncio.sleep(0.005)
@@ -86,7 +86,7 @@ class Clock:
 
 
 async def control() -> None:
-    """Run the control: a clock that answers each line of its input with statistics."""
+    """Run the control: a clock that prints statistics for each line of its input."""
     clock, loop = Clock(), asyncio.get_running_loop()
     loop.add_reader(sys.stdin, lambda: print(clock.summary(), flush=True) if sys.stdin.readline() else sys.exit())
     await clock.tick()

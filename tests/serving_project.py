@@ -67,7 +67,7 @@ def client(given: Settings | None = None, *, program: str = "pass", **options: o
             service.settings,
             service.jobs,
             service.log,
-            on_change=service.predictor.clear_versions,
+            on_change=service.predictor.version_of.cache_clear,
             command=lambda parameters, **_: [sys.executable, "-c", program],
         )
         with TestClient(app, raise_server_exceptions=False, **options) as opened:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from forecastlib.cli.terminal import format_error
-from forecastlib.evaluation.evaluate import RANDOM_WALK, Evaluation
+from forecastlib.evaluation.evaluate import Evaluation
+from forecastlib.evaluation.score_table import RANDOM_WALK
 from forecastlib.paths import project_root
 from forecastlib.plots import plot_forecast, plot_scores
 from forecastlib.tracking import registry

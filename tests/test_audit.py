@@ -1,4 +1,4 @@
-"""The audit: it passes on the library's own recipe and models, and examines what a forecaster really executes."""
+"""The audit: it passes for the library's recipe and models, and examines what a forecaster really executes."""
 
 import io
 from dataclasses import replace
@@ -14,8 +14,13 @@ from sklearn.linear_model import Ridge as RidgeRegression
 import forecastlib.recipe
 from forecastlib import ConfigError, DataQualityError, Forecaster, LeakageError, RunConfig
 from forecastlib.auditing import CHECKS, FEATURE_CHECKS, MODEL_CHECKS, SET_CHECKS, AuditReport, audit, planted
-from forecastlib.auditing.audit import CANARY
-from forecastlib.auditing.checks import AuditedRun, _block_order, prices_with_other_future, samples_with_other_future
+from forecastlib.auditing.checks import (
+    CANARY,
+    AuditedRun,
+    _block_order,
+    prices_with_other_future,
+    samples_with_other_future,
+)
 from forecastlib.cli import main
 from forecastlib.models import Distribution, create
 from forecastlib.models.distribution import LEVELS
@@ -27,7 +32,7 @@ EXACT = (*FEATURE_CHECKS, *SET_CHECKS)
 
 @pytest.fixture(scope="module")
 def recent(ixic):
-    """Return the newest 2,000 sessions: enough for all sets, and quicker."""
+    """Return the newest 2,000 sessions: enough for all sets, and faster."""
     return ixic.iloc[-2000:]
 
 
@@ -36,7 +41,7 @@ def report(ixic) -> AuditReport:
     return audit(ixic)
 
 
-# The library's own recipe and models
+# The library's recipe and models
 
 
 @pytest.mark.slow
@@ -87,7 +92,7 @@ def test_the_details_say_how_much_was_examined(report):
     assert "forecasts of 5 test origins changed at 0 horizons" in detail["model_fit"]
 
 
-def test_auditing_twice_gives_the_same_figures(recent):
+def test_auditing_twice_gives_the_same_results(recent):
     checks = ("scalers", "future_changed", "single_features", *MODEL_CHECKS)
     first, second = (audit(recent, "har", checks=checks, shuffles=10) for _ in range(2))
     pd.testing.assert_frame_equal(first.checks, second.checks)
@@ -99,7 +104,7 @@ def test_the_prices_do_not_change(recent):
     pd.testing.assert_frame_equal(recent, before)
 
 
-# What runs is what is audited
+# What is executed is what is audited
 
 
 @pytest.mark.parametrize(
@@ -113,7 +118,7 @@ def test_the_prices_do_not_change(recent):
     ],
     ids=lambda part: part if isinstance(part, str) else next(iter(part)),
 )
-def test_a_step_changed_behind_the_back_of_a_forecaster_is_caught_and_named(recent, step, check):
+def test_a_leaking_step_in_the_recipe_of_a_forecaster_is_caught_and_named(recent, step, check):
     forecaster = Forecaster(RunConfig.from_parameters(model="ridge"), recipe=replace(Recipe(), **step))
     report = audit(recent, forecaster, checks=(*SET_CHECKS, *MODEL_CHECKS))
     assert check in report.affected()
@@ -122,7 +127,7 @@ def test_a_step_changed_behind_the_back_of_a_forecaster_is_caught_and_named(rece
     assert audit(recent, Forecaster(forecaster.config), checks=(*SET_CHECKS, *MODEL_CHECKS)).passed
 
 
-def test_samples_that_are_given_are_examined_without_computing_features_again(recent):
+def test_given_samples_are_examined_without_computing_features_again(recent):
     calls = []
 
     def counted(prices, config):
@@ -137,7 +142,7 @@ def test_samples_that_are_given_are_examined_without_computing_features_again(re
     assert audit(recent, forecaster, samples=tampered, checks=SET_CHECKS).affected().keys() == {"calibration"}
 
 
-def test_the_predictions_of_a_fitted_forecaster_are_examined_as_they_are():
+def test_the_predictions_of_a_fitted_forecaster_are_examined_without_fitting_again():
     forecaster = tiny.forecaster()
     network = forecaster.model.lstm.network
     report = audit(tiny.prices(), forecaster, checks=("model_predictions",))
@@ -159,7 +164,7 @@ def test_the_predictions_of_a_fitted_forecaster_are_examined_as_they_are():
 
 
 @pytest.mark.slow
-def test_a_network_that_was_given_as_an_object_stays_fitted():
+def test_a_network_given_as_an_object_stays_fitted():
     model = create("lstm", tiny.config(epochs=1))
     forecaster = Forecaster(tiny.config(epochs=1), model=model).fit(tiny.prices(), progress=False)
     network = model.network
@@ -168,11 +173,11 @@ def test_a_network_that_was_given_as_an_object_stays_fitted():
     assert model.network is network
 
 
-# Foreign models
+# Models of other libraries
 
 
 class Linear:
-    """An honest ten-line model of scikit-learn."""
+    """An honest ten-line model on scikit-learn."""
 
     name = "linear"
 
@@ -187,7 +192,7 @@ class Linear:
 
 
 class ReadingPrices(Linear):
-    """Reads the newest price it can find."""
+    """Uses the newest price it can find."""
 
     name = "reading_prices"
 
@@ -198,7 +203,7 @@ class ReadingPrices(Linear):
 
 
 class ReadingLabels(Linear):
-    """Blends the labels in where it is given any."""
+    """Blends in the labels if it is given any."""
 
     name = "reading_labels"
 
@@ -217,7 +222,7 @@ class NeedingLabels(Linear):
 
 
 class CentredOverTheBatch(Linear):
-    """Standardises each batch by itself, later origins included."""
+    """Standardises each batch with its own statistics, which include later origins."""
 
     name = "centred_over_the_batch"
 
@@ -227,7 +232,7 @@ class CentredOverTheBatch(Linear):
 
 
 class FittedOnEveryRow(Linear):
-    """Weighs the training set by its distance from the mean of all rows."""
+    """Weights the training set by its distance from the mean of all rows."""
 
     name = "fitted_on_every_row"
 
@@ -240,7 +245,7 @@ class FittedOnEveryRow(Linear):
 
 
 class Unseeded(Linear):
-    """Draws its coefficients anew in each fit."""
+    """Draws new coefficients in each fit."""
 
     name = "unseeded"
 
@@ -251,7 +256,7 @@ class Unseeded(Linear):
 
 
 class UnseededPredictions(Linear):
-    """Draws its forecasts anew in each call."""
+    """Draws new forecasts in each call."""
 
     name = "unseeded_predictions"
 
@@ -259,7 +264,7 @@ class UnseededPredictions(Linear):
         return Distribution(LEVELS, super().predict(samples).quantiles + np.random.default_rng().normal())
 
 
-def test_an_honest_model_of_scikit_learn_passes_and_does_not_change(recent):
+def test_an_honest_scikit_learn_model_passes_and_is_not_modified(recent):
     model = Linear()
     report = audit(recent, model, checks=(*SET_CHECKS, *MODEL_CHECKS))
     assert report.passed, repr(report)
@@ -290,7 +295,7 @@ def test_a_model_without_a_seed_cannot_be_examined_and_does_not_pass(recent, mod
     assert not report.passed
 
 
-# Shuffles and other futures
+# Shuffles and altered futures
 
 
 @pytest.mark.parametrize(("samples", "block"), [(6, 2), (100, 7), (3254, 60), (5, 1), (2, 1)])
@@ -304,7 +309,7 @@ def test_shuffling_moves_every_block_as_a_whole(samples, block):
         assert [place for start, place in moved_to.items() if start != place]
 
 
-def test_the_future_is_cut_off_where_looking_ahead_shows(ixic):
+def test_the_future_is_cut_off_at_dates_that_reveal_lookahead(ixic):
     cuts = AuditedRun(ixic, Forecaster(), None, 10, 0).cut_rows
     index = ixic.index
     assert cuts[0] == 253 and cuts[-1] == len(ixic) - 2
@@ -391,7 +396,7 @@ def test_without_the_canary_there_is_no_figure(recent):
         audit(recent, checks=("labels",)).plot()
 
 
-def test_what_cannot_be_audited_is_refused(recent):
+def test_invalid_arguments_are_refused(recent):
     with pytest.raises(ConfigError, match="unknown check 'label_overlaps'; did you mean 'label_overlap'"):
         audit(recent, checks=("label_overlaps",))
     with pytest.raises(ConfigError, match="expected at least 10 shuffles; got 3"):
@@ -404,7 +409,7 @@ def test_what_cannot_be_audited_is_refused(recent):
         audit(recent.drop(columns="close"))
 
 
-# The command, and the run
+# The command and the run
 
 
 def test_the_command_shows_every_check_and_takes_settings():

@@ -1,4 +1,4 @@
-"""The backtest as users run it: real processes, a real MLflow store, a network that is trained in seconds."""
+"""The backtest as users run it: real processes, a real MLflow store, and a network that trains in seconds."""
 
 import json
 import math
@@ -22,8 +22,8 @@ from forecastlib.config import RunConfig
 from forecastlib.errors import ConfigError, NotEnoughDataError
 from forecastlib.evaluation import backtest as module
 from forecastlib.evaluation import metrics
-from forecastlib.evaluation.backtest import Task, adapted, compute, divide, mean_forecast
-from forecastlib.evaluation.backtest_result import WITH_INTERVALS, BacktestResult, describe_intervals
+from forecastlib.evaluation.backtest import adapted, compute, divide, mean_forecast
+from forecastlib.evaluation.backtest_result import WITH_INTERVALS, BacktestResult, Task, describe_intervals
 from forecastlib.evaluation.score_table import SCORES
 from forecastlib.evaluation.significance import block_bootstrap, diebold_mariano
 from forecastlib.forecasts import COLUMNS, call_is_hit
@@ -50,7 +50,7 @@ def found_runs(**tags: str) -> list[mlflow.entities.Run]:
 
 
 def comparable(frame: pd.DataFrame) -> pd.DataFrame:
-    """Leave out what differs between two runs on purpose."""
+    """Leave out what is meant to differ between two runs."""
     bare = frame.drop(columns="batch_id")
     bare.attrs = {}
     return bare
@@ -103,7 +103,7 @@ def test_test_sets_follow_one_another_without_a_gap_to_the_last_known_label(ixic
     assert windows.label_dates[tested[-1]] == ixic.index[-1]
 
 
-def test_training_and_validation_share_what_precedes_a_test_set_as_configured(ixic):
+def test_sessions_before_a_test_set_are_split_between_training_and_validation_as_configured(ixic):
     config = RunConfig.from_parameters(train_share=0.6, validation_share=0.2)
     for split in divide(Recipe().all_windows(ixic, config), config, folds=3, test_size=500):
         before = split.test[0]
@@ -120,7 +120,7 @@ def test_the_tasks_are_every_model_and_seed_of_every_fold_the_longest_first():
     assert [str(task) for task in (Task(1, "lstm", 4), Task(1, "har"))] == ["fold 1, lstm, seed 4", "fold 1, har"]
 
 
-def test_it_is_known_without_importing_them_which_built_in_models_depend_on_the_seed():
+def test_built_in_models_that_depend_on_the_seed_are_known_without_importing_them():
     for name in ("random_walk", "ridge", "gradient_boosting", "har", "garch_t", "lstm", "combination"):
         assert is_stochastic(name) == getattr(create(name, CONFIG), "stochastic", False)
 
@@ -163,7 +163,7 @@ def test_every_model_has_forecast_every_test_origin_and_mc_dropout_every_fifth(r
 
 
 @pytest.mark.slow
-def test_intervals_are_recalibrated_and_those_of_the_training_stand_beside_them(result):
+def test_intervals_are_recalibrated_and_those_of_the_training_are_scored_too(result):
     by_model = result.forecasts.set_index(["model", "fold", "origin", "horizon"])
     recalibrated, trained = (by_model.loc[model] for model in ("combination", "combination_as_trained"))
     same = recalibrated["upper_95"] == trained["upper_95"]
@@ -194,7 +194,7 @@ def test_scores_equal_a_slow_loop(result, prices):
 
 
 @pytest.mark.slow
-def test_scores_stand_beside_the_intervals_of_a_block_bootstrap(result):
+def test_scores_have_block_bootstrap_intervals(result):
     for h in HORIZONS:
         row = result.scores.loc[("har", h)]
         rows = result.forecasts.query("model == 'har' and horizon == @h").sort_values("origin")
@@ -222,7 +222,7 @@ def test_verdicts_are_tests_over_all_folds(result):
 
 
 @pytest.mark.slow
-def test_years_add_up_to_the_whole(result):
+def test_scores_per_year_add_up_to_those_of_all_years(result):
     years = result.by_year
     assert set(years.index.unique("year")) == set(pd.DatetimeIndex(result.forecasts["origin"]).year)
     for model in ("random_walk", "combination", "combination_adaptive", DROPOUT):
@@ -251,7 +251,7 @@ def test_the_calibration_error_compares_stated_probabilities_with_outcomes(resul
 
 
 @pytest.mark.slow
-def test_mc_dropout_alone_is_narrower_than_calibrated_intervals(result):
+def test_intervals_of_mc_dropout_are_narrower_than_calibrated_ones(result):
     for h in HORIZONS:
         assert result.scores.loc[(DROPOUT, h), "width_80"] < result.scores.loc[("combination_0", h), "width_80"]
 
@@ -303,7 +303,7 @@ def test_the_run_of_the_backtest_has_its_scores_and_tables(result):
 
 
 @pytest.mark.slow
-def test_a_second_call_computes_nothing_and_finds_the_same(result, prices):
+def test_a_second_call_computes_nothing_and_returns_the_same_result(result, prices):
     before = len(found_runs())
     again = backtest(prices, CONFIG, models=MODELS, folds=2, seeds=SEEDS, workers=1, progress=False)
     assert not again.tasks["computed"].any()
@@ -416,11 +416,11 @@ def test_a_stored_file_is_read_back_exactly_and_a_damaged_one_counts_as_missing(
     assert "is damaged" in caplog.text
 
 
-# Models of the user
+# The user's models
 
 
 class Wide:
-    """The last close, with intervals of one width."""
+    """The last close, with intervals of constant width."""
 
     name = "wide"
 
@@ -442,7 +442,7 @@ def test_a_model_given_as_an_object_is_compared_like_any_other(home, prices):
     result = backtest(prices, CONFIG, models=[Wide(0.1)], folds=2, workers=1, progress=False)
     assert result.models == ["random_walk", "wide"]
     assert result.scores.loc[("wide", 3), "width_80"] == pytest.approx(math.exp(0.04) - math.exp(-0.04))
-    assert result.verdicts["crps_verdict"].tolist() == ["", ""]  # HAR was not asked for
+    assert result.verdicts["crps_verdict"].tolist() == ["", ""]  # HAR was not requested
 
 
 @pytest.mark.slow
@@ -460,7 +460,7 @@ def test_invalid_settings_are_refused_before_anything_is_computed(prices, wrong)
         backtest(prices, CONFIG, **wrong)
 
 
-def test_two_models_of_one_name_are_refused(prices):
+def test_two_models_with_the_same_name_are_refused(prices):
     with pytest.raises(ConfigError, match="'har' is given twice"):
         backtest(prices, CONFIG, models=["har", "har"])
 
@@ -517,7 +517,7 @@ def walk_forecasts(prices: pd.DataFrame, horizon: int = 5, width: float = 0.02, 
 
 
 def result_of(prices, *forecasts: pd.DataFrame) -> BacktestResult:
-    """Return the result for some forecasts beside the random walk."""
+    """Return the result of some forecasts and the random walk."""
     horizons = sorted({horizon for frame in forecasts for horizon in frame["horizon"]})
     walks = [walk_forecasts(prices, horizon, model="random_walk") for horizon in horizons]
     return BacktestResult.of(pd.concat([*forecasts, *walks], ignore_index=True), prices)

@@ -1,4 +1,4 @@
-"""What is saved, and what is refused when it is read back."""
+"""What is saved, and what is refused on loading."""
 
 import dataclasses
 import datetime as dt
@@ -37,7 +37,7 @@ def original(tmp_path_factory):
 
 @pytest.fixture
 def folder(original, tmp_path):
-    """A bundle that may be damaged."""
+    """A bundle that tests may damage."""
     return pathlib.Path(shutil.copytree(original, tmp_path / "bundle"))
 
 
@@ -46,7 +46,7 @@ def parts_of(forecaster):
 
 
 def reseal(folder):
-    """Make checksums fit again after an edit by hand."""
+    """Update the checksums after an edit by hand."""
     metadata = json.loads((folder / "metadata.json").read_text())
     metadata.pop("checksum", None)
     for name in metadata["checksums"]:
@@ -91,18 +91,18 @@ def test_the_metadata_says_where_the_model_comes_from(original):
     assert dt.timedelta() <= dt.datetime.now(dt.UTC) - trained_at < dt.timedelta(hours=1)
 
 
-def test_the_configuration_is_saved_whole(original):
+def test_the_complete_configuration_is_saved(original):
     assert json.loads((original / "config.json").read_text()) == tiny.config().model_dump(mode="json")
     assert bundle.read(original).config == tiny.config()
 
 
-def test_metrics_travel_with_the_model(tmp_path):
+def test_metrics_are_saved_with_the_model(tmp_path):
     parts = parts_of(tiny.forecaster())
     with_metrics = dataclasses.replace(parts, metadata=parts.metadata.with_metrics({"mae_7d": 1 / 3}))
     assert bundle.read(bundle.write(tmp_path / "b", with_metrics)).metadata.metrics == {"mae_7d": 1 / 3}
 
 
-def test_a_loaded_forecaster_forecasts_as_the_saved_one_to_the_last_bit(original):
+def test_a_loaded_forecaster_gives_the_forecasts_of_the_saved_one_to_the_last_bit(original):
     prices, loaded = tiny.prices(), Forecaster.load(original)
     origins = prices.index[-20:]
     pd.testing.assert_frame_equal(
@@ -123,7 +123,7 @@ def test_a_saved_model_can_be_saved_again(original, tmp_path):
 # Where it is saved
 
 
-def test_saving_replaces_a_former_bundle_and_leaves_nothing_else(folder):
+def test_saving_replaces_an_earlier_bundle_and_leaves_nothing_else(folder):
     (folder / "scalers.json").write_text("damaged")
     tiny.forecaster().save(folder)
     assert Forecaster.load(folder).metadata == tiny.forecaster().metadata
@@ -136,7 +136,7 @@ def test_saving_into_an_empty_folder_is_fine(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
-def test_saving_over_what_is_not_a_bundle_is_refused(tmp_path, kind):
+def test_saving_over_anything_but_a_bundle_is_refused(tmp_path, kind):
     target = tmp_path / "mine"
     precious = target / "thesis.txt" if kind == "folder" else target
     precious.parent.mkdir(exist_ok=True)
@@ -148,7 +148,7 @@ def test_saving_over_what_is_not_a_bundle_is_refused(tmp_path, kind):
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
-def test_a_save_that_is_interrupted_while_writing_leaves_the_former_bundle(folder, monkeypatch, error):
+def test_a_save_that_is_interrupted_while_writing_leaves_the_earlier_bundle(folder, monkeypatch, error):
     written = []
 
     def fail_late(path, content, **options):
@@ -163,7 +163,7 @@ def test_a_save_that_is_interrupted_while_writing_leaves_the_former_bundle(folde
     assert [path.name for path in folder.parent.iterdir()] == ["bundle"]
 
 
-def test_a_save_that_is_interrupted_while_moving_leaves_the_former_bundle(folder, monkeypatch):
+def test_a_save_that_is_interrupted_while_moving_leaves_the_earlier_bundle(folder, monkeypatch):
     rename = pathlib.Path.rename
 
     def interrupted(self, target):
@@ -183,7 +183,7 @@ def test_a_save_that_is_interrupted_while_moving_leaves_the_former_bundle(folder
 
 
 @pytest.mark.parametrize("path", ["nowhere", "empty", "a file"])
-def test_where_there_is_no_bundle_the_message_says_what_was_expected(tmp_path, path):
+def test_without_a_bundle_the_message_says_what_was_expected(tmp_path, path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "a file").write_text("")
     with pytest.raises(ModelNotFoundError, match=r"expected a bundle at .*there is no metadata.json; train"):
@@ -214,34 +214,34 @@ def damage(path, how):
     "how",
     ["missing", "truncated", "empty", "not what its name says", "a list", "first bit", "middle bit", "last bit"],
 )
-def test_every_damage_to_every_file_is_noticed_and_named(folder, name, how):
+def test_any_damage_to_any_file_is_detected_and_the_file_named(folder, name, how):
     damage(folder / name, how)
     with pytest.raises((IncompatibleModelError, ModelNotFoundError), match=name.replace(".", r"\.")) as caught:
         Forecaster.load(folder)
     assert "train" in str(caught.value)
 
 
-def test_any_digit_of_the_metadata_that_changes_is_noticed(folder):
+def test_a_change_of_any_digit_in_the_metadata_is_detected(folder):
     text = (folder / "metadata.json").read_text()
     (folder / "metadata.json").write_text(text.replace('"count": 1500', '"count": 1501'))
     with pytest.raises(IncompatibleModelError, match=r"metadata\.json of the bundle .* is damaged"):
         Forecaster.load(folder)
 
 
-def test_a_bundle_of_another_format_is_refused_by_its_number(folder):
+def test_a_bundle_of_another_format_is_refused_and_its_number_named(folder):
     edit(folder, "metadata.json", format=99)
     with pytest.raises(IncompatibleModelError, match=r"expected a bundle of format 4; .* has format 99.*make train"):
         Forecaster.load(folder)
 
 
-def test_a_setting_that_this_version_does_not_know_is_named(folder):
+def test_a_setting_unknown_to_this_version_is_named(folder):
     config = json.loads((folder / "config.json").read_text())
     edit(folder, "config.json", model=config["model"] | {"attention_heads": 4})
     with pytest.raises(IncompatibleModelError, match="attention_heads"):
         Forecaster.load(folder)
 
 
-def test_a_setting_that_is_missing_is_not_taken_from_the_defaults(folder):
+def test_a_missing_setting_is_not_taken_from_the_defaults(folder):
     config = json.loads((folder / "config.json").read_text())
     del config["window"]["lookback"]
     edit(folder, "config.json", window=config["window"])
@@ -249,7 +249,7 @@ def test_a_setting_that_is_missing_is_not_taken_from_the_defaults(folder):
         Forecaster.load(folder)
 
 
-def test_metadata_that_lacks_an_entry_is_refused_by_its_name(folder):
+def test_metadata_without_a_required_entry_is_refused_and_the_entry_named(folder):
     metadata = json.loads((folder / "metadata.json").read_text())
     del metadata["feature_names"]
     (folder / "metadata.json").write_text(json.dumps(metadata))
@@ -274,14 +274,14 @@ def test_a_network_that_keras_cannot_read_is_refused(folder):
         (lambda p: {"config": p.config.replace(feature_scaler="minmax")}, "expected a minmax scaler"),
     ],
 )
-def test_parts_that_contradict_each_other_are_refused(tmp_path, change, message):
+def test_contradictory_parts_are_refused(tmp_path, change, message):
     parts = parts_of(tiny.forecaster())
     path = bundle.write(tmp_path / "odd", dataclasses.replace(parts, **change(parts)))
     with pytest.raises(IncompatibleModelError, match=message):
         Forecaster.load(path)
 
 
-def test_a_model_of_other_features_is_refused_with_their_names(tmp_path):
+def test_a_model_with_other_features_is_refused_and_they_are_named(tmp_path):
     parts = parts_of(tiny.forecaster())
     names = ("moon_phase", *parts.metadata.feature_names[1:])
     other = dataclasses.replace(parts, metadata=dataclasses.replace(parts.metadata, feature_names=names))
@@ -290,19 +290,19 @@ def test_a_model_of_other_features_is_refused_with_their_names(tmp_path):
         loaded.predict(tiny.prices())
 
 
-def test_a_file_that_was_added_to_a_bundle_is_refused(folder):
+def test_a_bundle_with_an_additional_file_is_refused(folder):
     (folder / "model" / "more.py").write_text("print('hello')")
     with pytest.raises(IncompatibleModelError, match=r"holds model/more\.py, which was not saved with it"):
         Forecaster.load(folder)
 
 
-def test_a_bundle_of_the_first_edition_is_refused_with_what_to_do(folder):
+def test_a_bundle_of_the_first_edition_is_refused_with_advice(folder):
     edit(folder, "metadata.json", format=3)
     with pytest.raises(IncompatibleModelError, match="by another version of forecastlib; train the model again"):
         Forecaster.load(folder)
 
 
-# Models that are stored by skops
+# Models that are saved with skops
 
 
 @pytest.mark.parametrize("name", [*BASELINES, "lstm"])

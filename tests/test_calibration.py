@@ -74,7 +74,7 @@ def test_too_few_sessions_to_calibrate_say_how_many_are_needed(prices):
         calibrate([outcomes_of(short)], forecasts, HORIZONS, CalibrationConfig())
 
 
-def test_what_was_known_on_an_earlier_date_equals_what_prices_up_to_it_give(prices):
+def test_outcomes_known_on_an_earlier_date_equal_those_of_prices_up_to_it(prices):
     date = prices.index[777]
     one, other = outcomes_of(prices).until(date), known_outcomes(prices.loc[:date], HORIZONS)
     for field in dataclasses.fields(Outcomes):
@@ -120,7 +120,7 @@ def test_the_drift_lies_between_the_prior_and_the_mean_of_the_past(prices):
     assert min(seen, prior) < found < max(seen, prior)
 
 
-def test_a_certain_prior_stays_and_a_vague_one_gives_way(prices):
+def test_a_certain_prior_dominates_and_a_vague_one_has_little_influence(prices):
     past = outcomes_of(prices)
     assert posterior_drift([past], CalibrationConfig(growth=0.1, growth_sd=0.0)) == pytest.approx(np.log(1.1) / 252)
     seen = np.average(past.session_returns[1:], weights=past.weights(500.0)[1:])
@@ -130,7 +130,7 @@ def test_a_certain_prior_stays_and_a_vague_one_gives_way(prices):
 # The weight of the network
 
 
-def test_a_network_that_knows_something_gets_weight_and_one_that_guesses_gets_little():
+def test_an_informative_network_gets_weight_and_a_guessing_one_gets_little():
     rng = np.random.default_rng(0)
     weights = {"knows": [], "guesses": [], "is wrong": []}
     for _ in range(200):
@@ -150,7 +150,7 @@ def test_forecasts_that_never_leave_the_drift_have_no_weight():
     assert supported_weight(np.zeros((50, 3)), np.ones((50, 3)), HORIZONS) == 0.0
 
 
-def test_a_configured_weight_is_used_as_it_is(prices):
+def test_a_configured_weight_is_used_unchanged(prices):
     calibration = calibration_of(prices, CalibrationConfig(network_weight=0.6))
     assert calibration.network_weight == 0.6
     scale = calibration.scale(volatility_predictors(prices))[-1:]
@@ -192,7 +192,7 @@ def test_the_residuals_of_the_validation_set_are_those_of_the_network(prices):
     assert (width[0] < 0.9 * width[1]).all()
 
 
-def test_two_symbols_are_pooled_and_each_forecast_meets_its_own_outcome():
+def test_two_symbols_are_pooled_and_each_forecast_is_paired_with_its_outcome():
     frames = [tiny.prices("^GSPC"), tiny.prices("^IXIC")]
     config = CalibrationConfig(network_weight=1.0)
     close = [np.log(frame["close"].to_numpy()) for frame in frames]

@@ -75,7 +75,7 @@ def test_warnings_and_checks_that_do_not_apply_let_a_report_pass():
     assert not report_on([-1, 2, 3]).passed
 
 
-def test_an_error_check_that_could_not_run_shows_nothing_and_so_does_not_pass():
+def test_an_error_check_that_could_not_run_does_not_pass():
     prevented = Outcome("not run", detail="another fault prevents it")
     assert not Report("numbers", (CHECKS[0].finding(prevented),)).passed
     assert Report("numbers", (CHECKS[1].finding(prevented),)).passed
@@ -91,7 +91,7 @@ def test_the_table_has_one_row_per_check():
     ]  # fmt: skip
 
 
-def test_affected_names_everything_that_was_found_and_the_texts_only_the_first():
+def test_affected_lists_all_findings_and_the_texts_only_the_first():
     numbers = [-1, -2, -3, -4, -5, -6]
     report = report_on(numbers)
     assert report.affected() == {"negative": tuple(map(str, numbers))}
@@ -121,7 +121,7 @@ def test_raising_names_the_checks_that_could_not_run_if_none_failed():
         report.raise_for_errors()
 
 
-def test_the_text_lists_what_did_not_pass():
+def test_the_text_lists_the_checks_that_did_not_pass():
     assert repr(report_on([1, 2, 3])) == "numbers: passed, 0 of 2 checks with findings"
     assert repr(report_on([1])) == "numbers: passed, 1 of 2 checks with findings\n  warning  few; add some"
 
@@ -171,6 +171,6 @@ def test_colours_are_legible_on_the_light_and_the_dark_background_of_a_notebook(
     assert min(on_white, on_dark) >= 4.0
 
 
-def test_findings_compare_by_what_they_say():
+def test_findings_are_compared_by_value():
     assert run_checks(CHECKS, [-1]) == run_checks(CHECKS, [-1])
     assert isinstance(run_checks(CHECKS, [-1])[0], Finding)

@@ -1,4 +1,4 @@
-"""The commands for prices, and what holds for every command."""
+"""The commands for prices, and what all commands have in common."""
 
 import os
 import subprocess
@@ -38,7 +38,7 @@ def run(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("command", sorted(main.commands))
-def test_every_command_explains_itself_with_examples(run, command):
+def test_every_command_has_help_with_examples(run, command):
     code, output, _ = run(command, "--help")
     assert code == 0
     assert f"forecastlib {command}" in output.split("Examples:")[1]
@@ -50,7 +50,7 @@ def test_the_commands_are_listed(run):
     assert {"import", "doctor"} <= {line.split()[0] for line in output.splitlines() if line.startswith("  ")}
 
 
-def test_symbols_are_positional_or_a_setting_and_names_of_settings_have_any_case():
+def test_symbols_are_positional_or_a_setting_and_setting_names_ignore_case():
     arguments = ["^GSPC", "epochs=5", "Lookback=90", "SYMBOL=^IXIC, ^KS11", "source=sql:sqlite:///a.db?x=1"]
     assert symbols_and_settings(arguments) == (
         ["^GSPC", "^IXIC", "^KS11"],
@@ -61,7 +61,7 @@ def test_symbols_are_positional_or_a_setting_and_names_of_settings_have_any_case
 class TestTables:
     """Tables as they appear in a file or a pipe."""
 
-    def test_numbers_are_aligned_to_the_right_and_text_to_the_left(self, capsys):
+    def test_numbers_are_right_aligned_and_text_is_left_aligned(self, capsys):
         rows = [{"symbol": "A", "mae": 1.5, "n": None}, {"symbol": "BTC-USD", "mae": 1234.5, "n": 12}]
         print_table(rows, {"mae": "{:,.1f}"})
         assert capsys.readouterr().out.splitlines() == [
@@ -70,14 +70,14 @@ class TestTables:
             "BTC-USD  1,234.5  12",
         ]
 
-    def test_a_wide_table_is_neither_folded_nor_shortened_whatever_the_terminal_was(self, capsys, monkeypatch):
+    def test_a_wide_table_is_neither_wrapped_nor_truncated_for_any_terminal(self, capsys, monkeypatch):
         monkeypatch.setenv("COLUMNS", "40")
         print_table([{f"column_{i}": 123456.789 for i in range(30)} | {"reason": "text " * 50}])
         header, row = capsys.readouterr().out.splitlines()
         assert header.split() == [*(f"column_{i}" for i in range(30)), "reason"]
         assert row.split() == ["123456.789"] * 30 + ["text"] * 50
 
-    def test_brackets_and_colons_are_printed_as_they_are(self, capsys):
+    def test_brackets_and_colons_are_printed_unchanged(self, capsys):
         print_table([{"text": "[red]x[/red] :smile: \x1b"}], header=False)
         assert capsys.readouterr().out.startswith("[red]x[/red] :smile:")
 
@@ -100,7 +100,7 @@ class TestErrors:
     @pytest.mark.parametrize(
         "words", [["import", "bundled"], ["doctor"], ["doctr"], ["doctor", "bundled", "X", "--adjust", "?"]]
     )
-    def test_wrong_usage_exits_with_2(self, run, words):
+    def test_incorrect_usage_exits_with_2(self, run, words):
         code, _, errors = run(*words)
         assert (code, "Usage:" in errors) == (2, True)
 
@@ -135,7 +135,7 @@ class TestImport:
         assert note == "  3 rows without any price were dropped"
         assert total.startswith("7 rows written")
 
-    def test_options_reach_the_source(self, run, tmp_path):
+    def test_options_are_passed_to_the_source(self, run, tmp_path):
         path = tmp_path / "x.csv"
         path.write_text("Date;Open;High;Low;Close;Adj Close\n03/05/2021;1,100;2,200;1,000;1,500;0,750\n")
         url = f"sqlite:///{tmp_path / 'prices.db'}"
@@ -151,7 +151,7 @@ class TestImport:
         assert (code, errors.startswith("Error: bundled has the symbols")) == (1, True)
         assert not (tmp_path / "prices.db").exists()
 
-    def test_a_source_that_cannot_list_symbols_needs_them_named(self, run, tmp_path):
+    def test_a_source_that_cannot_list_symbols_requires_them_as_arguments(self, run, tmp_path):
         code, _, errors = run("import", "yahoo", "--into", f"sqlite:///{tmp_path / 'prices.db'}")
         assert (code, errors) == (1, "Error: yahoo cannot list its symbols; name them\n")
 
@@ -163,7 +163,7 @@ class TestImport:
 
 
 class TestDoctor:
-    def test_valid_prices_can_be_trained_on(self, run):
+    def test_valid_prices_are_suitable_for_training(self, run):
         code, output, _ = run("doctor", "csv:no/such/folder,bundled", "^IXIC")
         assert code == 0
         lines = [" ".join(line.split()) for line in output.splitlines()]
@@ -209,7 +209,7 @@ class TestDoctor:
         }
 
 
-def test_no_command_of_sources_loads_tensorflow_or_mlflow(tmp_path):
+def test_commands_for_prices_load_neither_tensorflow_nor_mlflow(tmp_path):
     code = (
         "import sys\nfrom forecastlib.cli import main\n"
         "assert 'pandas' not in sys.modules and 'pydantic' not in sys.modules, 'the command line starts slowly'\n"
@@ -238,7 +238,7 @@ def test_tensorflow_starts_without_messages():
     assert (done.returncode, done.stderr) == (0, "written by the program")
 
 
-def test_whatever_else_is_written_while_tensorflow_loads_is_shown_even_if_that_fails():
+def test_other_output_while_tensorflow_loads_is_shown_even_if_loading_fails():
     code = (
         "import os, sys\nfrom forecastlib.processes import hidden_startup_messages\n"
         "with hidden_startup_messages():\n"
@@ -252,7 +252,7 @@ def test_whatever_else_is_written_while_tensorflow_loads_is_shown_even_if_that_f
     assert "cuda" not in lines[0]
 
 
-def test_who_asks_for_the_messages_of_tensorflow_gets_all_of_them(monkeypatch, capfd):
+def test_all_messages_of_tensorflow_are_shown_on_request(monkeypatch, capfd):
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
     monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
     message = b"Could not find cuda drivers on your machine, GPU will not be used.\n"

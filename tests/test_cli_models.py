@@ -1,4 +1,4 @@
-"""The commands for models, in processes and within this one."""
+"""The commands for models, in separate processes and in this one."""
 
 import json
 import re
@@ -23,7 +23,7 @@ SETTINGS = [
 
 
 def process(*words):
-    """Run a command as a process and return its exit code, its output and its errors."""
+    """Run a command in a new process and return its exit code, output and errors."""
     command = [sys.executable, "-m", "forecastlib.cli", *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     return done.returncode, done.stdout, done.stderr
@@ -34,7 +34,7 @@ NOISE = re.compile(r"absl|cuda|oneDNN|TensorFlow|tensorflow|mlflow", re.IGNORECA
 
 
 def run(*words):
-    """Run a command within this process, which has TensorFlow loaded."""
+    """Run a command in this process, which has TensorFlow loaded."""
     result = CliRunner().invoke(main, list(map(str, words)))
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -50,7 +50,7 @@ def project(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(project):
-    """The result of the first `forecastlib train`, in a process."""
+    """The result of the first `forecastlib train`, in a new process."""
     return process("train", SYMBOL, *SETTINGS, "--format", "json")
 
 
@@ -74,11 +74,11 @@ def table(output, header):
     return lines[start].split(), rows
 
 
-# In processes
+# In separate processes
 
 
 @pytest.mark.parametrize("command", sorted(main.commands))
-def test_every_command_explains_itself_as_a_process_without_loading_anything_heavy(command):
+def test_the_help_of_every_command_loads_no_heavy_library(command):
     code = (
         "import sys\nfrom forecastlib.cli import main\n"
         "try: main([sys.argv[1], '--help'])\n"
@@ -130,7 +130,7 @@ def test_forecast_prints_intervals_direction_confidence_consistency_and_the_scor
 
 
 @pytest.mark.slow
-def test_a_forecast_starts_without_what_it_does_not_need(trained):
+def test_a_forecast_loads_no_unnecessary_modules(trained):
     code = (
         "import json, sys\nfrom forecastlib.cli import main\n"
         "try: main(['forecast', sys.argv[1], '--as-of', '2018-06-29'])\n"
@@ -141,7 +141,7 @@ def test_a_forecast_starts_without_what_it_does_not_need(trained):
     assert done.returncode == 0, done.stderr
     modules = set(json.loads(done.stdout.splitlines()[-1]))
     assert {"tensorflow", "mlflow", "forecastlib.forecaster"} <= modules
-    # What only training, evaluation, serving, notebooks, other sources and ledgers, and MLflow's own services need.
+    # Needed only by training, evaluation, serving, notebooks, other sources and ledgers, and MLflow's servers.
     assert not modules & {"arch", "papermill", "psycopg", "seaborn", "statsmodels", "uvicorn", "yfinance"}
     assert not modules & {"mlflow.pyfunc", "mlflow.server", "sklearn.ensemble", "sklearn.linear_model"}
     ours = {name.removeprefix("forecastlib.") for name in modules if name.startswith("forecastlib.")}
@@ -181,7 +181,7 @@ def test_champion_shows_every_champion_with_its_dates_and_reason(trained):
     assert row.endswith("promoted  the first version")
 
 
-# Within this process
+# In this process
 
 
 @pytest.mark.slow
@@ -302,7 +302,7 @@ def test_without_a_champion_there_is_no_history_and_score_asks_for_a_source(empt
         ["score", "SOURCE=bundled", "--since", "someday"],
     ],
 )
-def test_a_wrong_setting_exits_with_1_and_one_line(empty, words):
+def test_an_invalid_setting_exits_with_1_and_a_one_line_message(empty, words):
     with Ledger() as ledger:
         ledger.record(tiny.forecaster().predict(tiny.prices(), "2018-06-29"))
     code, output, errors = run(*words)
@@ -320,6 +320,6 @@ def test_a_wrong_setting_exits_with_1_and_one_line(empty, words):
         ["champion", "--promote", "1", "--to", "2", "--reason", "both"],
     ],
 )
-def test_wrong_usage_exits_with_2(empty, words):
+def test_incorrect_usage_exits_with_2(empty, words):
     code, _, errors = run(*words)
     assert (code, "Usage:" in errors) == (2, True)

@@ -105,7 +105,7 @@ UNUSUAL = {
     "direction_threshold": 0.01,
     "epochs": 3,
     "batch_size": 16,
-    "learning_rate": 0.1 + 0.2,  # a float whose shortest text is long
+    "learning_rate": 0.1 + 0.2,  # a float with a long shortest representation
     "loss_weights": [0.75, 0.25],
     "patience": 2,
     "reduce_patience": 1,
@@ -148,7 +148,7 @@ def test_flat_and_from_parameters_are_inverse_through_json(parameters):
 
 
 @pytest.mark.parametrize("parameters", [DEFAULTS, UNUSUAL], ids=["defaults", "unusual"])
-def test_a_saved_configuration_is_rebuilt_whole(parameters):
+def test_a_saved_configuration_is_restored_completely(parameters):
     config = RunConfig.from_parameters(**parameters)
     assert load_config(json.loads(json.dumps(config.model_dump(mode="json")))) == config
 
@@ -167,7 +167,7 @@ def test_any_valid_configuration_survives_json_to_the_last_bit(**parameters):
     assert load_config(json.loads(json.dumps(config.model_dump(mode="json")))) == config
 
 
-def test_replace_changes_what_is_named_and_nothing_else():
+def test_replace_changes_only_the_named_settings():
     config = RunConfig.from_parameters(**UNUSUAL)
     changed = config.replace(lookback=30, start=None)
     assert changed.flat() == UNUSUAL | {"lookback": 30, "start": None}
@@ -204,12 +204,12 @@ def test_text_values_of_a_command_line_are_read():
     assert (config.data.start, config.data.end) == (dt.date(2001, 2, 3), dt.date(2018, 12, 31))
 
 
-def test_a_single_number_stands_for_a_list_of_one():
+def test_a_single_number_means_a_list_of_one():
     assert RunConfig.from_parameters(horizons=5, lstm_units=8).window.horizons == (5,)
     assert RunConfig.from_parameters(horizons=[5], loss_weights=1.0).train.loss_weights == (1.0,)
 
 
-def test_three_horizons_weigh_as_the_design_says_and_others_equally():
+def test_three_horizons_have_the_documented_weights_and_others_equal_ones():
     assert TrainConfig().weights_for((7, 14, 30)) == (0.5, 0.3, 0.2)
     assert TrainConfig().weights_for((5, 10)) == (0.5, 0.5)
     assert TrainConfig().weights_for((1,)) == (1.0,)
@@ -276,12 +276,12 @@ def test_configurations_are_frozen_equal_by_value_and_hashable():
         ({"epochs": 0, "patience": 0}, "epochs: .*; got 0; patience: .*; got 0"),
     ],
 )
-def test_an_unusable_parameter_is_named_with_what_was_expected_and_what_came(parameters, message):
+def test_an_invalid_parameter_is_named_with_what_was_expected_and_received(parameters, message):
     with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
         RunConfig.from_parameters(**parameters)
 
 
-def test_an_unknown_setting_of_a_section_names_the_nearest():
+def test_an_unknown_setting_of_a_section_is_an_error_that_names_the_nearest_one():
     with pytest.raises(
         ConfigError, match=r"^WindowConfig: unknown setting 'lookbak'; did you mean 'lookback'\? Known:"
     ):
@@ -296,7 +296,7 @@ def test_every_section_refuses_unknown_names(model):
         model(nonsense=1)
 
 
-def test_the_error_of_a_section_given_as_a_mapping_is_worded_once():
+def test_errors_of_sections_given_as_mappings_are_joined_in_one_message():
     with pytest.raises(ConfigError) as caught:
         RunConfig(train={"epochs": 0}, window={"horizons": (7, 3)})
     assert str(caught.value) == (
@@ -305,7 +305,7 @@ def test_the_error_of_a_section_given_as_a_mapping_is_worded_once():
     )
 
 
-def test_replacing_horizons_under_fixed_weights_is_refused_rather_than_guessed():
+def test_replacing_horizons_without_their_fixed_weights_is_refused():
     config = RunConfig.from_parameters(loss_weights=[1, 1, 1])
     with pytest.raises(ConfigError, match="one weight for each"):
         config.replace(horizons=[5, 10])
@@ -353,16 +353,16 @@ def test_a_saved_configuration_of_a_later_version_is_refused():
         load_config(saved)
 
 
-def test_a_section_that_is_no_mapping_is_refused():
+def test_a_section_that_is_not_a_mapping_is_refused():
     with pytest.raises(ConfigError, match="expected a section 'data'"):
         load_config(saved_config() | {"data": [1]})
 
 
-def test_an_unknown_name_without_a_near_one_gets_the_list_alone():
+def test_an_unknown_name_without_a_similar_one_gets_the_list_only():
     assert unknown_name("colour", "zzz", ["red", "blue"]) == "unknown colour 'zzz'; Known: blue, red"
 
 
-def test_every_error_belongs_to_the_one_tree_and_stands_in_its_docstring():
+def test_every_error_derives_from_the_base_class_and_is_documented():
     named = {value for value in vars(errors).values() if isinstance(value, type)}
     assert len(named) == 11
     for error in named:
@@ -372,7 +372,7 @@ def test_every_error_belongs_to_the_one_tree_and_stands_in_its_docstring():
     assert issubclass(errors.ModelNotFoundError, LookupError)
 
 
-def test_sections_can_be_used_on_their_own():
+def test_sections_can_be_used_separately():
     assert FeatureConfig(groups="bar").groups == ("bar",)
     assert SplitConfig(train_share=0.5).validation_share == 0.15
     assert ModelConfig(dense_units=(5, 6)).dense_units == (5, 6)

@@ -55,7 +55,7 @@ def test_equal_quantiles_give_a_probability_and_not_a_division_by_zero():
     assert flat.probability_above(-0.1)[0, 0] == pytest.approx(0.995)
 
 
-def test_quantiles_that_are_no_distribution_are_refused():
+def test_quantiles_that_are_not_a_distribution_are_refused():
     with pytest.raises(ConfigError, match="do not decrease"):
         Distribution(LEVELS, normal().quantiles[:, :, ::-1])
     with pytest.raises(ConfigError, match="NaN"):

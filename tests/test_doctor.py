@@ -23,7 +23,7 @@ def prices():
         {"groups": ("calendar",), "lookback": 1, "horizons": (2,)},
     ],
 )
-def test_the_sessions_needed_are_what_the_split_needs_to_the_session(prices, parameters):
+def test_the_required_sessions_are_exactly_those_that_the_split_needs(prices, parameters):
     config = RunConfig.from_parameters(**parameters)
     needed = sessions_needed(config)
     assert all(len(index) for index in Recipe().prepare(prices.tail(needed), config).split.sets().values())
@@ -47,13 +47,13 @@ def test_prices_that_barely_suffice_are_a_warning(prices):
     assert (statuses(too_few)["training_possible"], statuses(too_few)["set_sizes"]) == ("failed", "not applicable")
 
 
-def test_what_suffices_depends_on_the_run(prices):
+def test_the_required_sessions_depend_on_the_configuration(prices):
     short = RunConfig.from_parameters(groups=("calendar",), horizons=(5,))
     assert statuses(examine(prices.tail(300), short))["set_sizes"] == "passed"
     assert statuses(examine(prices.tail(300)))["training_possible"] == "failed"
 
 
-def test_what_a_source_reports_is_passed_on(prices):
+def test_failures_and_notes_of_the_source_are_reported(prices):
     noted = prices.copy()
     noted.attrs |= {"failures": ["yahoo: gone"], "notes": ["3 rows"], "fetched_at": "2026-11-20T12:00:00+00:00"}
     diagnosis = examine(noted)
@@ -65,7 +65,7 @@ def test_what_a_source_reports_is_passed_on(prices):
     assert diagnosis.passed
 
 
-def test_the_diagnosis_holds_every_finding_on_quality(prices):
+def test_the_diagnosis_includes_every_quality_finding(prices):
     wrong = prices.copy()
     wrong.iloc[4000, 3] = float("nan")
     diagnosis = examine(wrong)

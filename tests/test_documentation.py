@@ -1,4 +1,4 @@
-"""The documents against the project: their examples run, and everything they name exists."""
+"""The documents match the project: their examples run, and everything they name exists."""
 
 import re
 import subprocess
@@ -86,7 +86,7 @@ def test_every_way_to_extend_the_library_has_an_example():
     assert with_example == {f"Adding a {kind}" for kind in ("model", "feature", "source", "metric", "check")}
 
 
-def test_an_own_model_takes_at_most_ten_lines():
+def test_a_custom_model_takes_at_most_ten_lines():
     example = next(block for block in python_blocks(ARCHITECTURE) if "class OwnModel" in block)
     body = example[example.index("class OwnModel") : example.index("register_model(")]
     assert len([line for line in body.splitlines() if line.strip()]) <= 10
@@ -176,7 +176,7 @@ def test_every_dotted_name_of_the_library_exists():
             target = getattr(target, part)
 
 
-def test_the_tree_of_the_architecture_is_that_of_the_source_in_the_order_of_imports():
+def test_the_architecture_tree_matches_the_source_in_import_order():
     tree = ARCHITECTURE[ARCHITECTURE.index("src/forecastlib/\n") :].partition("```")[0]
     shown = re.findall(r"^  ([a-z_]+)(?:\.py|/)  ", tree, flags=re.MULTILINE)
     modules = {path.stem for path in SOURCE.glob("*.py") if path.name != "__init__.py"}
@@ -241,7 +241,7 @@ def test_every_document_is_in_the_readme():
     assert linked >= {name for name in DOCUMENTS if name != "README.md"} | {"CHANGELOG.md", "EXPERIMENTS.md"}
 
 
-def test_every_link_leads_to_a_file_and_a_heading():
+def test_every_link_points_to_an_existing_file_and_heading():
     for name, text in DOCUMENTS.items():
         for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", text):
             path = (ROOT / name).parent / target if target else ROOT / name
@@ -250,13 +250,13 @@ def test_every_link_leads_to_a_file_and_a_heading():
                 assert anchor in anchors(path.read_text(encoding="utf-8")), f"{name} links to {target}#{anchor}"
 
 
-def test_the_files_that_documents_name_exist():
+def test_files_named_in_documents_exist():
     for name, text in DOCUMENTS.items():
         for file in re.findall(r"`((?:src|tests|notebooks|docs|reports/showcase)/[\w/.]+)`", text):
             assert (ROOT / file).exists(), f"{name} names {file}"
 
 
-def test_the_table_of_dependencies_is_that_of_the_project():
+def test_the_table_of_dependencies_matches_the_project():
     table, _, extras = DOCUMENTS["docs/dependencies.md"].partition("Optional extras")
     rows = re.findall(r"^\| ([^|]+) \| [^|]+ \| ([^|]+) \|$", table, flags=re.MULTILINE)[1:]
     shown = [name.strip().lower() for names, _ in rows for name in names.split(",")]

@@ -1,4 +1,4 @@
-"""Dask as the library uses it: real worker processes, killed and interrupted."""
+"""Dask as the library uses it: real worker processes, which are killed and interrupted."""
 
 import os
 import signal
@@ -95,7 +95,7 @@ with engine.connect(workers=1) as client:
 
 
 def run_script(folder, seconds):
-    """Start a script that has no main guard, in a folder of its own."""
+    """Start a script without a main guard, in a new folder."""
     for name in ("work", "temporary"):
         (folder / name).mkdir()
     (folder / "script.py").write_text(SCRIPT.format(seconds=seconds))
@@ -110,7 +110,7 @@ def run_script(folder, seconds):
 
 
 def runs(pid):
-    """Return whether a process is there and has not ended."""
+    """Return whether a process exists and has not ended."""
     try:
         with open(f"/proc/{pid}/stat") as file:
             return file.read().rpartition(")")[2].split()[0] != "Z"

@@ -1,4 +1,4 @@
-"""The contract of all features together; the definitions of single ones are in test_features_<group>.py."""
+"""The contract of all features together; the definitions of individual ones are in test_features_<group>.py."""
 
 import numpy as np
 import pandas as pd
@@ -84,7 +84,7 @@ def test_a_value_needs_exactly_its_declared_lookback(name):
         compute_features(prices.iloc[300 - lookback :], config)
 
 
-# Choosing
+# Selection
 
 
 def test_chosen_groups_and_names_are_in_the_order_of_the_catalogue():
@@ -209,7 +209,7 @@ def test_the_memory_layout_of_the_columns_does_not_matter():
 
 
 @pytest.mark.parametrize("factor", [1e-3, 0.37, 1.0001, 8.0, 12345.6])
-def test_the_relative_form_is_free_of_the_price_level_and_of_the_unit_of_volume(factor):
+def test_the_relative_form_does_not_depend_on_the_price_level_or_the_unit_of_volume(factor):
     prices = bundled("^IXIC").iloc[3500:4500]
     expected = compute_features(prices).iloc[FIRST:]
     for columns in (list(PRICE_COLUMNS), ["volume"]):
@@ -218,7 +218,7 @@ def test_the_relative_form_is_free_of_the_price_level_and_of_the_unit_of_volume(
         np.testing.assert_allclose(compute_features(scaled).iloc[FIRST:], expected, rtol=1e-6, atol=1e-9)
 
 
-def test_the_level_form_has_prices_and_averages_as_they_are():
+def test_the_level_form_has_unscaled_prices_and_averages():
     prices, features = bundled("^GSPC"), computed("^GSPC", "level")
     for column in prices:
         np.testing.assert_array_equal(features[column].iloc[FIRST:], prices[column].iloc[FIRST:])
@@ -335,7 +335,7 @@ def test_random_markets_give_complete_causal_features_of_bounded_memory(seed, fl
 
 @settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 2**32 - 1), flat=st.sampled_from([0.0, 0.3, 0.9]), factor=st.floats(1e-3, 1e4))
-def test_random_markets_are_free_of_scale(seed, flat, factor):
+def test_features_of_random_markets_do_not_depend_on_scale(seed, flat, factor):
     prices = random_prices(seed, flat=flat)
     expected = compute_features(prices).iloc[FIRST:]
     prices[list(PRICE_COLUMNS)] *= factor

@@ -1,4 +1,4 @@
-"""Features of the user's own: registered by name or imported by module, checked, and examined by the audit."""
+"""Custom features: registered by name or imported from a module, checked, and examined by the audit."""
 
 import itertools
 import sys
@@ -30,7 +30,7 @@ def registered(function: Callable, *, lookback: int = 3, **options) -> str:
 
 
 def gap(prices: pd.DataFrame) -> pd.Series:
-    """Open over the previous close, minus 1.
+    """Divide the open by the previous close, minus 1.
 
     More about it.
     """
@@ -74,7 +74,7 @@ def test_a_registered_feature_is_a_column_after_the_built_in_ones(prices):
     pd.testing.assert_frame_equal(features[["close", "rsi_7"]], built_in, check_exact=True)
 
 
-def test_the_warm_up_and_the_catalogue_include_own_features(prices):
+def test_the_warm_up_and_the_catalogue_include_custom_features(prices):
     name = registered(lambda p: p["close"].rolling(301).mean(), lookback=300, group="gaps")
     assert warm_up(config(name)) == 300
     features = compute_features(prices, config(name))
@@ -88,11 +88,11 @@ def test_the_warm_up_and_the_catalogue_include_own_features(prices):
     assert table.loc[described].to_dict() == {
         "group": "bar",
         "lookback": 3,
-        "description": "Open over the previous close, minus 1.",
+        "description": "Divide the open by the previous close, minus 1.",
     }
 
 
-def test_own_features_are_added_to_all_built_in_ones_and_computed_without_them_if_their_group_is_chosen(prices):
+def test_custom_features_are_added_to_all_built_in_ones_and_computed_without_them_if_their_group_is_chosen(prices):
     name = registered(gap, group="gaps")
     assert compute_features(prices, FeatureConfig(custom=(name,))).shape == (400, 153)
     assert list(compute_features(prices, FeatureConfig(groups=("gaps",), custom=(name,)))) == [name]
@@ -113,7 +113,7 @@ def test_a_feature_may_return_an_array_or_a_series_of_any_numeric_type(prices, m
     np.testing.assert_allclose(values.iloc[3:], gap(prices).iloc[3:], atol=1e-8)
 
 
-def test_a_feature_of_truth_values_counts_them_as_zero_and_one(prices):
+def test_a_boolean_feature_becomes_zero_and_one(prices):
     name = registered(lambda p: p["close"] > p["open"])
     assert set(compute_features(prices, config(name))[name].iloc[3:]) == {0.0, 1.0}
 
@@ -166,7 +166,7 @@ def test_anything_but_one_finite_number_per_session_raises_by_name(prices, funct
     assert f"{name!r}" in str(raised.value)
 
 
-def test_an_error_within_a_feature_is_raised_as_it_is_with_the_name_of_the_feature(prices):
+def test_an_error_within_a_feature_is_raised_unchanged_with_the_name_of_the_feature(prices):
     name = registered(lambda p: p["turnover"])
     with pytest.raises(KeyError, match="turnover") as raised:
         compute_features(prices, config(name))
@@ -176,7 +176,7 @@ def test_an_error_within_a_feature_is_raised_as_it_is_with_the_name_of_the_featu
 # Registering
 
 
-def test_a_name_that_exists_raises_unless_it_is_to_be_replaced(prices):
+def test_an_existing_name_raises_unless_it_is_replaced_explicitly(prices):
     name = registered(gap)
     with pytest.raises(ConfigError, match=f"'{name}' is already registered.*replace=True"):
         register_feature(name, lookback=1, function=gap)
@@ -198,13 +198,13 @@ def test_a_name_that_exists_raises_unless_it_is_to_be_replaced(prices):
         ({"name": "good", "function": 3}, "function of prices; got int"),
     ],
 )
-def test_what_cannot_be_registered_raises(arguments, message):
+def test_an_invalid_registration_raises(arguments, message):
     with pytest.raises(ConfigError, match=message):
         register_feature(**({"lookback": 1, "function": gap} | arguments))
     assert unknown_features(FeatureConfig(custom=("good",))) == ("good",)
 
 
-# By module
+# From a module
 
 
 def test_a_function_in_a_module_is_a_feature_under_its_own_name(prices, module):
@@ -247,7 +247,7 @@ def test_a_module_that_cannot_give_the_feature_raises_by_name(module, text, entr
     assert unknown_features(config(entry)) == (entry,)
 
 
-# What this process does not know
+# Features that this process does not know
 
 
 def test_an_unknown_feature_raises_by_name_and_says_how_to_register_it(prices):
@@ -257,7 +257,7 @@ def test_an_unknown_feature_raises_by_name_and_says_how_to_register_it(prices):
             function(config("spread"))
 
 
-def test_unknown_features_are_listed_as_the_configuration_has_them():
+def test_unknown_features_are_listed_in_the_order_of_the_configuration():
     name = registered(gap)
     chosen = FeatureConfig(names=("rsi_14", "rsi_15", name, "spread"), custom=(name, "spread", "nowhere:gap"))
     assert unknown_features(chosen) == ("rsi_15", "spread", "nowhere:gap")

@@ -64,7 +64,7 @@ def test_a_rolling_value_is_the_definition_applied_to_its_window(walk, name, win
 
 
 @pytest.mark.parametrize("span", [3, 5, 12, 27, 97 / 3])
-def test_an_exponential_mean_is_that_of_pandas_on_a_window_of_its_memory(walk, span):
+def test_an_exponential_mean_equals_that_of_pandas_on_a_window_of_its_memory(walk, span):
     averaged = Rolling(walk).exponential_mean(span)
     window = memory(span)
     assert np.isnan(averaged[: window - 1]).all()
@@ -118,11 +118,11 @@ def test_equal_values_have_no_spread_at_all(level, window):
 
 
 def test_moments_do_not_suffer_from_a_high_level():
-    """Sums of powers would lose a spread of 0.01 at a level of a million."""
+    """Sums of powers would lose a spread of 0.01 at a level of one million."""
     random = np.random.default_rng(5)
     small = random.normal(0, 0.01, 200)
     high = Rolling(1e6 + small)
-    centred = high.values - 1e6  # what is left of the small values in a double at this level
+    centred = high.values - 1e6  # the precision of small values that a double has at this level
     for name in ("deviation", "skewness", "kurtosis"):
         expected = getattr(Rolling(centred), name)(63)
         np.testing.assert_allclose(getattr(high, name)(63)[62:], expected[62:], rtol=1e-6, atol=1e-6)

@@ -64,7 +64,7 @@ def test_a_value_equals_its_slow_definition(name):
     assert_equal_to_definition(name, ORACLES[name])
 
 
-def test_a_random_walk_has_the_memory_of_a_random_walk():
+def test_measures_of_memory_have_the_values_of_a_random_walk_on_one():
     random = np.random.default_rng(11)
     close = 100 * np.exp(np.cumsum(random.normal(0, 0.01, 20_000)))
     frame = pd.DataFrame({"open": close, "high": close, "low": close, "close": close, "volume": 1.0})

@@ -120,7 +120,7 @@ def test_standard_indicators_agree_with_talib_on_every_session(name, indicator, 
 
 
 def test_estimators_recover_the_volatility_of_a_simulated_walk():
-    # Twenty years at 1 % a session, 390 ticks a day and no gap at night: every estimator must give about 1 %.
+    # Twenty years at 1 % per session, 390 ticks per day and no overnight gap: every estimator must give about 1 %.
     random = np.random.default_rng(7)
     ticks = np.cumsum(random.normal(0, 0.01 / np.sqrt(390), size=5000 * 390)).reshape(5000, 390)
     bars = np.exp(ticks)
@@ -138,5 +138,5 @@ def test_estimators_recover_the_volatility_of_a_simulated_walk():
     features = compute_features(to_prices(frame, "WALK")).iloc[252:]
     names = ["volatility_63", "riskmetrics", "parkinson_21", "garman_klass_63", "rogers_satchell_21", "yang_zhang_63"]
     variances = (features[names] ** 2).mean()
-    # A range over 390 ticks misses a little of the range of the walk between them.
+    # The range over 390 ticks misses a little of the walk between them.
     np.testing.assert_allclose(np.sqrt(variances), 0.01, rtol=0.06)

@@ -52,7 +52,7 @@ def test_a_waiting_process_acquires_the_lock_when_the_holder_releases_it(path, h
         assert holder.stdout.readline() == "released\n"
 
 
-def test_a_lock_ends_with_its_process_however_it_ends(path, holder):
+def test_a_lock_is_released_however_its_process_ends(path, holder):
     os.kill(holder.pid, signal.SIGKILL)
     with file_lock(path, timeout=60):
         assert holder.wait() == -signal.SIGKILL

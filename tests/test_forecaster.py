@@ -36,7 +36,7 @@ def fitted():
 
 @pytest.fixture
 def copy(fitted, tmp_path):
-    """A forecaster that may be changed."""
+    """A forecaster that tests may modify."""
     return Forecaster.load(fitted.save(tmp_path / "bundle"))
 
 
@@ -91,7 +91,7 @@ def test_target_dates_in_the_past_are_sessions_of_the_data(fitted, prices):
         "2018-07-01",  # a Sunday: the session before it
     ],
 )
-def test_a_date_may_come_in_any_form(fitted, prices, as_of):
+def test_a_date_may_have_any_form(fitted, prices, as_of):
     forecast = fitted.predict(prices, as_of)
     assert forecast["origin"].unique().tolist() == [pd.Timestamp("2018-06-29")]
 
@@ -119,11 +119,11 @@ def test_values_that_are_not_dates_are_refused(fitted, prices, as_of):
         fitted.predict(prices, as_of)
 
 
-def test_many_origins_in_one_pass_are_forecast_as_each_separately(fitted, prices):
+def test_many_origins_in_one_pass_are_forecast_like_each_one_separately(fitted, prices):
     every = fitted.predict(prices, prices.index[-500:])
     assert len(every) == 1000
     for i in range(0, 500, 25):
-        # Not to the last bit: products of matrices round by their shape. To 1e-5 relative.
+        # Not to the last bit, because the rounding of matrix products depends on their shape; to 1e-5 relative.
         assert_same(every.iloc[2 * i : 2 * i + 2], fitted.predict(prices, prices.index[-500 + i]), rtol=1e-5)
 
 
@@ -145,7 +145,7 @@ def test_the_newest_sessions_are_enough_to_the_last_bit_without_recalibration(fi
 
 
 def test_the_newest_sessions_are_enough_for_all_152_features():
-    """Nothing needs to be trained for this: forecasts depend on the windows."""
+    """This needs no training: the windows determine the forecasts."""
     config = RunConfig()
     forecaster = Forecaster(config)
     prices = tiny.prices()
@@ -170,7 +170,7 @@ def test_too_short_a_history_says_how_many_sessions_are_needed_and_given(fitted,
         fitted.predict(prices.iloc[-needed + 1 :])
 
 
-def test_too_early_an_origin_is_reported_even_among_good_ones(fitted, prices):
+def test_too_early_an_origin_is_reported_even_among_valid_ones(fitted, prices):
     with pytest.raises(NotEnoughDataError, match="got 3 up to 2013-01-18"):
         fitted.predict(prices, ["2018-12-31", "2013-01-18"])
 
@@ -217,7 +217,7 @@ def test_prices_of_another_shape_are_refused_when_fitting_and_when_predicting(fi
         Forecaster(tiny.config()).fit(frame, progress=False)
 
 
-def test_too_few_sessions_to_train_say_so(prices):
+def test_too_few_sessions_to_train_are_refused(prices):
     with pytest.raises(NotEnoughDataError, match="expected"):
         Forecaster(tiny.config()).fit(prices.iloc[:40], progress=False)
 
@@ -233,7 +233,7 @@ def test_using_a_forecaster_before_it_is_fitted_says_what_to_call(prices, tmp_pa
             use()
 
 
-def test_a_fit_that_fails_leaves_nothing_that_predicts_with_parts_of_two_models(copy, prices):
+def test_a_failed_fit_does_not_leave_a_mixture_of_two_models(copy, prices):
     copy.predict(prices)
     with pytest.raises(NotEnoughDataError):
         copy.fit(prices.iloc[:40], progress=False)
@@ -253,7 +253,7 @@ def test_sampled_prices_have_a_spread_and_are_the_same_each_time(fitted, prices)
     assert fitted.sample(prices, prices.index[-3:], passes=8).shape == (3, 8, 2)
 
 
-def test_the_confidence_may_come_from_mc_dropout(copy, prices):
+def test_the_confidence_can_come_from_mc_dropout(copy, prices):
     copy.config = copy.config.replace(confidence_method="mc_dropout")
     passes = copy.sample(prices)
     expected = mc_dropout_confidence(passes.mean(axis=1), passes.std(axis=1))
@@ -291,7 +291,7 @@ def test_training_takes_nothing_from_the_test_set_and_repeats_to_the_last_bit(fi
 
 
 @pytest.mark.slow
-def test_one_model_may_learn_from_several_symbols():
+def test_one_model_can_learn_from_several_symbols():
     frames = [tiny.prices("^GSPC"), tiny.prices("^IXIC")]
     both = Forecaster(tiny.config(target="vol_scaled", horizons=[5])).fit(frames, progress=False)
     assert both.metadata.symbols == ("^GSPC", "^IXIC")
@@ -313,7 +313,7 @@ for bundle, symbol in zip(sys.argv[1::2], sys.argv[2::2]):
 
 
 @pytest.mark.slow
-def test_loaded_models_forecast_as_in_processes_of_their_own_to_the_last_bit(tmp_path):
+def test_loaded_models_forecast_as_in_separate_processes_to_the_last_bit(tmp_path):
     symbols = ("^IXIC", "^GSPC")
     bundles = {symbol: tiny.forecaster(symbol).save(tmp_path / symbol) for symbol in symbols}
     apart = {}
@@ -325,7 +325,7 @@ def test_loaded_models_forecast_as_in_processes_of_their_own_to_the_last_bit(tmp
         )
         apart[symbol] = json.loads(done.stdout.strip().splitlines()[-1])
     loaded = {symbol: Forecaster.load(bundles[symbol]) for symbol in symbols}
-    for symbol in (*symbols, *reversed(symbols)):  # one after the other and back: neither takes the other's scalers
+    for symbol in (*symbols, *reversed(symbols)):  # one after the other and back: neither uses the scalers of the other
         prices = tiny.prices(symbol)
         frame = tiny.numbers(loaded[symbol].predict(prices, prices.index[-5:]))
         assert json.loads(frame.select_dtypes("float").map(float.hex).to_json()) == apart[symbol]
@@ -339,7 +339,7 @@ def test_loaded_models_forecast_as_in_processes_of_their_own_to_the_last_bit(tmp
 
 
 def recalibrated_intervals(fitted, prices, origins):
-    """Return the distributions of the drift alone, whose last bits do not depend on the number of origins."""
+    """Return the distributions of the drift only, whose last bits do not depend on the number of origins."""
     fitted.model.calibration = dataclasses.replace(fitted.model.calibration, network_weight=0.0)
     return fitted.forecast(prices, origins).distribution
 
@@ -380,7 +380,7 @@ def test_intervals_stay_as_trained_before_the_end_of_training_and_with_too_few_o
 # The test set
 
 
-def test_the_test_set_is_forecast_as_the_same_origins_are_from_prices(prices):
+def test_forecasts_of_the_test_set_equal_those_of_the_same_origins_from_prices(prices):
     forecaster = Forecaster(tiny.config(model="har")).fit(prices, progress=False)
     (served, ridge) = forecaster.forecast_test_set(["ridge"])
     origins = forecaster.samples.test.origins
@@ -453,6 +453,6 @@ def test_a_model_that_predicts_other_origins_is_named(prices):
 
 
 @pytest.mark.parametrize("model", [OwnModel, object()])
-def test_what_is_not_a_model_is_refused(model):
+def test_an_object_that_is_not_a_model_is_refused(model):
     with pytest.raises(ConfigError, match="expected a model"):
         Forecaster(tiny.config(), model=model)

@@ -59,7 +59,7 @@ def test_a_frame_has_the_columns_of_forecasts_in_order_and_their_types(frame):
     require_forecasts(frame)
 
 
-def test_the_horizons_of_an_origin_follow_one_another(prices, frame):
+def test_the_horizons_of_an_origin_are_consecutive_rows(prices, frame):
     assert frame["origin"].tolist() == [prices.index[row] for row in (1, 1, 2, 2, 3, 3, 4, 4)]
     assert frame["horizon"].tolist() == [1, 3] * 4
     assert frame["last_close"].tolist() == [110, 110, 120, 120, 130, 130, 140, 140]
@@ -76,7 +76,7 @@ def test_prices_changes_and_calls_worked_by_hand(frame):
     assert calls[:2] + calls[3:] == ["up", "up", "up", "neutral", "neutral", "down", "down"]
 
 
-def test_calls_are_made_with_the_threshold_that_is_given(prices, log_returns):
+def test_calls_are_made_with_the_given_threshold(prices, log_returns):
     frame = frame_of(prices, windows_of(prices), log_returns, direction_threshold=0.015)
     assert frame["direction"].tolist() == ["neutral", "up", *["neutral"] * 5, "down"]
 
@@ -105,7 +105,7 @@ def test_confidence_is_the_probability_of_the_call(frame):
     np.testing.assert_allclose(neutral, (np.log1p(0.005) - np.log1p(-0.005)) / 0.2, rtol=1e-9)
 
 
-def test_a_stated_confidence_is_used_as_it_is(prices, log_returns):
+def test_a_stated_confidence_is_used_unchanged(prices, log_returns):
     stated = np.linspace(0.1, 0.8, 8).reshape(4, 2)
     frame = frame_of(prices, windows_of(prices), log_returns, stated_confidence=stated)
     np.testing.assert_array_equal(frame["confidence"], stated.ravel())
@@ -125,9 +125,7 @@ def test_target_dates_beyond_the_data_are_those_of_the_calendar(prices, frame):
 
 @settings(max_examples=25)
 @given(data=st.data(), lookback=st.integers(1, 5), horizons=st.sets(st.integers(1, 20), min_size=1, max_size=4))
-def test_the_target_date_is_the_h_th_next_session_of_the_data_wherever_the_data_has_it(
-    make_prices, data, lookback, horizons
-):
+def test_the_target_date_is_the_h_th_next_session_of_the_data_where_available(make_prices, data, lookback, horizons):
     whole = make_prices(60, symbol="^GSPC")
     closed = data.draw(st.sets(st.integers(0, 59), max_size=20))
     prices = whole.iloc[[row for row in range(60) if row not in closed]]
@@ -150,19 +148,19 @@ def test_a_frame_without_the_columns_of_forecasts_is_refused(frame):
         require_forecasts(frame.iloc[:0])
 
 
-def test_some_origins_of_a_forecast_are_those_rows_of_its_frame(prices, log_returns):
+def test_taking_origins_of_a_forecast_takes_their_rows_of_the_frame(prices, log_returns):
     forecast = forecast_of(prices, windows_of(prices), log_returns, stated_confidence=np.full((4, 2), 0.5))
     part = forecast.take([2, 0]).frame()
     whole = forecast.frame()
     pd.testing.assert_frame_equal(part, pd.concat([whole.iloc[4:6], whole.iloc[:2]], ignore_index=True))
 
 
-def test_a_forecast_shows_itself_in_a_notebook(prices, log_returns):
+def test_a_forecast_is_displayed_in_a_notebook(prices, log_returns):
     html = forecast_of(prices, windows_of(prices), log_returns)._repr_html_()
     assert "m, version v1" in html and "2018-01-03" in html
 
 
-def test_the_last_known_session_travels_with_the_frame(prices, log_returns):
+def test_the_last_known_session_is_an_attribute_of_the_frame(prices, log_returns):
     frame = frame_of(prices, windows_of(prices), log_returns, known_until=prices.index[-1])
     assert frame.attrs == {"direction_threshold": 0.005, "known_until": "2018-01-08"}
 

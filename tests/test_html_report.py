@@ -36,7 +36,7 @@ def test_the_page_contains_figures_and_text(html):
     assert "a printed result" in page
 
 
-def test_the_page_loads_nothing_from_a_network(html):
+def test_the_page_loads_nothing_over_the_network(html):
     page = html.read_text(encoding="utf-8")
     assert "http://" not in page
     assert "https://" not in page

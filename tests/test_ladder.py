@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import tiny
 
-from forecastlib.auditing.ladder import NAIVE, NETWORK, SCORES, STEPS, leakage_ladder, split_at_random
-from forecastlib.auditing.planted import scaling_of_all_rows, split_without_purge
+from forecastlib.auditing.ladder import NAIVE, NETWORK, SCORES, STEPS, leakage_ladder
+from forecastlib.auditing.planted import scaling_of_all_rows, split_at_random, split_without_purge
 from forecastlib.plots import plot_ladder
 from forecastlib.recipe import Recipe
 
@@ -18,7 +18,7 @@ def table() -> pd.DataFrame:
     return leakage_ladder(tiny.prices(), tiny.config(epochs=1), steps=(STEPS[0], *STEPS[-2:]), progress=False)
 
 
-def test_every_step_repairs_one_part_and_keeps_the_repairs_before_it():
+def test_every_step_fixes_one_part_and_keeps_the_earlier_fixes():
     leaking = [
         {
             name

@@ -21,8 +21,7 @@ from forecastlib.errors import ConfigError, DataQualityError, LedgerError
 from forecastlib.evaluation import metrics
 from forecastlib.evaluation.score_table import hits
 from forecastlib.forecasts import COLUMNS
-from forecastlib.ledger import LEDGER_VARIABLE, Ledger
-from forecastlib.ledger.scores import over_time
+from forecastlib.ledger import LEDGER_VARIABLE, Ledger, over_time
 from forecastlib.ledger.tables import VERSIONS
 from forecastlib.models.conformal import adaptive_widening
 
@@ -147,7 +146,7 @@ def test_a_forecast_with_another_symbol_origin_horizon_or_version_is_a_different
     assert ledger.count() == 2
 
 
-def test_several_users_may_request_the_same_forecast_and_each_finds_it(ledger, prices):
+def test_several_users_can_request_the_same_forecast_and_each_finds_it(ledger, prices):
     forecasts = forecasts_of(prices, [60])
     assert ledger.record(forecasts, "ann") == 2
     assert ledger.record(forecasts, "bob") == 0
@@ -190,7 +189,7 @@ def test_if_one_row_cannot_be_stored_no_row_of_the_frame_is(ledger, prices):
     assert ledger.count() == 0
 
 
-# Finding
+# Queries
 
 
 def test_history_and_count_apply_the_same_filters(ledger, prices, make_prices):
@@ -237,7 +236,7 @@ def test_an_empty_history_has_the_same_columns_and_types(ledger, prices):
     ledger.record(forecasts_of(prices, [60]), "ann")
     full = ledger.history()
     assert list(empty) == list(full) and len(empty) == 0
-    changed = {"requested_by"}  # an empty column of text or missing values has no certain type
+    changed = {"requested_by"}  # an empty column of text or missing values has no definite type
     assert empty.dtypes.drop(changed).equals(full.dtypes.drop(changed))
     assert str(full["recorded_at"].dtype) == str(full["settled_at"].dtype) == "datetime64[us, UTC]"
 
@@ -251,7 +250,7 @@ def test_an_invalid_date_is_refused(ledger, day):
 # Settling
 
 
-def test_settling_stores_the_close_as_many_sessions_after_the_origin_as_the_horizon(ledger, prices):
+def test_settling_stores_the_close_one_horizon_after_the_origin(ledger, prices):
     ledger.record(forecasts_of(prices, range(60, 120)))
     at = {date: row for row, date in enumerate(prices.index)}
     expected = {
@@ -464,7 +463,7 @@ def test_intervals_that_cover_too_much_are_narrowed_and_those_that_cover_too_lit
 
 # Migrations
 
-# The first edition had migrations of its own: these statements led from each version to the next.
+# The first edition had its own migrations: these statements led from each version to the next.
 FIRST_EDITION = (
     (
         """CREATE TABLE forecasts (
@@ -595,7 +594,7 @@ def test_a_ledger_of_a_later_version_is_refused(url):
         Ledger(url)
 
 
-def test_the_first_edition_sees_a_version_later_than_its_own(url, prices):
+def test_a_migrated_ledger_has_a_version_that_the_first_edition_refuses(url, prices):
     write_first_edition(url, prices, 4)
     Ledger(url).close()
     assert query(url, "SELECT max(version) FROM ledger_schema") == [(5,)]  # it refuses all above 4
@@ -611,7 +610,7 @@ def test_alembic_is_loaded_only_to_migrate_and_writes_nothing(url):
         assert (done.returncode, done.stdout, done.stderr) == (0, f"{loaded} []\n", "")
 
 
-def test_threads_may_create_different_ledgers_at_once(tmp_path):
+def test_threads_can_create_different_ledgers_at_once(tmp_path):
     together, failures = threading.Barrier(6), []
 
     def work(number):
@@ -680,7 +679,7 @@ def test_eight_processes_that_open_a_new_ledger_and_record_at_once_lose_nothing(
     forecasts_of(prices, range(60, 90)).to_parquet(tmp_path / "shared.parquet")
     done = at_once(url, tmp_path, "record")
     assert [counts[:-1] for counts in done] == [[2] * 30] * 8
-    assert sum(counts[-1] for counts in done) == 60  # forecasts that all eight made are stored once
+    assert sum(counts[-1] for counts in done) == 60  # forecasts that all eight processes made are stored once
     with Ledger(url) as ledger:
         assert ledger.count() == 8 * 60 + 60
         assert [ledger.count(requested_by=f"user {number}") for number in range(8)] == [120] * 8
@@ -740,7 +739,7 @@ def test_a_process_killed_in_the_middle_leaves_whole_batches_or_none(url, prices
 
 
 @pytest.mark.parametrize("kind", ["file", "memory"])
-def test_threads_may_share_a_ledger(kind, prices, tmp_path):
+def test_threads_can_share_a_ledger(kind, prices, tmp_path):
     ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}" if kind == "file" else "sqlite://")
     together, added = threading.Barrier(8), []
 

@@ -305,7 +305,7 @@ def test_the_order_of_windows_depends_on_the_seed_only():
         tf.random.set_seed(None)
 
 
-def test_a_progress_bar_is_shown_on_standard_error_if_it_is_a_terminal_and_progress_is_wanted(
+def test_a_progress_bar_is_shown_on_standard_error_if_it_is_a_terminal_and_progress_is_requested(
     network, capsys, monkeypatch
 ):
     for terminal, progress in (("0", True), ("1", False), ("1", True)):

@@ -1,4 +1,4 @@
-"""The kernels, forward and backward, against a simple loop in double precision."""
+"""The kernels, forward and backward, compared with a simple loop in double precision."""
 
 import subprocess
 import sys

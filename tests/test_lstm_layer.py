@@ -1,4 +1,4 @@
-"""FastLSTM against ``keras.layers.LSTM``: outputs, gradients, dropout masks and saved models."""
+"""FastLSTM compared with ``keras.layers.LSTM``: outputs, gradients, dropout masks and saved models."""
 
 import subprocess
 import sys
@@ -152,7 +152,7 @@ def test_a_batch_split_in_two_gives_the_results_of_the_whole(monkeypatch):
             "activity_regularizer": "l2",
         },
         {"kernel_initializer": "he_normal", "recurrent_initializer": "zeros", "unit_forget_bias": False},
-        # The following fall back to Keras.
+        # These cases fall back to Keras.
         {"activation": "relu", "recurrent_dropout": 0.3},
         {"recurrent_activation": "hard_sigmoid", "dropout": 0.3},
         {"activation": None},

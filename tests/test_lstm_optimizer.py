@@ -1,4 +1,4 @@
-"""FastAdam against ``keras.optimizers.Adam``: the same steps, the same state, the same files."""
+"""FastAdam compared with ``keras.optimizers.Adam``: the same steps, the same state, the same files."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn, closed forms and slow loops."""
+"""Metrics compared with scikit-learn, closed forms and slow loops."""
 
 import numpy as np
 import pytest

@@ -20,7 +20,7 @@ MODELS = [RandomWalk, Drift, Ridge, GradientBoosting]
 
 
 def market(n: int = 900, seed: int = 0, signal: float = 0.6) -> pd.DataFrame:
-    """Prices whose column ``hint`` (kept in attrs) says something about the next returns."""
+    """Prices whose column ``hint`` (stored in attrs) predicts part of the next returns."""
     rng = np.random.default_rng(seed)
     hint = rng.normal(size=n)
     returns = 0.01 * rng.normal(size=n) + 0.0004
@@ -102,7 +102,7 @@ def test_a_tabular_model_finds_a_planted_signal_and_shrinks_to_the_mean_without_
     windows, split, _ = samples()
     train, validation, test = sets(windows, split)
     learned = kind().fit(train, validation).location(test)
-    # One return in three is hinted at, by a correlation of 0.6 / 1.17: 0.30 over three sessions is the best there is.
+    # The hint predicts one return in three, with a correlation of 0.6 / 1.17: at best 0.30 over three sessions.
     assert np.corrcoef(learned[:, 0], test.labels()[:, 0])[0, 1] > 0.15
     rng = np.random.default_rng(0)
     blind = [dataclasses.replace(part, matrix=rng.normal(size=part.matrix.shape)) for part in (train, validation, test)]
@@ -128,7 +128,7 @@ def test_the_errors_of_penalties_equal_those_of_scikit_learns_search():
 
 
 def test_the_penalty_is_chosen_with_a_gap_of_the_longest_horizon():
-    windows, split, _ = samples(seed=8)  # with these samples it makes a difference
+    windows, split, _ = samples(seed=8)  # with these samples the gap makes a difference
     train, validation, _ = sets(windows, split)
     purged, adjacent = (forward_errors(train.last_rows, train.labels(), gap).argmin(axis=0) for gap in (10, 0))
     assert (purged != adjacent).any()

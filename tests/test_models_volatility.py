@@ -94,7 +94,7 @@ def test_intervals_are_wider_where_volatility_is_higher_and_for_longer_horizons(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_forecast_does_not_move_when_what_follows_it_changes(name, prices, parts, fitted):
+def test_a_forecast_does_not_change_with_later_data(name, prices, parts, fitted):
     test = parts[2]
     later = prices.copy()
     row = prices.index.get_loc(test.origins[100])
@@ -132,7 +132,7 @@ def test_the_filtered_variance_equals_that_of_arch_with_the_same_parameters(pric
     model = arch_model(100 * returns, mean="Constant", vol="GARCH", o=1, rescale=False)
     r = recursion
     fixed = model.fix([100 * r.mean, 1e4 * r.constant, r.reaction, r.asymmetry, r.persistence])
-    # Both start from a variance of their own choice, which is forgotten after some hundred sessions.
+    # Each starts from a different variance, whose influence fades after some hundred sessions.
     ours = np.sqrt(recursion.next_variance(returns, start))[499:-1]
     np.testing.assert_allclose(ours, fixed.conditional_volatility[500:] / 100, rtol=1e-6)
 
@@ -226,7 +226,7 @@ def test_input_that_a_volatility_model_cannot_use_is_refused(name, prices, parts
         model.predict(samples_of(garch_prices(600, symbol="OTHER"))[2])
 
 
-def test_each_symbol_of_a_pool_is_fitted_and_forecast_as_it_is_alone(prices, parts, fitted):
+def test_each_symbol_of_a_pool_is_fitted_and_forecast_as_if_it_were_the_only_one(prices, parts, fitted):
     other = samples_of(garch_prices(2500, seed=5, symbol="OTHER"))
     pooled = [pool_windows(pair) for pair in zip(parts, other, strict=True)]
     model = create("har").fit(*pooled[:2])

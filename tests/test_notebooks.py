@@ -1,4 +1,4 @@
-"""The notebooks: their form, and that each of them runs."""
+"""The notebooks: their form, and whether they run."""
 
 import ast
 import io
@@ -19,7 +19,7 @@ from forecastlib.tracking import runs
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
-# Small enough to train in seconds, by parameters alone: the same path as at full size.
+# Small enough to train in seconds, through parameters only: the same path as at full size.
 SMALL = {
     "SYMBOL": "^IXIC",
     "START": "2013-06-01",
@@ -47,7 +47,7 @@ def python_of(cell):
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """Return a project folder of its own, with the notebooks in it."""
+    """Return a new project folder with the notebooks."""
     shutil.copytree(FOLDER, tmp_path / "notebooks")
     (tmp_path / "mlruns").mkdir()
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path))
@@ -56,7 +56,7 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_there_are_notebooks_numbered_without_a_gap():
+def test_the_notebooks_are_numbered_without_gaps():
     assert [int(path.name[:2]) for path in NOTEBOOKS] == list(range(1, len(NOTEBOOKS) + 1))
 
 
@@ -92,7 +92,7 @@ class TestForm:
         shown = "\n".join(cell.source for cell in cells[heading:] if cell.cell_type == "code")
         assert 'f"' in shown
 
-    def test_it_runs_with_the_kernel_that_everybody_has(self, path):
+    def test_it_uses_the_default_python_kernel(self, path):
         assert nbformat.read(path, as_version=4).metadata.kernelspec.name == "python3"
 
 
@@ -111,7 +111,7 @@ def test_all_notebooks_run_and_leave_reports_and_one_finished_run(home):
         assert f"notebooks/{notebook.name}.ipynb" in attached
         assert f"notebooks/{notebook.name}.html" in attached
         assert "data:image/png;base64" in html.read_text()
-        # It opens offline: nothing is loaded from elsewhere.
+        # It can be read offline: nothing is loaded from elsewhere.
         assert re.findall(r'(?:src|href)="(?!data:|#)([^"]+)"', html.read_text()) == []
     assert {"figures/losses.png", "figures/predicted_against_real.png", "figures/forecast.png"} <= figures
     assert {"figures/skill_over_time.png", "figures/coverage_over_time.png", "figures/reliability.png"} <= figures
@@ -122,7 +122,7 @@ def test_all_notebooks_run_and_leave_reports_and_one_finished_run(home):
     assert len(leaks) == 11 and leaks["caught"].all()
     assert run.data.metrics["audit_checks_passed"] == run.data.metrics["audit_checks"] == 13
     assert run.data.params["lookback"] == "10"
-    with Ledger() as ledger:  # what 05_forecast recorded; the replay has a ledger of its own
+    with Ledger() as ledger:  # what 05_forecast recorded; the replay has a separate ledger
         assert ledger.count() == ledger.count(version=run.data.tags["model_version"]) == 2
     assert "mae_3d" in run.data.metrics
     assert "random_walk/mae_3d" in run.data.metrics
@@ -130,7 +130,7 @@ def test_all_notebooks_run_and_leave_reports_and_one_finished_run(home):
 
 
 @pytest.mark.slow
-def test_a_failing_cell_names_notebook_and_cell_keeps_what_ran_and_leaves_the_run_failed(home):
+def test_a_failing_cell_is_named_what_ran_is_saved_and_the_run_is_marked_failed(home):
     from forecastlib.errors import ForecastError
 
     notebooks = find_notebooks(["data"])

@@ -108,14 +108,14 @@ def traced_peak(lookback: int, prices) -> int:
 def test_preparing_samples_copies_no_windows_and_needs_no_more_memory_for_longer_ones(gspc):
     matrix = len(gspc) * 152 * 8
     short, long = traced_peak(60, gspc), traced_peak(250, gspc)
-    assert short < 3 * matrix  # copied windows would be 30 times as much, in float32
+    assert short < 3 * matrix  # copied windows would take 30 times as much, in float32
     assert long < 1.25 * short  # copied windows would need four times as much
 
 
-def test_features_hold_no_reference_to_what_they_were_computed_from(gspc):
+def test_features_keep_no_reference_to_their_prices(gspc):
     compute_features(gspc)
     gc.collect()
-    gc.disable()  # reference cycles would be freed only by the collector
+    gc.disable()  # reference cycles would be freed only by the garbage collector
     tracemalloc.start()
     try:
         features = compute_features(gspc)
@@ -146,5 +146,5 @@ def test_repeated_forecasts_of_changing_sizes_do_not_accumulate_memory():
         second = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
-    # A reference to one frame per forecast would be 6,000 bytes each. Small allocations differ between machines.
+    # A reference to a frame per forecast would take 6,000 bytes each. Small allocations differ between machines.
     assert second - first < 240 * 1_500

@@ -1,4 +1,4 @@
-"""A user's own model goes the whole way without a change in the library."""
+"""A user's own model works everywhere without changes to the library."""
 
 import mlflow
 import numpy as np
@@ -49,7 +49,7 @@ def test_it_is_fitted_scored_and_saved_as_an_object_by_name_and_by_path(prices, 
     assert same(loaded.predict(prices), frames[2])
 
 
-def test_it_is_listed_among_models_and_cannot_take_the_name_of_one(prices):
+def test_it_is_listed_among_models_and_cannot_reuse_a_name(prices):
     models.register_model("mine", lambda config: OwnModel())
     assert "mine" in models.available()
     with pytest.raises(ConfigError, match="expected a new name for a model"):
@@ -64,12 +64,12 @@ def test_it_is_listed_among_models_and_cannot_take_the_name_of_one(prices):
         ("own_model:nothing", "the module 'own_model' has no 'nothing'"),
     ],
 )
-def test_a_model_that_cannot_be_made_is_an_error_by_name(spec, message):
+def test_a_model_that_cannot_be_created_is_an_error_that_names_it(spec, message):
     with pytest.raises(ConfigError, match=message):
         models.create(spec)
 
 
-def test_what_is_not_a_model_is_refused_with_what_it_lacks():
+def test_an_object_that_is_not_a_model_is_refused_with_the_missing_attributes():
     with pytest.raises(ConfigError, match=r"expected a model with name, fit.*str has no"):
         models.base.require_model("text")
 
@@ -80,7 +80,7 @@ def test_it_passes_the_audit(prices):
 
 
 @pytest.mark.slow
-def test_it_is_walked_forward_beside_the_others(prices, tmp_path, monkeypatch):
+def test_it_is_backtested_with_the_others(prices, tmp_path, monkeypatch):
     monkeypatch.setenv("FORECASTLIB_HOME", str(tmp_path))
     result = run_backtest(prices, tiny.config(), models=[SPEC, "har"], folds=2, seeds=0, workers=1, progress=False)
     assert {"own_ridge", "har", "random_walk"} <= set(result.models)

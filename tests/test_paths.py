@@ -1,4 +1,4 @@
-"""The project's folder, file names in it, and the current user."""
+"""The project folder, names of folders in it, and the current user."""
 
 import getpass
 from urllib.parse import unquote

@@ -1,4 +1,4 @@
-"""Every planted leak is caught and named by the audit, and what does not leak is not."""
+"""The audit catches and names every planted leak, and nothing that does not leak."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ import pytest
 
 from forecastlib import RunConfig
 from forecastlib.auditing import CHECKS, FEATURE_CHECKS, SET_CHECKS, audit, planted
-from forecastlib.auditing.audit import CANARY
+from forecastlib.auditing.checks import CANARY
 from forecastlib.features import compute_features
 from forecastlib.models import Distribution
 from forecastlib.models.distribution import LEVELS
@@ -23,7 +23,7 @@ EXACT = (*FEATURE_CHECKS, *SET_CHECKS)
 
 @pytest.fixture(scope="module")
 def recent(ixic):
-    """Return the newest 2,000 sessions: enough for all sets, and quicker."""
+    """Return the newest 2,000 sessions: enough for all sets, and faster."""
     return ixic.iloc[-2000:]
 
 
@@ -46,7 +46,7 @@ def test_the_table_of_planted_leaks_says_what_caught_them(recent):
     assert table.loc["a split without purge", "affected"].startswith("train into validation: 29 origins, ")
 
 
-def test_a_leak_that_no_check_names_is_not_called_caught(recent):
+def test_a_leak_that_no_check_names_does_not_count_as_caught(recent):
     harmless = planted.Leak("nothing", "label_overlap", "train into validation")
     wrong = replace(planted.LEAKS[4], affected="another name")
     table = planted.caught(recent, leaks=[harmless, wrong])
@@ -94,7 +94,7 @@ def test_a_feature_that_looks_at_the_date_of_the_next_session_is_caught(recent):
 def test_a_value_filled_backwards_into_the_warm_up_is_caught(recent):
     recipe = Recipe(features=lambda prices, config: compute_features(prices, config).bfill())
     finding = audit(recent, recipe=recipe, checks=("future_changed",)).finding("future_changed")
-    # Features of the calendar do not change with the prices.
+    # Calendar features do not change with the prices.
     assert len(finding.affected) == 152 - 4
     assert finding.dates[0] == recent.index[0]
 
@@ -235,7 +235,7 @@ def test_only_the_single_features_catch_a_leak_in_the_prices(recent):
     assert set(audit(distorted, "ridge").affected()) == {"single_features"}
 
 
-def test_a_feature_that_is_the_future_return_is_named(recent):
+def test_a_feature_that_equals_the_future_return_is_named(recent):
     def oracle(prices: pd.DataFrame) -> pd.Series:
         return np.log(prices["close"].shift(-14) / prices["close"]).fillna(0.0)
 
@@ -263,7 +263,7 @@ def test_forecasts_that_are_the_labels_are_caught_and_constant_forecasts_are_not
     assert (found.status, found.measured) == ("passed", 0.0)
 
 
-def test_the_canary_learns_log_returns_whatever_the_target(recent, monkeypatch):
+def test_the_canary_learns_log_returns_for_any_target(recent, monkeypatch):
     seen = []
     fit = Ridge.fit
 
@@ -282,7 +282,7 @@ def test_the_canary_learns_log_returns_whatever_the_target(recent, monkeypatch):
         np.testing.assert_array_equal(np.sort(train.y, axis=0), np.sort(real.y, axis=0))
 
 
-def test_smoothed_prices_are_caught_whatever_the_features(recent):
+def test_smoothed_prices_are_caught_with_any_features(recent):
     config = RunConfig.from_parameters(form="level", target="price", groups=["calendar"])
     found = audit(planted.interpolated_between_weeks(recent), config, checks=("single_features",)).affected()
     assert found == {"single_features": ("return of the session",)}

@@ -15,7 +15,7 @@ from forecastlib.forecasts import COLUMNS
 
 @pytest.fixture(scope="module")
 def forecasts(gspc):
-    """Return forecasts of a made-up model: 0.1 % above the last close, with intervals around it."""
+    """Return forecasts of a fictitious model: 0.1 % above the last close, with intervals around it."""
     origins = gspc.index[-200:-40]
     rows = []
     for origin in origins:
@@ -32,7 +32,7 @@ def lines(axes):
     return {line.get_label(): line.get_xydata() for line in axes.get_lines()}
 
 
-def test_prices_are_drawn_as_they_are(gspc):
+def test_prices_are_drawn_unchanged(gspc):
     above, below = plots.plot_prices(gspc).axes
     assert above.get_yscale() == "log"
     np.testing.assert_array_equal(above.get_lines()[0].get_ydata(), gspc["close"])
@@ -120,7 +120,7 @@ def test_drawing_does_not_change_the_users_style(gspc):
 
 @pytest.fixture(scope="module")
 def backtested(gspc, forecasts):
-    """Return the result of a backtest of made-up models at 450 origins."""
+    """Return the backtest result of fictitious models at 450 origins."""
     base = forecasts.iloc[0]
     origins, close = gspc.index[-500:-50], gspc["close"].to_numpy()
     at = gspc.index.get_indexer(origins)

@@ -13,7 +13,7 @@ def prices(make_prices):
     return make_prices(6)
 
 
-def test_the_bundled_prices_have_the_shape(gspc, ixic):
+def test_the_bundled_prices_have_the_required_shape(gspc, ixic):
     for frame, symbol in ((gspc, "^GSPC"), (ixic, "^IXIC")):
         require_prices(frame)
         assert tuple(frame.columns) == COLUMNS
@@ -137,7 +137,7 @@ def test_to_prices_raises_for_frames_that_cannot_be_converted(prices, spoil, mes
         to_prices(spoil(prices), "TEST")
 
 
-def test_equal_data_has_equal_fingerprints_whatever_its_form(prices):
+def test_equal_data_in_any_form_has_equal_fingerprints(prices):
     same = fingerprint(prices)
     assert len(same) == 16
     assert int(same, 16) >= 0

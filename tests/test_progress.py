@@ -1,4 +1,4 @@
-"""Progress of a run for another process."""
+"""Progress of a run, reported to another process."""
 
 import json
 

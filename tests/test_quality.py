@@ -29,7 +29,7 @@ def ixic() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def clean(gspc) -> pd.DataFrame:
-    """Five real years in which no check finds anything."""
+    """Five years of real prices in which no check finds anything."""
     return gspc.loc["2014":]
 
 
@@ -58,7 +58,7 @@ def scaled(prices: pd.DataFrame, rows: slice, factor: float) -> pd.DataFrame:
     return changed
 
 
-# The bundled data, exactly.
+# The bundled data
 
 
 def test_bundled_gspc_has_only_copied_opens_and_six_real_outliers(gspc):
@@ -97,7 +97,7 @@ def test_clean_real_prices_score_a_hundred_even_when_strict(clean):
     report.raise_for_errors()
 
 
-# Each fault, planted in clean real prices: caught on the right dates, and nothing else fires.
+# Each fault, planted in clean real prices, is found on the right dates, and no other check reports anything.
 
 
 def plant_unsorted(prices):
@@ -238,7 +238,7 @@ def test_a_planted_fault_is_found_on_its_dates_and_nothing_else_is(clean, plant,
     severity = report.checks.set_index("check").loc[check, "severity"]
     assert report.passed == (severity == "warning")
     assert not check_quality(broken, strict=True).passed
-    pd.testing.assert_frame_equal(broken, before)  # looking changes nothing
+    pd.testing.assert_frame_equal(broken, before)  # checking does not change the prices
 
 
 def test_there_is_a_planted_fault_for_every_check():
@@ -305,7 +305,7 @@ def test_no_session_is_missing_before_1970(gspc):
 
 
 @pytest.mark.parametrize("ratio", [*SPLIT_RATIOS, *(1 / ratio for ratio in SPLIT_RATIOS)])
-@pytest.mark.parametrize("row", [2478, 400, 5000])  # 2008-11-07 in the wildest weeks; copied opens; quiet days
+@pytest.mark.parametrize("row", [2478, 400, 5000])  # 2008-11-07 in the most volatile weeks; copied opens; quiet days
 def test_a_split_is_recognised_by_its_ratio_in_either_direction(gspc, ratio, row):
     report = check_quality(scaled(gspc, slice(row, None), 1 / ratio))
     assert list(report.finding("split_like").dates) == [gspc.index[row]]
@@ -326,7 +326,7 @@ def test_the_crash_of_1987_is_an_outlier_and_not_a_split(clean):
     assert np.log(224.84 / 282.70) == pytest.approx(-0.229, abs=1e-3)
     assert clean.index[301] in report.finding("outliers").dates
     assert report.finding("split_like").dates.empty
-    assert check_quality(prices.iloc[:302]).finding("split_like").dates.empty  # nor on the evening itself
+    assert check_quality(prices.iloc[:302]).finding("split_like").dates.empty  # nor on the same evening
 
 
 def test_the_crash_of_2008_is_an_outlier_and_not_a_split(gspc):
@@ -343,16 +343,16 @@ def test_prices_that_halve_during_a_session_are_not_a_split(clean):
     assert list(report.finding("outliers").dates) == [clean.index[600]]
 
 
-def test_staleness_is_judged_only_if_a_day_is_given(clean, gspc):
+def test_staleness_is_checked_only_if_a_day_is_given(clean, gspc):
     assert "stale_last_date" not in failed(check_quality(clean))
     assert check_quality(clean).checks.set_index("check").loc["stale_last_date", "status"] == "not applicable"
-    for fresh in ("2018-12-31", "2019-01-02", "2019-01-09"):  # of the 9th itself no close is known yet: 5 are missing
+    for fresh in ("2018-12-31", "2019-01-02", "2019-01-09"):  # the close of the 9th is not known yet: 5 are missing
         assert "stale_last_date" not in failed(check_quality(clean, as_of=fresh))
     report = check_quality(clean, as_of="2019-01-10")
     assert failed(report) == {"stale_last_date"}
     assert count(report, "stale_last_date") == 6
     assert list(report.finding("stale_last_date").dates) == [clean.index[-1]]
-    assert check_quality(gspc, as_of=pd.Timestamp("2026-11-20")).passed  # old, and sound
+    assert check_quality(gspc, as_of=pd.Timestamp("2026-11-20")).passed  # old, but valid
 
 
 def test_a_short_history_counts_the_closes_it_has(clean):
@@ -414,7 +414,7 @@ def test_severities_and_weights_can_be_chosen(gspc):
     assert not check_quality(gspc, strict=True).passed
 
 
-def test_impossible_settings_are_config_errors(clean):
+def test_invalid_settings_are_config_errors(clean):
     with pytest.raises(ConfigError, match=r"unknown check 'outlier'; did you mean 'outliers'\?"):
         check_quality(clean, severities={"outlier": "warning"})
     with pytest.raises(ConfigError, match="unknown severity 'fatal'"):
@@ -465,7 +465,7 @@ FAULTS: dict[str, Callable[[pd.DataFrame, int], pd.DataFrame]] = {
     faults=st.lists(st.sampled_from(sorted(FAULTS)), min_size=1, max_size=6),
     weeks=st.permutations(range(6)),
 )
-def test_adding_a_fault_to_a_sound_row_never_raises_the_score(gspc, ixic, symbol, faults, weeks):
+def test_adding_a_fault_to_a_valid_row_never_raises_the_score(gspc, ixic, symbol, faults, weeks):
     prices = {"^GSPC": gspc, "^IXIC": ixic}[symbol].loc["2014":"2016"]
     fridays = prices.index[prices.index.day_of_week == 4]
     days = [fridays[10 + 20 * week] for week in weeks]
@@ -480,7 +480,7 @@ def test_adding_a_fault_to_a_sound_row_never_raises_the_score(gspc, ixic, symbol
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_a_missing_value_never_hides_the_faults_around_it_from_the_score(ixic, data):
-    """Rows with faults of their own included: what cannot be judged any more counts as bad."""
+    """This includes rows with other faults: what can no longer be checked counts as a fault."""
     prices = ixic.loc["2000-03":"2002-03"].copy()
     score = check_quality(prices).score
     outliers = [prices.index.get_loc(day) for day in check_quality(prices).finding("outliers").dates]

@@ -13,7 +13,7 @@ RECIPE = Recipe()
 CONFIG = RunConfig.from_parameters(groups="bar", lookback=20, horizons=[5, 10], form="level", train_share=0.6)
 
 
-def test_preparing_computes_features_then_windows_then_the_split_each_by_its_section(gspc):
+def test_preparing_computes_features_then_windows_then_the_split_each_from_its_section(gspc):
     samples = RECIPE.prepare(gspc, CONFIG)
     windows = make_windows(gspc, compute_features(gspc, CONFIG.features), CONFIG.window)
     np.testing.assert_array_equal(samples.windows.X, windows.X)
@@ -39,18 +39,18 @@ def test_several_symbols_are_pooled_and_cut_on_the_same_dates(gspc, ixic):
         assert origins[symbols == "^GSPC"].equals(origins[symbols == "^IXIC"])
 
 
-def test_a_sequence_of_one_is_that_one(gspc):
+def test_a_sequence_of_one_frame_equals_that_frame(gspc):
     np.testing.assert_array_equal(RECIPE.all_windows([gspc], CONFIG).X, RECIPE.all_windows(gspc, CONFIG).X)
 
 
-def test_later_prices_change_nothing_about_an_earlier_window(gspc):
+def test_later_prices_do_not_change_an_earlier_window(gspc):
     whole, cut = RECIPE.all_windows(gspc, CONFIG), RECIPE.all_windows(gspc.iloc[:3000], CONFIG)
     np.testing.assert_array_equal(cut.X, whole.X[: len(cut)])
     np.testing.assert_array_equal(cut.y[cut.labelled], whole.y[: len(cut)][cut.labelled])
     np.testing.assert_array_equal(cut.volatility, whole.volatility[: len(cut)])
 
 
-def test_nothing_to_prepare_and_too_little_of_it_are_refused(gspc):
+def test_no_prices_and_too_few_prices_are_refused(gspc):
     with pytest.raises(ConfigError, match="at least one symbol"):
         RECIPE.prepare([], CONFIG)
     with pytest.raises(NotEnoughDataError, match="labelled origins"):
@@ -59,7 +59,7 @@ def test_nothing_to_prepare_and_too_little_of_it_are_refused(gspc):
         RECIPE.prepare(gspc.iloc[:200], RunConfig())
 
 
-def test_what_fitting_may_look_at_ends_when_the_last_validation_label_is_known(gspc):
+def test_fitting_sees_nothing_after_the_last_validation_label_is_known(gspc):
     samples = RECIPE.prepare(gspc, CONFIG)
     for part in (samples.train, samples.validation):
         assert part.prices[0].index[-1] == samples.known_until == samples.validation.label_dates.max()

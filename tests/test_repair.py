@@ -25,7 +25,7 @@ def put(prices: pd.DataFrame, row: int, **values: float) -> pd.DataFrame:
     return changed
 
 
-def test_sound_prices_come_back_equal_with_an_empty_record(clean):
+def test_valid_prices_are_returned_unchanged_with_an_empty_record(clean):
     repaired, changes = repair(clean, steps=(*SAFE_STEPS, "splits"))
     pd.testing.assert_frame_equal(repaired, clean)
     assert repaired.attrs == clean.attrs
@@ -76,7 +76,7 @@ def test_high_and_low_are_moved_to_include_open_and_close(clean):
     pd.testing.assert_frame_equal(repair(swapped).prices, clean)
 
 
-def test_a_price_far_outside_the_range_is_left_alone(clean):
+def test_a_price_far_outside_the_range_is_not_changed(clean):
     wrong = put(clean, 30, close=clean["close"].iloc[30] * 10)
     repaired, changes = repair(wrong)
     pd.testing.assert_frame_equal(repaired, wrong)
@@ -114,7 +114,7 @@ def test_two_splits_multiply(clean):
     assert len(changes) == 900 * 5
 
 
-def test_everything_at_once_ends_in_sound_prices(clean):
+def test_all_repairs_together_give_valid_prices(clean):
     broken = put(clean, 100, high=clean["low"].iloc[100], low=clean["high"].iloc[100])
     holiday = pd.DataFrame(np.nan, index=pd.DatetimeIndex(["2015-07-03"]), columns=clean.columns)
     broken = pd.concat([broken, holiday, broken.iloc[[5, 6]]]).iloc[::-1]
@@ -150,7 +150,7 @@ def test_frames_that_cannot_be_repaired_are_errors(clean):
 
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
-def test_the_record_is_the_whole_difference_and_the_input_is_untouched(clean, data):
+def test_the_record_lists_every_difference_and_the_input_is_not_modified(clean, data):
     broken = clean.iloc[:80].copy()
     for row in data.draw(st.lists(st.integers(0, 79), max_size=6, unique=True)):
         column = data.draw(st.sampled_from(PRICES))
@@ -167,4 +167,4 @@ def test_the_record_is_the_whole_difference_and_the_input_is_untouched(clean, da
         replayed.loc[change.date, change.column] = change.after
     pd.testing.assert_frame_equal(replayed, repaired, rtol=1e-15)
     again = repair(repaired)
-    pd.testing.assert_frame_equal(again.prices, repaired)  # once is enough
+    pd.testing.assert_frame_equal(again.prices, repaired)  # repairing twice changes nothing

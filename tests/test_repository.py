@@ -100,14 +100,14 @@ LAZY = {name: f"forecastlib.{home}" for name, home in forecastlib._MODULE_OF.ite
 
 
 def imports_of(text: str) -> Iterator[str]:
-    """Yield the modules of the package that a module imports, anywhere in its text, for types alone included."""
+    """Yield the modules of the package that a module imports anywhere, including imports only for types."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
             origin = str(node.module)
-            # A name is a module of its own, or one that the package hands on from a module when first asked.
+            # A name is a module, or is exported lazily by the package from a module.
             submodules = [f"{origin}.{alias.name}" for alias in node.names]
             names = [
                 name if name in MODULES else LAZY.get(name.removeprefix("forecastlib."), origin) for name in submodules
@@ -140,7 +140,7 @@ def test_imports_point_strictly_downwards():
             assert LAYER_OF[part_of(other)] <= LAYER_OF[part_of(module)], f"{module} imports {other} from above it"
 
 
-def test_there_are_no_circles_between_modules_nor_between_packages():
+def test_there_are_no_import_cycles_between_modules_or_packages():
     parts: dict[str, set[str]] = {}
     for module, imported in GRAPH.items():
         parts.setdefault(part_of(module), set()).update(map(part_of, imported))
@@ -151,11 +151,11 @@ def test_there_are_no_circles_between_modules_nor_between_packages():
             pytest.fail(f"imports go in a circle: {' -> '.join(circle.args[1])}")
 
 
-def test_the_package_itself_imports_none_of_its_modules_until_asked():
+def test_the_package_imports_its_modules_lazily():
     assert GRAPH["forecastlib"] == set()
 
 
-def test_the_imports_are_found_in_whatever_way_they_are_written():
+def test_imports_are_found_however_they_are_written():
     assert {"forecastlib.config", "forecastlib.errors"} <= GRAPH["forecastlib.samples.windows"]
     text = """
 import forecastlib.data.prices
@@ -184,7 +184,7 @@ forecastlib.Forecaster
 # Public names
 
 
-def test_the_public_names_are_these():
+def test_the_package_has_exactly_these_public_names():
     assert forecastlib.__all__ == PUBLIC
     assert dir(forecastlib) == forecastlib.__all__
 
@@ -194,10 +194,10 @@ def test_the_version_is_that_of_the_project():
 
 
 @pytest.mark.slow
-def test_every_public_name_is_there_from_the_module_it_is_said_to_be_in():
+def test_every_public_name_comes_from_its_stated_module():
     for name in PUBLIC:
         value = getattr(forecastlib, name)
-        assert not isinstance(value, ModuleType), f"the module {name} stands in the way of its public name"
+        assert not isinstance(value, ModuleType), f"the module {name} hides the public name"
         if name != "__version__":
             assert value.__module__.startswith(LAZY[name]), f"{name} is from {value.__module__}"
 
@@ -226,10 +226,10 @@ def test_importing_the_package_loads_nothing_but_itself():
     assert "forecastlib" in loaded
     assert not loaded & HEAVY
     assert {name for name in loaded if name.startswith("forecastlib")} == {"forecastlib"}
-    assert len(loaded) < 60  # of the standard library: what makes an import slow
+    assert len(loaded) < 60  # the modules of the standard library that make an import slow
 
 
-def test_configuring_a_run_loads_no_library_of_numbers_or_networks():
+def test_configuring_a_run_loads_no_numerical_or_network_library():
     assert not loaded_by("from forecastlib import RunConfig, ForecastError; RunConfig()") & (HEAVY - {"pydantic"})
 
 
@@ -253,7 +253,7 @@ def test_notebooks_are_stored_without_outputs():
 HOME = re.compile(rb"(?:/home|/Users|/root)/[\w.]|[A-Z]:\\+Users")
 
 
-def test_no_file_names_a_home_folder_of_a_machine():
+def test_no_file_contains_a_home_folder():
     assert HOME.search(b"/home" + b"/someone") and HOME.search(b"C:" + b"\\Users\\someone")
     for path in tracked_files():
         found = HOME.search(path.read_bytes())
@@ -266,7 +266,7 @@ def test_the_conda_environment_agrees_with_the_project():
     assert environment["channels"] == ["conda-forge"]
     conda = {entry.split()[0]: entry for entry in environment["dependencies"] if isinstance(entry, str)}
     pip = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
-    # Python packages come from the project alone, so that there is one list of them.
+    # Python packages come from the project only, so that there is a single list.
     assert set(conda) == {"python", "pip", "make"}
     assert SpecifierSet(conda["python"].removeprefix("python")) == SpecifierSet(PROJECT["requires-python"])
     assert pip == [['-e ".[dev]"']]
@@ -321,7 +321,7 @@ def wanted(requirements: list[str], extra: str = "") -> Iterator[Requirement]:
 
 
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
-def test_the_lock_satisfies_the_project_with_every_extra_but_the_peers_of_benchmarks(python):
+def test_the_lock_satisfies_the_project_with_every_extra_except_bench(python):
     assert SpecifierSet(PROJECT["requires-python"]).contains(f"{python}.1")
     environment = {"python_version": python, "python_full_version": f"{python}.1"}
     versions: dict[str, str] = {}
@@ -350,13 +350,13 @@ MODULES_OF = {
     "psycopg": "psycopg",
     "scikit-learn": "sklearn",
     "ta-lib": "talib",
-    "jupyterlab": None,  # the user's front end: a command, not an import
+    "jupyterlab": None,  # the user's interface: a command, not an import
 }
 """Distributions whose module has another name, or that are used without being imported."""
 
 
 def imported_distributions() -> set[str]:
-    """Return the top-level modules outside of the standard library that the package imports."""
+    """Return the top-level modules outside the standard library that the package imports."""
     found = set()
     for path in MODULES.values():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -105,7 +105,7 @@ def test_a_copy_of_the_notebooks_elsewhere_is_found_by_its_root(tmp_path):
 
 
 def write_notebook(home, parameters, code):
-    """Make a project with one notebook of two cells, ``01_tiny``."""
+    """Create a project with one notebook of two cells, ``01_tiny``."""
     (home / "notebooks").mkdir()
     (home / "mlruns").mkdir()
     cells = [nbformat.v4.new_code_cell(source) for source in (parameters, code)]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -26,7 +27,9 @@ NUMBERS = [
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    with serving_project.project(tmp_path_factory.mktemp("project")) as home:
+    with tiny.home(tmp_path_factory.mktemp("project")) as home:
+        shutil.copytree(serving_project.NOTEBOOKS, home / "notebooks")
+        serving_project.register()
         yield home
 
 
@@ -37,7 +40,7 @@ def expected(project):
 
 @pytest.fixture
 def ledger(project, tmp_path, monkeypatch):
-    """An empty ledger, so that each way records its own forecast."""
+    """An empty ledger, so that each interface records its own forecast."""
     monkeypatch.setenv("FORECASTLIB_LEDGER", f"sqlite:///{tmp_path / 'ledger.db'}")
     with Ledger() as ledger:
         yield ledger

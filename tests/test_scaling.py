@@ -64,13 +64,13 @@ def test_scalers_are_those_of_scikit_learn_on_the_rows_and_targets_of_the_traini
     assert scaling.n_features == 4
 
 
-def test_each_horizon_is_scaled_by_itself(windows, split):
+def test_each_horizon_is_scaled_separately(windows, split):
     scaled = Scaling(ModelConfig()).fit(windows, split.train).targets(windows.y[split.train])
     np.testing.assert_allclose(scaled.mean(axis=0), 0.0, atol=1e-6)
     np.testing.assert_allclose(scaled.std(axis=0), 1.0, atol=1e-6)
 
 
-def test_the_dates_that_scalers_were_fitted_on_are_kept_for_the_audit(windows, split):
+def test_the_dates_that_scalers_were_fitted_on_are_recorded_for_the_audit(windows, split):
     scaling = Scaling(ModelConfig()).fit(windows, split.train)
     assert scaling.fitted_from == f"{windows.dates[2]:%Y-%m-%d}"
     assert scaling.fitted_to == f"{windows.origins[split.train[-1]]:%Y-%m-%d}"
@@ -79,7 +79,7 @@ def test_the_dates_that_scalers_were_fitted_on_are_kept_for_the_audit(windows, s
 
 
 @pytest.mark.parametrize("factor", [0.01, 5.0])
-def test_later_rows_change_nothing_that_was_learned(make_prices, kind, factor):
+def test_later_rows_do_not_change_fitted_scalers(make_prices, kind, factor):
     prices = make_prices(120, seed=3)
     windows = windows_of(prices)
     split = holdout(windows)
@@ -119,11 +119,11 @@ def test_scalers_survive_json_to_the_last_bit(windows, split, kind, targets):
     np.testing.assert_array_equal(loaded.unscaled_targets(scaled), scaling.unscaled_targets(scaled))
 
 
-def test_unscaling_gives_the_targets_back(windows, split, kind):
+def test_unscaling_restores_the_targets(windows, split, kind):
     scaling = Scaling(config_of(kind)).fit(windows, split.train)
     targets = np.random.default_rng(0).normal(0.0, 0.05, (50, 2))
     back = scaling.unscaled_targets(scaling.targets(targets))
-    np.testing.assert_allclose(back, targets, rtol=1e-6, atol=1e-8)  # single precision in between
+    np.testing.assert_allclose(back, targets, rtol=1e-6, atol=1e-8)  # computed in single precision
     assert back.dtype == np.float64
 
 
@@ -138,14 +138,14 @@ def test_warm_up_rows_stay_missing(windows, split, kind):
     assert np.isfinite(scaled[2:]).all()
 
 
-def test_a_feature_that_never_moves_is_scaled_without_harm(make_prices, kind):
+def test_a_constant_feature_is_scaled_to_zero(make_prices, kind):
     prices = make_prices(120)
     windows = make_windows(prices, prices[["close"]].assign(still=7.0), WINDOW)
     scaled = Scaling(config_of(kind)).fit(windows, holdout(windows).train).features(windows.matrix)
     assert (scaled[:, 1] == 0.0).all()
 
 
-def test_scaling_changes_none_of_its_input(windows, split, kind):
+def test_scaling_does_not_change_its_input(windows, split, kind):
     matrix, y = windows.matrix.copy(), windows.y.copy()
     scaling = Scaling(config_of(kind)).fit(windows, split.train)
     scaling.unscaled_targets(scaling.targets(windows.y))
@@ -167,7 +167,7 @@ def saved_scalers(windows: Windows, split: Split) -> dict:
     return json.loads(json.dumps(Scaling(config_of("standard")).fit(windows, split.train).to_dict()))
 
 
-def test_scalers_of_another_kind_than_the_configuration_says_are_refused(windows, split):
+def test_scalers_of_a_kind_that_contradicts_the_configuration_are_refused(windows, split):
     with pytest.raises(
         IncompatibleModelError, match="expected a robust scaler of the features; the bundle has standard"
     ):

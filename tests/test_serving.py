@@ -7,6 +7,7 @@ import re
 import resource
 import shutil
 import sqlite3
+import threading
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -24,12 +25,12 @@ from forecastlib.errors import ConfigError
 from forecastlib.forecaster import Forecaster
 from forecastlib.ledger import Ledger
 from forecastlib.paths import file_lock
-from forecastlib.serving import create_app, predictions, serve
-from forecastlib.serving.keys import KeyFile
-from forecastlib.serving.predictions import Predictor, Query
+from forecastlib.serving import create_app, predictions, routes, serve
+from forecastlib.serving.predictions import Predictor
 from forecastlib.serving.problems import without_paths
+from forecastlib.serving.schemas import PredictRequest, TrainRequest
 from forecastlib.serving.service import is_loopback
-from forecastlib.serving.settings import Settings
+from forecastlib.serving.settings import KeyFile, Settings
 from forecastlib.tracking import registry, runs
 
 SYMBOL = "^IXIC"
@@ -40,7 +41,7 @@ def predict(served, **body):
 
 
 def problem(answer, status, error):
-    """Check that an answer reports this problem completely, with the id of its request; return its message."""
+    """Check that a response reports this problem completely, with the id of its request; return its message."""
     content = answer.json()
     assert (answer.status_code, content["error"]) == (status, error), answer.text
     assert set(content) == {"error", "message", "details", "request_id"}
@@ -78,7 +79,7 @@ class TestPredict:
         rows = Ledger().history(since="2018-05-02", until="2018-05-02", requested_by="local")
         assert len(rows) == len(PARAMETERS["horizons"])
 
-    def test_concurrent_requests_load_the_model_once_and_get_the_same_answer(self, served, monkeypatch):
+    def test_concurrent_requests_load_the_model_once_and_get_the_same_response(self, served, monkeypatch):
         loads = []
         service = served.app.state.service
         service.predictor.load_model.cache_clear()
@@ -95,13 +96,17 @@ class TestPredict:
         service = served.app.state.service
         single = [predict(served, date=date) for date in dates]
         batch = service.predictor.predict_batch(
-            (SYMBOL, "champion"), [Query(date, 0, name) for date, name in zip(dates, "ababa", strict=True)]
+            (SYMBOL, "champion"),
+            [(PredictRequest(symbol=SYMBOL, date=date), name) for date, name in zip(dates, "ababa", strict=True)],
         )
         for prediction, answer in zip(batch, single, strict=True):
             if answer.status_code == 400:
                 assert str(prediction) == answer.json()["message"]
                 continue
-            got, expected = pd.DataFrame(prediction.rows), pd.DataFrame(answer.json()["forecasts"])
+            got, expected = (
+                pd.DataFrame([row.model_dump() for row in prediction.forecasts]),
+                pd.DataFrame(answer.json()["forecasts"]),
+            )
             for name in ("predicted_price", "lower_95", "p_up", "confidence"):
                 assert got[name].tolist() == pytest.approx(expected[name].tolist(), rel=1e-5)
         for name in "ab":
@@ -204,8 +209,8 @@ class TestHistory:
         origins = [row["origin"] for page in pages for row in page["predictions"]]
         assert origins == ["2018-03-05"] * 2 + ["2018-03-02"] * 2 + ["2018-03-01"] * 2
 
-    def test_outcomes_are_recorded_and_scored_beside_the_random_walk(self, served):
-        frame = tiny.forecaster().predict(tiny.prices().loc[:"2018-02-01"])  # as of that day
+    def test_outcomes_are_recorded_and_scored_together_with_the_random_walk(self, served):
+        frame = tiny.forecaster().predict(tiny.prices().loc[:"2018-02-01"])  # as known on that day
         Ledger().record(frame.assign(model_version="v1.0.0_20180201_000000"), "local")
         predict(served)  # of the newest session: the outcome is not known
         answer = served.get("/scorecard", params={"symbol": SYMBOL}).json()
@@ -317,11 +322,11 @@ class TestModels:
         client.delete_registered_model_alias("^IXIC_lstm", "champion")
         try:
             assert predict(served).status_code == 200  # for champion_fresh_for seconds
-            predictor.clear_versions()
+            predictor.version_of.cache_clear()
             problem(predict(served), 404, "model_not_found")
         finally:
             client.set_registered_model_alias("^IXIC_lstm", "champion", "1")
-            predictor.clear_versions()
+            predictor.version_of.cache_clear()
 
 
 @pytest.mark.slow
@@ -344,7 +349,7 @@ def test_models_beyond_the_bound_are_released_with_their_memory(served, monkeypa
             resident.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
             objects.append(len(gc.get_objects()))
     assert [number for number, model in enumerate(loaded) if model() is not None] == [46, 47, 48, 49]
-    # Forty models that TensorFlow keeps the gradients of leave 6,000 objects and 5 MB each.
+    # If TensorFlow keeps the gradients of models, forty of them leave 6,000 objects and 5 MB each.
     assert objects[1] - objects[0] < 40 * 500, objects
     assert resident[1] - resident[0] < 100, resident
 
@@ -377,7 +382,7 @@ def test_an_application_can_be_stopped_and_started_again(served):
 
 class TestEveryAnswer:
     @pytest.mark.parametrize("path", ["/", "/docs", "/health", "/models", "/nowhere", "/page.js", "/openapi.json"])
-    def test_every_answer_has_a_request_id(self, served, path):
+    def test_every_response_has_a_request_id(self, served, path):
         first, second = (served.get(path).headers["X-Request-ID"] for _ in range(2))
         assert first != second
         assert re.fullmatch(r"[0-9a-f]{32}", first)
@@ -431,7 +436,7 @@ class TestEveryAnswer:
         assert served.get("/health").json()["status"] == "ok"
 
     def test_a_locked_ledger_is_a_temporary_error(self, served):
-        """A forecast that could not be recorded is not returned; requests that only read are served."""
+        """A forecast that could not be recorded is not returned; read-only requests are served."""
         other = sqlite3.connect(Path("mlruns") / "ledger.db", isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
         try:
@@ -466,7 +471,7 @@ class TestEveryAnswer:
 
     def test_a_training_that_blocks_while_opening_the_registry_does_not_delay_requests(self, served):
         with file_lock(Path("mlruns") / "mlflow.lock"):
-            served.app.state.service.predictor.clear_versions()
+            served.app.state.service.predictor.version_of.cache_clear()
             predict(served, date="2016-05-02").raise_for_status()
             assert served.get("/models").status_code == 200
 
@@ -482,6 +487,28 @@ class TestLimits:
         problem(answers[2], 429, "too_many_requests")
         assert 1 <= int(answers[2].headers["Retry-After"]) <= 5
 
+    def test_requests_beyond_those_handled_at_once_are_refused_but_forecasts_are_counted_separately(
+        self, served, monkeypatch
+    ):
+        began, finish = threading.Event(), threading.Event()
+
+        def wait():
+            began.set()
+            assert finish.wait(60)
+            return []
+
+        monkeypatch.setattr(routes, "registered_models", wait)
+        with client(settings(queued_requests=1)) as busy, ThreadPoolExecutor(1) as thread:
+            first = thread.submit(busy.get, "/models")
+            assert began.wait(60)
+            answer = busy.get("/jobs")
+            forecast = predict(busy)
+            finish.set()
+            assert first.result().status_code == forecast.status_code == 200
+            assert busy.get("/jobs").status_code == 200
+        problem(answer, 429, "overloaded")
+        assert int(answer.headers["Retry-After"]) > 0
+
     def test_a_training_is_refused_when_the_queue_is_full(self, served):
         waiting = "import time; time.sleep(600)"
         with client(settings(concurrent_trainings=1, queued_trainings=1), program=waiting) as limited:
@@ -496,7 +523,7 @@ class TestLimits:
 class TestAccess:
     @pytest.fixture
     def keyed(self, served, tmp_path):
-        """Give a service with keys, and the headers of two callers."""
+        """Yield a service with keys, and the headers of two callers."""
         keys = KeyFile(tmp_path / "keys.json")
         headers = {name: {"X-API-Key": keys.add(name, may_train=name == "ann")} for name in ("ann", "bob")}
         with client(settings(keys=keys.path)) as opened:
@@ -600,7 +627,7 @@ class TestDescription:
             ("GET", "/health"),
         }
 
-    def test_every_answer_has_a_schema_a_description_and_the_request_id(self, openapi):
+    def test_every_response_has_a_schema_a_description_and_the_request_id(self, openapi):
         for path in openapi["paths"].values():
             for operation in path.values():
                 assert operation["description"]
@@ -612,8 +639,6 @@ class TestDescription:
         assert "Location" in openapi["paths"]["/train"]["post"]["responses"]["201"]["headers"]
 
     def test_requests_and_errors_have_valid_examples(self, openapi):
-        from forecastlib.serving.schemas import PredictRequest, TrainRequest
-
         for model in (PredictRequest, TrainRequest):
             (example,) = openapi["components"]["schemas"][model.__name__]["examples"]
             model.model_validate(example)

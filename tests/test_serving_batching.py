@@ -9,7 +9,7 @@ from forecastlib.serving.predictions import Batches
 
 
 def ask_all(batches, queries):
-    """Ask all queries at once; return their answers, exceptions included."""
+    """Send all queries at once; return their results, including exceptions."""
 
     async def gather():
         return await asyncio.gather(*(batches.ask(key, query) for key, query in queries), return_exceptions=True)

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from forecastlib.cli import main
 from forecastlib.errors import ConfigError
-from forecastlib.serving.keys import KeyFile, hash_token
+from forecastlib.serving.settings import KeyFile, hash_token
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_a_damaged_file_is_an_error_and_not_a_file_without_keys(keys, text):
         keys.all()
 
 
-def test_a_vanished_file_is_an_error_and_not_a_file_without_keys(keys):
+def test_a_deleted_file_is_an_error_and_not_a_file_without_keys(keys):
     token = keys.add("ann")
     assert keys.identify(token)
     keys.path.unlink()
@@ -90,7 +90,7 @@ def test_a_vanished_file_is_an_error_and_not_a_file_without_keys(keys):
 
 
 def test_all_keys_are_compared_in_constant_time(keys, monkeypatch):
-    from forecastlib.serving import keys as module
+    from forecastlib.serving import settings as module
 
     compared = []
     monkeypatch.setattr(module.hmac, "compare_digest", lambda a, b: compared.append((a, b)) or a == b)

@@ -1,4 +1,4 @@
-"""Limits on the size of request bodies and on their time of arrival."""
+"""Limits on the size of request bodies and on the time until they are complete."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ from forecastlib.serving.middleware import BodyLimit
 
 
 def post(messages, *, headers=(), max_bytes=256, max_seconds=0.2):
-    """Send the messages of one request through the middleware; return the status, headers and body of the answer."""
+    """Send the messages of one request through the middleware; return the status, headers and body of the response."""
     sent = []
     unsent = list(messages)
 
@@ -37,7 +37,7 @@ def part(body, more=False):
     return {"type": "http.request", "body": body, "more_body": more}
 
 
-def test_a_body_in_parts_is_joined():
+def test_the_parts_of_a_body_are_joined():
     assert post([part(b"ab", True), part(b"cd", True), part(b"")])[::2] == (200, b"abcd")
 
 
@@ -62,5 +62,5 @@ def test_an_incomplete_body_is_refused_after_the_time_limit():
     assert headers[b"connection"] == b"close"
 
 
-def test_a_client_that_disconnects_gets_no_answer():
+def test_a_client_that_disconnects_gets_no_response():
     assert post([part(b"x", True), {"type": "http.disconnect"}]) is None

@@ -1,4 +1,4 @@
-"""The web page of the service, in a headless Chromium that can reach nothing else."""
+"""The web page of the service, in a headless Chromium that cannot reach other addresses."""
 
 import contextlib
 import socket
@@ -12,9 +12,9 @@ import serving_project
 import tiny
 import uvicorn
 
-from forecastlib.plots import INK, RED, SKY
-from forecastlib.serving.jobs import Job
-from forecastlib.serving.keys import KeyFile
+from forecastlib.drawing import INK, RED, SKY
+from forecastlib.serving.settings import KeyFile
+from forecastlib.serving.trainings import Job
 
 pytestmark = [
     pytest.mark.slow,

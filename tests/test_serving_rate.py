@@ -50,7 +50,7 @@ def test_callers_of_earlier_windows_are_forgotten(clock):
 
 @given(st.lists(st.floats(0.0, 2.0), min_size=1, max_size=50), st.floats(0.1, 20.0), st.integers(1, 10))
 @example([0.6, 2.0], 0.25, 1)  # was once refused because of a rounding error
-def test_a_caller_who_waits_as_long_as_the_answer_says_is_allowed(pauses, rate, burst):
+def test_a_caller_who_waits_as_long_as_the_response_says_is_allowed(pauses, rate, burst):
     with pytest.MonkeyPatch.context() as patch:
         clock = Clock(patch)
         limit = RateLimit(per_second=rate, burst=burst)

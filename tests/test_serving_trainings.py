@@ -16,11 +16,10 @@ import pytest
 
 from forecastlib.processes import PROGRESS_VARIABLE, report_progress
 from forecastlib.serving import trainings as module
-from forecastlib.serving.jobs import Job, JobTable
 from forecastlib.serving.middleware import open_log
 from forecastlib.serving.problems import Problem
 from forecastlib.serving.settings import Settings
-from forecastlib.serving.trainings import JobFolder, TrainingQueue, outcome, training_command
+from forecastlib.serving.trainings import Job, JobFolder, JobTable, TrainingQueue, outcome, training_command
 from forecastlib.tracking import runs
 
 RESULT = {
@@ -32,12 +31,12 @@ RESULT = {
     "metrics": {},
 }
 
-# It reports an epoch, then waits for a line in a named pipe that tells it how to end.
+# It reports an epoch, then waits for a line in a named pipe that says how to end.
 PROGRAM = f"""
 import os, signal, sys
 from forecastlib.processes import report_progress
 from forecastlib.serving import trainings as module
-from forecastlib.serving.jobs import Job, JobTable
+from forecastlib.serving.trainings import Job, JobTable
 from forecastlib.serving.middleware import open_log
 report_progress("epoch", epoch=1, epochs=2, loss=1.0, val_loss=2.0)
 print("nice", os.nice(0), "threads", os.environ["TF_NUM_INTRAOP_THREADS"], flush=True)

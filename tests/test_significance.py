@@ -44,7 +44,7 @@ def rejections(loss_a, loss_b, horizon):
 @pytest.mark.parametrize(("n", "horizon"), [(250, 30), (1000, 30), (500, 7)])
 def test_equal_forecasts_with_overlapping_heavy_tailed_errors_are_seldom_distinguished(n, horizon):
     _, a, b = overlapping_errors(n, horizon, repetitions=600, seed=3)
-    # 600 repetitions: a true rate of 5 % is seen as 3.2 % to 6.8 % nineteen times out of twenty.
+    # With 600 repetitions a true rate of 5 % is observed as 3.2 % to 6.8 % in nineteen cases out of twenty.
     assert 0.02 < rejections(a**2, b**2, horizon) < 0.08
 
 

@@ -18,7 +18,7 @@ NOON = dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC)
 
 
 class CountingSource:
-    """The bundled prices, with a count of how often they were asked for."""
+    """The bundled prices, with a count of how often they were fetched."""
 
     def __init__(self, name="counting"):
         self.name = name
@@ -199,7 +199,7 @@ def test_only_the_user_can_read_the_folder(inner, tmp_path):
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
 
 
-def test_the_folder_is_the_argument_then_the_environment_then_the_users_cache(tmp_path, monkeypatch):
+def test_the_folder_comes_from_the_argument_then_the_environment_then_the_user_cache(tmp_path, monkeypatch):
     monkeypatch.delenv("FORECASTLIB_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert cache_folder().name == "forecastlib"
@@ -208,7 +208,7 @@ def test_the_folder_is_the_argument_then_the_environment_then_the_users_cache(tm
     assert cache_folder(tmp_path / "argument") == tmp_path / "argument"
 
 
-# One interpreter that forks, so that pandas is loaded once; the children wait for the pipe's end to begin together.
+# One interpreter that forks, so that pandas is loaded once; the children start together when the pipe is closed.
 WORKERS = """
 import os, sys
 import pyarrow.parquet

@@ -23,7 +23,7 @@ def test_the_first_source_that_has_the_prices_serves_them(tmp_path):
     assert "^GSPC.csv or ^GSPC.parquet" in failure
 
 
-def test_sources_after_the_one_that_has_the_prices_are_not_asked():
+def test_sources_after_the_one_that_has_the_prices_are_not_queried():
     never = FailingSource("never", AssertionError("a later source was asked"))
     prices = open_source(["bundled", never]).fetch("^GSPC")
     assert (prices.attrs["source"], prices.attrs["failures"]) == ("bundled", [])

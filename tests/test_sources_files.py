@@ -1,4 +1,4 @@
-"""Formats of files with prices, and files that are not."""
+"""Formats of price files, and files without prices."""
 
 import shutil
 from pathlib import Path
@@ -415,7 +415,7 @@ class TestFolder:
         "symbol",
         ["../secret", "..", ".", "", "/etc/passwd", "a/../../secret", "..\\secret", "C:\\x", "C:x", "\0", "x" * 999],
     )
-    def test_no_symbol_leads_out_of_the_folder(self, folder, symbol):
+    def test_no_symbol_can_name_a_file_outside_the_folder(self, folder, symbol):
         inner = folder / "inner"
         inner.mkdir()
         shutil.copy(PRICES / "yahoo.csv", folder / "secret.csv")

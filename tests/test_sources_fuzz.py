@@ -1,4 +1,4 @@
-"""Any file gives prices or a ForecastError, never another exception, and never takes much memory."""
+"""Any file gives prices or a ForecastError, never another exception, and needs little memory."""
 
 import datetime as dt
 import io
@@ -165,7 +165,7 @@ def test_dates_in_any_order_are_read_correctly_or_reported_as_ambiguous(dates, d
     prices = read(("Date,Open,High,Low,Close,Volume\n" + rows).encode())
     formatted = read(("Date,Open,High,Low,Close,Volume\n" + rows).encode(), date_format=written)
     assert [stamp.date() for stamp in formatted.index] == sorted(dates)
-    if prices is None:  # only what can be read in two ways is asked about
+    if prices is None:  # only ambiguous dates are refused
         assert "/" in written or "." in written
         assert all(date.day <= 12 for date in dates)
     else:

@@ -71,7 +71,7 @@ def test_an_import_can_be_repeated(url, gspc, ixic):
     assert SqlSource(url).symbols() == ["^GSPC", "^IXIC"]
 
 
-def test_an_import_replaces_what_changed_and_leaves_the_rest(url, ixic):
+def test_an_import_replaces_changed_rows_and_keeps_the_others(url, ixic):
     import_prices(ixic, url)
     changed = ixic.tail(2) * 2
     later = changed.set_axis(changed.index + pd.Timedelta(days=1))  # one session is known, one is new
@@ -123,7 +123,7 @@ def test_a_symbol_is_data_and_never_sql(url, ixic):
 
 
 @pytest.mark.parametrize("date", ["DATE", "TIMESTAMP", "TEXT"])
-def test_tables_of_others_may_store_dates_in_other_types(url, date):
+def test_existing_tables_may_store_dates_in_other_types(url, date):
     columns = "open FLOAT, high FLOAT, low FLOAT, close FLOAT, volume BIGINT"
     execute(url, f"CREATE TABLE prices (id INTEGER, symbol TEXT, date {date}, {columns})")
     for day in (4, 3):
@@ -175,7 +175,7 @@ def test_a_killed_import_leaves_the_table_as_it_was(url, gspc, before):
         os.kill(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
     assert rows_in(url) == expected
-    assert import_prices(gspc, url) == 5031  # and no lock is left
+    assert import_prices(gspc, url) == 5031  # and no lock is left behind
     pd.testing.assert_frame_equal(SqlSource(url).fetch("^GSPC"), gspc)
 
 
@@ -184,7 +184,7 @@ def test_an_import_that_fails_midway_leaves_the_table_as_it_was(url, gspc):
     expected = rows_in(url)
     long = gspc.tail(2500).copy()
     if url.startswith("postgresql"):
-        long.attrs["symbol"] = "X" * 65  # refused by the database itself
+        long.attrs["symbol"] = "X" * 65  # refused by the database
     else:
         execute(
             url,
@@ -196,7 +196,7 @@ def test_an_import_that_fails_midway_leaves_the_table_as_it_was(url, gspc):
     assert rows_in(url) == expected
 
 
-# One interpreter that forks, so that pandas is loaded once; the children wait for the pipe's end to begin together.
+# One interpreter that forks, so that pandas is loaded once; the children start together when the pipe is closed.
 AT_ONCE = """
 import os, sys
 from forecastlib.database import parse_url
@@ -230,7 +230,7 @@ def test_four_imports_at_once_go_one_after_the_other(url, gspc):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (done.stdout, done.stderr) == ("[0, 0, 0, 0]\n", "")
     ratio = SqlSource(url).fetch("^GSPC") / gspc["2013-01-01":]
-    assert ratio["close"].round(12).nunique() == 1  # all rows are of one import: none is mixed from two
+    assert ratio["close"].round(12).nunique() == 1  # all rows come from one import, not from two
 
 
 class TestSecrets:
@@ -268,7 +268,7 @@ class TestUrl:
         with pytest.raises(ConfigError, match="expected a database as sqlite:///FILE or postgresql://"):
             SqlSource(url)
 
-    def test_postgresql_means_psycopg_in_every_version_of_sqlalchemy(self):
+    def test_postgresql_urls_use_psycopg_in_every_version_of_sqlalchemy(self):
         for name in ("postgres", "postgresql", "postgresql+psycopg"):
             assert parse_url(f"{name}://h/d").drivername == "postgresql+psycopg"
 

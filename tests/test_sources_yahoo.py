@@ -1,4 +1,4 @@
-"""Yahoo through the real yfinance, which talks to a local server that answers as Yahoo does, or fails."""
+"""Yahoo through the real yfinance, which talks to a local server that responds like Yahoo, or fails."""
 
 import datetime as dt
 import json
@@ -21,7 +21,7 @@ from forecastlib.data.sources import open_source
 from forecastlib.data.yahoo import YahooSource
 from forecastlib.errors import ConfigError, SourceError
 
-# yfinance 1.7 itself uses what pandas 4 will remove; nothing of ours can change that.
+# yfinance 1.7 uses what pandas 4 will remove; the library cannot change that.
 pytestmark = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning:yfinance")
 
 NEW_YORK = "America/New_York"
@@ -73,31 +73,31 @@ def refusal(code, description):
 
 
 class Yahoo(ThreadingHTTPServer):
-    """A server that answers requests for charts as the test says, and records them."""
+    """A server that responds to requests for charts as the test specifies, and records them."""
 
     daemon_threads = True
     block_on_close = False
 
     def __init__(self):
-        super().__init__(("127.0.0.1", 0), Answer)
+        super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
-        self.asked: list[tuple[str, dict]] = []
+        self.received: list[tuple[str, dict]] = []
         self.answers: Callable[[str, dict], tuple[int, object]] = lambda path, query: (200, chart())
-        self.everything = False  # whether the answers are for cookies and crumbs too
+        self.everything = False  # whether `answers` also serves cookies and crumbs
         self.ended = threading.Event()
 
     def handle_error(self, request, client_address):
-        """A client that gave up is what these tests are about."""
+        """Ignore clients that gave up, which these tests provoke."""
 
 
-class Answer(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
         parts = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         if "/v8/finance/chart/" in parts.path or self.server.everything:
-            self.server.asked.append((parts.path, query))
+            self.server.received.append((parts.path, query))
             status, body = self.server.answers(parts.path, query)
         else:
             status, body = 200, "crumb" if "getcrumb" in parts.path else ""
@@ -114,7 +114,7 @@ class Answer(BaseHTTPRequestHandler):
     do_POST = do_GET
 
     def log_message(self, *arguments):
-        """Stay quiet."""
+        """Log nothing."""
 
 
 @pytest.fixture(autouse=True)
@@ -145,7 +145,7 @@ def source(yahoo, pauses):
 
 
 def charts_asked(yahoo):
-    return [query for path, query in yahoo.asked if "chart" in path and query.get("range") != "1d"]
+    return [query for path, query in yahoo.received if "chart" in path and query.get("range") != "1d"]
 
 
 def test_prices_have_the_shape_of_prices(source, yahoo):
@@ -161,7 +161,7 @@ def test_prices_have_the_shape_of_prices(source, yahoo):
         "adjusted": False,
         "notes": [],
     }
-    assert {path for path, _ in yahoo.asked} == {"/query2.finance.yahoo.com/v8/finance/chart/%5EGSPC"}
+    assert {path for path, _ in yahoo.received} == {"/query2.finance.yahoo.com/v8/finance/chart/%5EGSPC"}
 
 
 def test_only_the_requested_sessions_are_returned(source, yahoo):
@@ -240,7 +240,7 @@ class TestFailures:
         self.fails(source, "yahoo has no prices of TEST: Data doesn't exist for startDate")
         assert pauses == []
 
-    def test_an_empty_answer_is_an_error(self, source, yahoo):
+    def test_an_empty_response_is_an_error(self, source, yahoo):
         yahoo.answers = lambda path, query: (
             200,
             chart() if query.get("range") == "1d" else {"chart": {"result": [], "error": None}},
@@ -277,7 +277,7 @@ class TestFailures:
             chart(close=[1.0]),
         ],
     )
-    def test_an_unreadable_answer_is_a_source_error(self, source, yahoo, body):
+    def test_an_unreadable_response_is_a_source_error(self, source, yahoo, body):
         yahoo.answers = lambda path, query: (200, body)
         self.fails(source, r"yahoo (gave|has) no prices of TEST")
 
@@ -301,10 +301,10 @@ class TestFailures:
     def test_a_symbol_cannot_change_the_url(self, source, yahoo, symbol):
         with pytest.raises(SourceError, match="expected a symbol as Yahoo writes them"):
             source.fetch(symbol)
-        assert yahoo.asked == []
+        assert yahoo.received == []
 
     @pytest.mark.parametrize("options", [{"attempts": 0}, {"seconds": 0}])
-    def test_meaningless_bounds_are_a_config_error(self, options):
+    def test_invalid_bounds_are_a_config_error(self, options):
         with pytest.raises(ConfigError, match="expected attempts >= 1 and seconds > 0"):
             YahooSource(**options)
 
@@ -343,14 +343,14 @@ def redirect(handler):
 class TestWallTime:
     @pytest.mark.parametrize("body", [hang, drip, pour, hang_up, redirect])
     @pytest.mark.parametrize("everything", [False, True])
-    def test_a_fetch_ends_in_time_whatever_the_connection_does(self, yahoo, pauses, body, everything):
+    def test_a_fetch_ends_in_time_even_if_the_server_stalls(self, yahoo, pauses, body, everything):
         yahoo.everything = everything
         yahoo.answers = lambda path, query: (200, body)
         source = YahooSource(base_url=yahoo.url, attempts=2, seconds=0.5, sleep=pauses.append)
         started = time.monotonic()
         with pytest.raises(SourceError, match=r"in 2 attempts: (the connection failed|yfinance)"):
             source.fetch("TEST")
-        assert time.monotonic() - started < 4  # 2 x 0.5 s, and room for a busy machine
+        assert time.monotonic() - started < 4  # 2 x 0.5 s, with a margin for a busy machine
         assert pauses == [2.0]
 
     def test_a_source_works_again_after_a_connection_that_hung(self, yahoo):
@@ -404,7 +404,7 @@ def test_open_source_opens_yahoo():
 
 @pytest.mark.slow
 def test_requests_still_work_where_tensorflow_is_loaded():
-    # TensorFlow's own libcurl must not take the place of the one that yfinance's requests need.
+    # TensorFlow's libcurl must not replace the one that yfinance's requests need.
     code = """
 import forecastlib.models.lstm
 from curl_cffi import requests

@@ -36,7 +36,7 @@ def test_a_holdout_worked_by_hand(twenty):
     assert as_lists(holdout(twenty)) == [list(range(13)), [14, 15], [17, 18, 19]]
 
 
-def test_an_embargo_leaves_out_so_many_sessions_more(twenty):
+def test_an_embargo_leaves_out_additional_sessions(twenty):
     split = holdout(twenty, SplitConfig(embargo=1))
     assert as_lists(split) == [list(range(12)), [14], [17, 18, 19]]
 
@@ -98,7 +98,7 @@ def test_the_default_holdout_of_the_bundled_prices_has_gaps_of_the_longest_horiz
     assert sum(map(len, split.sets().values())) == labelled - 2 * 29
 
 
-# Properties, for one symbol and for several with sessions of their own
+# Properties, for one symbol and for several with different sessions
 
 
 @st.composite
@@ -117,7 +117,7 @@ def pooled(draw, make_prices) -> Windows:
 
 
 def expected_set(windows: Windows, dates: list[pd.Timestamp], begin: int, end: int, latest: int | None) -> list[int]:
-    """Choose the samples of a set by looking at each."""
+    """Choose the samples of a set one by one."""
     return [
         i
         for i in range(len(windows))
@@ -230,12 +230,12 @@ def test_inputs_of_a_later_set_may_reach_back(make_prices):
         ({"folds": 2, "validation_share": 1.0}, r"a validation_share between 0 and 1; got 1\.0"),
     ],
 )
-def test_a_walk_that_makes_no_sense_is_refused_when_it_is_asked_for(twelve, options, message):
+def test_an_invalid_walk_is_refused_before_iteration(twelve, options, message):
     with pytest.raises(ConfigError, match=message):
         walk_forward(twelve, **options)
 
 
-def test_more_folds_than_the_data_holds_are_refused_when_they_are_asked_for(twelve):
+def test_too_many_folds_for_the_data_are_refused_before_iteration(twelve):
     with pytest.raises(
         NotEnoughDataError, match=r"more than 4 x 3 labelled origins for 4 folds; got 12; use fewer folds"
     ):
@@ -244,7 +244,7 @@ def test_more_folds_than_the_data_holds_are_refused_when_they_are_asked_for(twel
         walk_forward(twelve, folds=20)
 
 
-def test_a_fold_that_purging_empties_is_refused_when_it_is_asked_for(twelve):
+def test_a_fold_that_purging_empties_is_refused_before_iteration(twelve):
     with pytest.raises(NotEnoughDataError, match="expected samples in each of training, validation and test"):
         walk_forward(twelve, folds=2, test_size=3, embargo=9)
 

@@ -33,7 +33,7 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def empty_database(tmp_path_factory):
-    """Return a database with MLflow's tables and no experiment of ours: creating the tables takes seconds."""
+    """Return a database with MLflow's tables and without our experiment: creating the tables takes seconds."""
     file = tmp_path_factory.mktemp("empty") / "mlflow.db"
     mlflow.MlflowClient(f"sqlite:///{file}").search_experiments()
     return file
@@ -127,7 +127,7 @@ def test_a_moved_store_writes_new_artifacts_beside_the_database(project, tmp_pat
         assert len(names_of_experiments()) == 2
 
 
-def test_a_symbolic_link_at_the_old_place_keeps_a_moved_store_as_it_was(project, tmp_path):
+def test_a_symbolic_link_at_the_old_path_keeps_a_moved_store_unchanged(project, tmp_path):
     before, after = tmp_path / "before", tmp_path / "after"
     with project(before):
         first = note("one")
@@ -214,7 +214,7 @@ def test_mlflow_sends_no_telemetry():
 
 
 @pytest.mark.slow
-def test_four_processes_may_create_a_store_at_once(tmp_path):
+def test_four_processes_can_create_a_store_at_once(tmp_path):
     code = (
         "import mlflow; from forecastlib.tracking import runs\n"
         "with runs.run('one', {'of': 'four'}): mlflow.log_metric('x', 1.0)"

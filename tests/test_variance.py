@@ -21,7 +21,7 @@ from forecastlib.samples.variance import (
 
 
 def make_prices(n: int = 600, seed: int = 0, volatility: float = 0.01, steps: int = 50) -> pd.DataFrame:
-    """Prices whose bars are cut out of a finely sampled random walk, with a gap before each open."""
+    """Prices whose bars summarise a finely sampled random walk, with a gap before each open."""
     rng = np.random.default_rng(seed)
     gaps = rng.normal(0, volatility * 0.5, n)
     inside = np.cumsum(rng.normal(0, volatility / math.sqrt(steps), (n, steps)), axis=1)
@@ -34,7 +34,7 @@ def make_prices(n: int = 600, seed: int = 0, volatility: float = 0.01, steps: in
     return frame
 
 
-def test_garman_klass_is_the_published_formula():
+def test_garman_klass_equals_the_published_formula():
     prices = make_prices(5)
     expected = [
         0.5 * math.log(r.high / r.low) ** 2 - (2 * math.log(2) - 1) * math.log(r.close / r.open) ** 2
@@ -46,14 +46,14 @@ def test_garman_klass_is_the_published_formula():
 def test_session_variance_recovers_the_true_variance_of_a_random_walk():
     prices = make_prices(4000, steps=400)
     true = 0.01**2 * (1 + 0.25)
-    # A walk seen at 400 points has a slightly smaller range than a continuous one.
+    # A walk sampled at 400 points has a slightly smaller range than a continuous one.
     assert session_variance(prices).mean() == pytest.approx(true, rel=0.08)
     squared_returns = np.diff(np.log(prices["close"])) ** 2
     assert session_variance(prices).std() < 0.6 * squared_returns.std()
 
 
 @given(st.lists(st.floats(0.5, 2.0), min_size=4, max_size=4))
-def test_garman_klass_is_never_negative_even_where_the_open_lies_outside_of_the_range(values):
+def test_garman_klass_is_never_negative_even_where_the_open_lies_outside_the_range(values):
     o, a, b, c = values
     prices = make_prices(1)
     prices[["open", "high", "low", "close"]] = [[o, max(a, b), min(a, b), c]]
@@ -77,7 +77,7 @@ def test_ewma_volatility_equals_a_slow_loop():
 
 
 @pytest.mark.parametrize("rows", [SESSIONS_NEEDED, 300, 400, 401])
-def test_the_newest_rows_alone_give_the_same_value_to_the_last_bit(rows):
+def test_the_newest_rows_are_enough_for_the_same_value_to_the_last_bit(rows):
     prices = make_prices(700)
     whole = ewma_volatility(prices)
     for end in (450, 500, 633, 700):
@@ -99,7 +99,7 @@ def test_volatility_does_not_depend_on_the_price_level():
     np.testing.assert_allclose(ewma_volatility(scaled), ewma_volatility(prices), rtol=1e-10)
 
 
-def test_unchanged_prices_have_the_smallest_volatility_and_not_zero():
+def test_constant_prices_have_the_minimum_volatility_and_not_zero():
     prices = make_prices(30)
     prices[["open", "high", "low", "close"]] = 100.0
     assert (ewma_volatility(prices) == MIN_VOLATILITY).all()
@@ -117,7 +117,7 @@ def test_settings_out_of_range_are_refused():
         ewma_volatility(prices, window=0)
 
 
-# Regressors of the volatility ahead
+# Predictors of future volatility
 
 
 def test_the_predictors_equal_a_slow_loop():
@@ -134,7 +134,7 @@ def test_the_predictors_equal_a_slow_loop():
 
 
 @pytest.mark.parametrize("rows", [PREDICTOR_SESSIONS, 200])
-def test_the_newest_rows_alone_give_the_same_predictors_to_the_last_bit(rows):
+def test_the_newest_rows_are_enough_for_the_same_predictors_to_the_last_bit(rows):
     prices = make_prices(400)
     np.testing.assert_array_equal(volatility_predictors(prices)[-1], volatility_predictors(prices.iloc[-rows:])[-1])
 

@@ -17,7 +17,7 @@ TARGETS = ("log_return", "vol_scaled", "price")
 
 
 def numbered_features(prices: pd.DataFrame, warm: int = 0, offset: float = 0.0) -> pd.DataFrame:
-    """Two columns from which the row can be read off: the row's number, and its negative."""
+    """Two columns that identify the row: its number, and its negative."""
     number = np.arange(len(prices)) + offset
     features = pd.DataFrame({"row": number, "minus": -number}, index=prices.index)
     features.iloc[:warm] = np.nan
@@ -30,7 +30,7 @@ def numbered_windows(prices: pd.DataFrame, warm: int = 0, offset: float = 0.0, *
 
 @pytest.fixture
 def ten(make_prices) -> pd.DataFrame:
-    """Ten sessions, rows 0-9, whose closes can be told apart."""
+    """Ten sessions, rows 0-9, with distinct closes."""
     return make_prices([100.0, 101.0, 103.0, 106.0, 110.0, 115.0, 121.0, 128.0, 136.0, 145.0])
 
 
@@ -72,7 +72,7 @@ def test_scaled_targets_are_log_returns_over_the_volatility_of_the_horizon(ten):
     np.testing.assert_allclose(windows.y[0], expected, rtol=1e-14)
 
 
-def test_the_bundled_prices_give_as_many_windows_as_there_are_full_ones(gspc):
+def test_the_bundled_prices_give_every_complete_window(gspc):
     features = compute_features(gspc)
     windows = make_windows(gspc, features)
     assert len(windows) == 5031 - warm_up() - 59
@@ -129,7 +129,7 @@ def test_every_window_and_label_equals_that_of_a_slow_loop(make_prices, shape):
 
 @settings(max_examples=30)
 @given(shapes())
-def test_all_targets_turn_back_into_prices(make_prices, shape):
+def test_all_targets_convert_back_to_prices(make_prices, shape):
     sessions, seed, warm = shape.pop("sessions"), shape.pop("seed"), shape.pop("warm")
     prices = make_prices(sessions, seed=seed)
     windows = numbered_windows(prices, warm, **shape)
@@ -155,7 +155,7 @@ def test_the_windows_are_a_read_only_view_of_the_one_matrix(make_prices):
     assert part.matrix is windows.matrix
 
 
-def test_windows_with_holes_between_them_are_gathered(make_prices):
+def test_windows_with_gaps_between_them_are_gathered(make_prices):
     windows = numbered_windows(make_prices(100), lookback=20)
     for index in ([3, 4, 6], [5, 4, 3], [2, 2, 3], [3, 5, 4, 6], [3, 3, 5], [7]):
         np.testing.assert_array_equal(windows.take(index).X, windows.X[index])
@@ -184,7 +184,7 @@ def test_the_memory_of_pooled_windows_stays_below_three_matrices(make_prices):
     assert peak - before < 3 * 2 * 3000 * 50 * 8
 
 
-def test_taking_samples_takes_every_part_of_them(ten):
+def test_taking_samples_selects_from_every_part_of_them(ten):
     windows = numbered_windows(ten, lookback=3, horizons=(1, 2))
     part = windows.take([5, 1])
     for name in ("rows", "y", "last_close", "volatility", "symbols"):
@@ -194,7 +194,7 @@ def test_taking_samples_takes_every_part_of_them(ten):
     assert (part.config, part.feature_names) == (windows.config, windows.feature_names)
 
 
-def test_a_mask_takes_the_samples_where_it_is_true(ten):
+def test_a_mask_selects_the_samples_where_it_is_true(ten):
     windows = numbered_windows(ten, lookback=3, horizons=(1, 2))
     assert windows.take(windows.labelled).rows.tolist() == [2, 3, 4, 5, 6, 7]
     assert windows.covered_rows(windows.rows == 5).tolist() == [3, 4, 5]
@@ -209,7 +209,7 @@ def test_positions_beyond_the_last_are_an_error(ten):
 
 @settings(max_examples=30)
 @given(data=st.data(), lookback=st.integers(1, 9))
-def test_covered_rows_are_those_of_a_slow_loop(make_prices, data, lookback):
+def test_covered_rows_equal_those_of_a_slow_loop(make_prices, data, lookback):
     one = numbered_windows(make_prices(30, symbol="A"), lookback=lookback, horizons=(1,))
     other = numbered_windows(make_prices(20, symbol="B"), lookback=lookback, horizons=(1,))
     windows = pool_windows([one, other])
@@ -271,12 +271,12 @@ def test_pooled_samples_are_those_of_each_symbol_for_any_lengths(make_prices, le
         assert own.label_dates.equals(part.label_dates)
 
 
-def test_the_windows_of_one_symbol_are_their_own_pool(ten):
+def test_a_pool_of_one_symbol_is_that_symbols_windows(ten):
     windows = numbered_windows(ten, lookback=3, horizons=(1,))
     assert pool_windows([windows]) is windows
 
 
-def test_what_does_not_fit_together_is_not_pooled(ten):
+def test_incompatible_windows_are_not_pooled(ten):
     windows = numbered_windows(ten, lookback=3, horizons=(1,))
     with pytest.raises(ConfigError, match="at least one symbol to pool; got none"):
         pool_windows([])
@@ -299,14 +299,14 @@ def test_features_of_other_dates_are_refused(ten):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_hole_after_the_warm_up_is_refused_by_name_and_date(ten, value):
+def test_a_missing_value_after_the_warm_up_is_refused_with_name_and_date(ten, value):
     features = numbered_features(ten, warm=2)
     features.iloc[6, 1] = value
     with pytest.raises(DataQualityError, match=f"warm-up of 2 sessions; 'minus' is {value} on 2015-01-09"):
         make_windows(ten, features, WindowConfig(lookback=3))
 
 
-def test_a_row_is_warm_up_until_all_features_are_there(ten):
+def test_a_row_is_warm_up_until_all_features_have_values(ten):
     features = numbered_features(ten)
     features.iloc[:4, 1] = np.nan
     assert make_windows(ten, features, WindowConfig(lookback=2, horizons=(1,))).rows[0] == 5
@@ -338,7 +338,7 @@ def test_prices_of_another_resolution_give_the_same_windows(ten):
 
 
 @pytest.mark.parametrize("symbol", [None, 7, ""])
-def test_the_symbol_of_samples_is_text_whatever_the_prices_call_theirs(make_prices, symbol):
+def test_the_symbol_of_samples_is_text_whatever_type_it_has_in_the_prices(make_prices, symbol):
     windows = numbered_windows(make_prices(30, symbol=symbol), lookback=3, horizons=(1,))
     (part,) = windows.by_symbol()
     assert part.symbol == str(symbol)

@@ -31,7 +31,7 @@ def ledger(store, tmp_path, monkeypatch):
         yield ledger
 
 
-def test_a_forecast_is_that_of_the_champion_from_its_own_source(ledger):
+def test_a_forecast_uses_the_champion_and_its_source(ledger):
     found = forecast(SYMBOL, as_of="2018-06-30")
     expected = tiny.forecaster().predict(tiny.prices(), "2018-06-29")
     pd.testing.assert_frame_equal(tiny.numbers(found), tiny.numbers(expected), check_exact=True)
@@ -47,7 +47,7 @@ def test_a_forecast_is_recorded_once_for_several_requesters(ledger):
     assert ledger.count(requested_by="ann") == 2
 
 
-def test_a_forecast_settles_earlier_ones_on_the_way(ledger):
+def test_a_forecast_also_settles_earlier_ones(ledger):
     forecast(SYMBOL, as_of="2018-06-29")
     assert ledger.count(settled=True) == 0
     forecast(SYMBOL)

@@ -68,7 +68,7 @@ def test_the_first_training_makes_the_champion(first):
     assert (found.name, found.run_id, found.tags["version"]) == ("^IXIC_lstm", first.run_id, first.version)
 
 
-def test_the_run_has_every_parameter_flat(run):
+def test_the_run_has_every_setting_as_a_flat_parameter(run):
     config = tiny.config()
     assert set(run.data.params) == set(config.flat())
     assert (run.data.params["symbol"], run.data.params["lookback"], run.data.params["horizons"]) == (
@@ -96,7 +96,7 @@ def test_the_run_has_the_test_scores_of_the_model_and_of_every_baseline(first, r
         assert "combination" in mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{table}")
 
 
-def test_the_test_scores_are_those_of_the_test_set_alone(first):
+def test_the_test_scores_are_those_of_the_test_set_only(first):
     loaded = registry.load(SYMBOL)
     prices = tiny.prices()
     after = loaded.metadata.sets["validation"]["last_label"]
@@ -150,7 +150,7 @@ def test_a_model_that_is_no_better_becomes_the_challenger(second):
 
 @pytest.mark.slow
 def test_a_model_that_is_better_on_the_same_newest_origins_becomes_champion(first, second):
-    # With force_retrain the same configuration gives the same forecasts, so the bad one takes the place first.
+    # With force_retrain the same configuration gives the same forecasts, so the bad model becomes champion first.
     registry.promote(registry.find(SYMBOL, "2"), "for this test")
     third = workflows.train(tiny.config(), force_retrain=True, progress=False)
     assert (third.status, third.promoted) == ("completed", True)
@@ -231,7 +231,7 @@ def test_a_failure_after_training_leaves_the_registry_as_it_was_too(first, monke
         ({"start": "2018-12-20"}, DataQualityError, "sessions"),
     ],
 )
-def test_what_cannot_be_fetched_or_trusted_stops_before_a_run_begins(store, parameters, error, message):
+def test_prices_that_cannot_be_fetched_or_trusted_stop_training_before_a_run_begins(store, parameters, error, message):
     before = len(all_runs())
     with pytest.raises(error, match=message):
         workflows.train(tiny.config(**parameters), progress=False)

@@ -52,7 +52,7 @@ def numbers(forecast: pd.DataFrame) -> pd.DataFrame:
 
 @contextmanager
 def home(folder: Path) -> Iterator[Path]:
-    """Work in a project of its own, with a store that does not exist yet, and come back."""
+    """Work in a new project, whose store does not exist yet, and return at the end."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FORECASTLIB_HOME", str(folder))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)

@@ -255,7 +255,7 @@ def require_forecasts(forecasts: pd.DataFrame) -> None:
         raise DataQualityError("expected forecasts of at least one origin; got an empty frame")
 
 
-def direction(change: npt.ArrayLike, threshold: float) -> Texts:
+def direction(change: npt.ArrayLike, threshold: float | Floats) -> Texts:
     """Call the direction of changes: "up" above the threshold, "down" below its negative, else "neutral".
 
     Parameters
@@ -322,7 +322,7 @@ def confidence(distribution: Distribution, directions: npt.ArrayLike, threshold:
     return np.where(steps > 0, above, np.where(steps < 0, 1.0 - above, within))
 
 
-def call_is_hit(directions: npt.ArrayLike, change: npt.ArrayLike, threshold: float) -> npt.NDArray[np.bool_]:
+def call_is_hit(directions: npt.ArrayLike, change: npt.ArrayLike, threshold: float | Floats) -> npt.NDArray[np.bool_]:
     """Return which calls were hits, shape (n, horizons), given the actual change of price as a fraction.
 
     "up" is a hit if the price ended above the close of the origin, "down" if below, "neutral" if within the threshold.

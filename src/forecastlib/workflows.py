@@ -42,7 +42,7 @@ from forecastlib.tracking.registry import CHAMPION, Registered
 
 if TYPE_CHECKING:
     from forecastlib.auditing import AuditReport
-    from forecastlib.evaluation.backtest import BacktestResult
+    from forecastlib.evaluation.backtest_result import BacktestResult
     from forecastlib.evaluation.evaluate import Evaluation
 
 
@@ -265,7 +265,6 @@ def backtest(
     >>> result.scores.loc["combination", ["skill", "skill_low", "skill_high"]]  # doctest: +SKIP
     """
     from forecastlib.evaluation.backtest import run_backtest
-    from forecastlib.tracking.backtest_runs import log_backtest
 
     result = run_backtest(
         prices,
@@ -279,7 +278,7 @@ def backtest(
         workers=workers,
         progress=progress,
     )
-    return log_backtest(result, prices, config or RunConfig())
+    return runs.log_backtest(result, prices, config or RunConfig())
 
 
 def replay(

@@ -38,7 +38,7 @@ class Comparison:
     threads: int | None = None  # of numerical libraries; None: their default
     calls: int = 1  # calls per round, of which the mean is taken
     warm_up: int = 1  # rounds that are not counted
-    rounds: int | None = None  # counted rounds, if not the number asked for
+    rounds: int | None = None  # counted rounds, if not the requested number
 
 
 # Twice the size of the features by which the two histories differ, in float64.

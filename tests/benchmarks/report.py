@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from benchmarks.comparisons import COMPARISONS
 from benchmarks.inputs import BATCH, FEATURES, LOOKBACK, WINDOWS
 from benchmarks.measuring import Result
-from forecastlib.plots import BLUE, GREY, INK, STYLE
+from forecastlib.drawing import BLUE, GREY, INK, STYLE
 
 Results = Mapping[str, Sequence[Result]]
 
@@ -176,7 +176,7 @@ def peak_gflops(size: int = 2048, rounds: int = 7) -> float:
 def epoch_gflop(windows: int, lookback: int, features: int, units: tuple[int, ...] = (50, 50)) -> float:
     """Count the matrix products of the LSTM layers in one epoch, in GFLOP.
 
-    Each forward product has two backward ones, except that nobody needs the gradient of the inputs of the first layer.
+    Each forward product has two backward ones, except that the gradient of the inputs of the first layer is not needed.
 
     Examples
     --------

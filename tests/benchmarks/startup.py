@@ -1,4 +1,4 @@
-"""Processes from a cold start to their result."""
+"""Processes, from a cold start to their result."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def import_forecastlib() -> Measured:
 
 
 def import_tensorflow() -> Measured:
-    """``import tensorflow``, the lower bound for whatever uses it."""
+    """``import tensorflow``, the lower bound for everything that uses it."""
     return _run("-c", "import tensorflow")
 
 

@@ -5,6 +5,7 @@
 :mod:`forecastlib.auditing.ladder` shows how good a leaking evaluation can look.
 """
 
-from forecastlib.auditing.audit import CHECKS, FEATURE_CHECKS, MODEL_CHECKS, SET_CHECKS, AuditReport, audit
+from forecastlib.auditing.audit import FEATURE_CHECKS, MODEL_CHECKS, SET_CHECKS, AuditReport, audit
+from forecastlib.auditing.checks import CHECKS
 
 __all__ = ["CHECKS", "FEATURE_CHECKS", "MODEL_CHECKS", "SET_CHECKS", "AuditReport", "audit"]

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from forecastlib.auditing import checks as leak_checks
-from forecastlib.auditing.checks import AuditedRun
-from forecastlib.checks import Check, Report, run_checks
+from forecastlib.auditing.checks import CANARY, CHECKS, AuditedRun
+from forecastlib.checks import Report, run_checks
 from forecastlib.config import RunConfig
 from forecastlib.data.prices import require_prices
 from forecastlib.errors import ConfigError, LeakageError
@@ -20,94 +19,6 @@ from forecastlib.recipe import Recipe, Samples
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-CANARY = "shuffled_targets"
-"""The check whose skills are drawn and logged."""
-
-CHECKS: dict[str, Check[AuditedRun]] = {
-    check.name: check
-    for check in (
-        Check(
-            "future_cut_off",
-            leak_checks.future_cut_off,
-            meaning="no feature uses sessions after its own",
-            remedy="compute the feature from its own session and those before it",
-        ),
-        Check(
-            "future_changed",
-            leak_checks.future_changed,
-            meaning="no feature uses values after its own session, nor is it filled from them",
-            remedy="compute the feature from its own session and those before it; leave unknown values missing",
-        ),
-        Check(
-            "served_features",
-            leak_checks.served_features,
-            meaning="a date has the same features in serving as in training, to the last bit",
-            remedy="compute features in serving by the same code, from a bounded number of sessions",
-        ),
-        Check(
-            "windows",
-            leak_checks.windows_end_at_their_origin,
-            meaning="a window ends with the session after whose close the forecast is made",
-            remedy="take the rows origin - lookback + 1 ... origin",
-        ),
-        Check(
-            "labels",
-            leak_checks.labels_match_prices,
-            meaning="a label is the close that many sessions after the origin",
-            remedy="count the horizon from the origin, in rows of the prices",
-        ),
-        Check(
-            "unlabelled_tail",
-            leak_checks.tail_is_unlabelled,
-            meaning="no sample is labelled before its outcome is known",
-            remedy="leave the labels of the newest sessions missing, and such samples out of every set",
-        ),
-        Check(
-            "label_overlap",
-            leak_checks.labels_do_not_overlap,
-            meaning="no label of a set becomes known after the first origin of the next set",
-            remedy="drop the samples between two sets whose labels reach into the later one",
-        ),
-        Check(
-            "scalers",
-            leak_checks.scalers_use_training_set_only,
-            meaning="scalers are fitted on the training set only",
-            remedy="fit the scalers after the split, on training rows and their targets",
-        ),
-        Check(
-            "calibration",
-            leak_checks.calibration_precedes_test_set,
-            meaning="intervals are calibrated on nothing that the test set is scored on",
-            remedy="calibrate on samples whose outcomes are known by the first test origin",
-        ),
-        Check(
-            "single_features",
-            leak_checks.skill_of_single_features,
-            meaning="no single feature predicts returns better than chance and genuine predictors would",
-            remedy="look for the future in the prices themselves: smoothed, interpolated or misdated values",
-        ),
-        Check(
-            CANARY,
-            leak_checks.skill_of_shuffled_targets,
-            meaning="where nothing can be learned, the evaluation shows no skill",
-            remedy="keep the labels of the test set out of everything that makes, corrects or chooses forecasts",
-        ),
-        Check(
-            "model_predictions",
-            leak_checks.predictions_ignore_the_future,
-            meaning="the model's forecasts do not depend on labels, nor on anything after their origins",
-            remedy="in predict, use the window of each origin and the prices up to it, and nothing of other samples",
-        ),
-        Check(
-            "model_fit",
-            leak_checks.fit_ignores_the_future,
-            meaning="fitting the model uses nothing after the last validation label",
-            remedy="in fit, use the windows and labels of the samples, not every row of the shared matrix",
-        ),
-    )
-}
-"""All checks by name, in the order in which prices become a score."""
 
 FEATURE_CHECKS = ("future_cut_off", "future_changed", "served_features")
 """The checks that compute features again."""
@@ -120,8 +31,6 @@ MODEL_CHECKS = ("model_predictions", "model_fit")
 
 MIN_SHUFFLES = 10
 """With fewer, even skills that are all above 0 could not be told from chance."""
-
-_REAL_COLOUR, _SHUFFLED_COLOUR = "#D55E00", "#0072B2"  # Okabe and Ito: distinct for colour-blind readers too
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -157,17 +66,19 @@ class AuditReport(Report):
         """
         from matplotlib.figure import Figure
 
+        from forecastlib.drawing import BLUE, GREY, RED
+
         skills = self.finding(CANARY).figures
         assert skills is not None, "this check always measures skills"
         figure = Figure(figsize=(10, 0.9 + 0.55 * len(skills.columns)), layout="constrained")
         axes = figure.subplots()
-        axes.axvline(0.0, color="#7F7F7F", linewidth=0.8)
+        axes.axvline(0.0, color=GREY, linewidth=0.8)
         for line, horizon in enumerate(skills.columns[::-1]):
             shuffled = skills[horizon].iloc[1:]
-            axes.plot(shuffled, [line] * len(shuffled), "|", markersize=14, color=_SHUFFLED_COLOUR)
-            axes.plot(skills[horizon].iloc[0], line, "D", markersize=6, color=_REAL_COLOUR)
-        axes.plot([], [], "|", markersize=14, color=_SHUFFLED_COLOUR, label="shuffled targets, one mark per shuffle")
-        axes.plot([], [], "D", markersize=6, color=_REAL_COLOUR, label="real targets")
+            axes.plot(shuffled, [line] * len(shuffled), "|", markersize=14, color=BLUE)
+            axes.plot(skills[horizon].iloc[0], line, "D", markersize=6, color=RED)
+        axes.plot([], [], "|", markersize=14, color=BLUE, label="shuffled targets, one mark per shuffle")
+        axes.plot([], [], "D", markersize=6, color=RED, label="real targets")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.35), ncols=2, frameon=False, fontsize="small")
         axes.set_yticks(range(len(skills.columns)), [f"{horizon} sessions ahead" for horizon in skills.columns[::-1]])
         axes.set_ylim(-0.6, len(skills.columns) - 0.4)

@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
@@ -29,7 +30,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import wilcoxon
 
-from forecastlib.checks import Outcome
+from forecastlib.checks import NO_DATES, Check, Outcome
 from forecastlib.config import RunConfig
 from forecastlib.errors import NotFittedError
 from forecastlib.features import warm_up
@@ -63,6 +64,9 @@ RECENT_SAMPLES = 1000
 LABEL_TOLERANCE = 1e-9
 """Relative error of a price that went through a logarithm and back."""
 
+QUICK = {"epochs": 1, "batch_size": RECENT_SAMPLES, "lstm_units": [4], "dense_units": [4], "branch_units": 4}
+"""Settings of such a fit: whether a network looks ahead depends on its code, not on its size or training."""
+
 SIGNIFICANCE = 0.001
 """Probability under no skill below which the skills with shuffled targets count as a leak."""
 
@@ -73,6 +77,9 @@ Sample", *Review of Financial Studies* 21, 2008); this is far above it."""
 
 OWN_RETURN = "return of the session"
 """The name of what is tried besides the features."""
+
+CANARY = "shuffled_targets"
+"""The check whose skills are drawn and logged."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,20 +141,16 @@ class AuditedRun:
         The first and the last possible row, some spread evenly, and dates that reveal looking ahead: before the end of
         a month and of a year (a feature may wait for either) and before the largest move (a feature may smooth it).
         """
-        first, last = warm_up(self.config.features) + 1, len(self.prices) - 2
-        rows = np.arange(first, last + 1)
+        rows = np.arange(warm_up(self.config.features) + 1, len(self.prices) - 1)
         index = pd.DatetimeIndex(self.prices.index)
-        close = self.prices["close"].to_numpy()
-        move = np.abs(np.log(close[rows + 1] / close[rows]))
-        month_ends = rows[index.month[rows] != index.month[rows + 1]]
-        year_ends = rows[index.year[rows] != index.year[rows + 1]]
-        revealing = [int(rows[move.argmax()])]
-        for ends in (month_ends, year_ends):
+        moves = np.abs(np.diff(np.log(self.prices["close"].to_numpy())))
+        chosen = [rows[moves[rows].argmax()], *rows[_spread(len(rows), EVEN_CUTS)]]
+        for period in (index.month, index.year):
+            ends = rows[period[rows] != period[rows + 1]]
             if len(ends):
-                end = int(ends[len(ends) // 2])
-                revealing += [end, max(end - 1, first)]
-        even = np.linspace(first, last, EVEN_CUTS).astype(int).tolist()
-        return tuple(sorted({*even, *revealing}))
+                end = ends[len(ends) // 2]
+                chosen += [end, max(end - 1, rows[0])]
+        return tuple(sorted({int(row) for row in chosen}))
 
     @cached_property
     def recent_samples(self) -> Samples:
@@ -163,10 +166,13 @@ class AuditedRun:
         return self.fit_quickly(self.recent_samples)
 
     def fit_quickly(self, samples: Samples) -> Model:
-        """Fit a new model, networks for one epoch of a single batch: most of the time goes into tracing each step."""
-        config = self.config.replace(epochs=1, batch_size=RECENT_SAMPLES)
-        model = _unfitted(self.recipe.model(config), config)
-        return model.fit(samples.train, samples.validation)
+        """Fit a new model; networks are small and make a single step, as most of the time goes into tracing theirs."""
+        config = self.config.replace(**QUICK)
+        model = self.recipe.model(config)
+        # A fitted network cannot be copied, so a built-in model is made anew.
+        new = create(model.name, config) if is_built_in(model.name) else None
+        unfitted = new if new is not None and type(new) is type(model) else copy.deepcopy(model)
+        return unfitted.fit(samples.train, samples.validation)
 
     def fitted_model(self) -> tuple[Model, Windows]:
         """Return the model of the forecaster and its test set; after a quick fit if the forecaster is not fitted."""
@@ -177,41 +183,66 @@ class AuditedRun:
         return model, self.forecaster.scaling.apply(self.samples.test)
 
 
+Examine = Callable[[AuditedRun], Outcome]
+
+CHECKS: dict[str, Check[AuditedRun]] = {}
+"""All checks by name, in the order in which prices become a score."""
+
+
+def _check(*, meaning: str, remedy: str) -> Callable[[Examine], Examine]:
+    """Add the decorated function to :data:`CHECKS`, under its name."""
+
+    def add(examine: Examine) -> Examine:
+        CHECKS[examine.__name__] = Check(examine.__name__, examine, meaning=meaning, remedy=remedy)
+        return examine
+
+    return add
+
+
 # Features
 
 
+@_check(
+    meaning="no feature uses sessions after its own",
+    remedy="compute the feature from its own session and those before it",
+)
 def future_cut_off(run: AuditedRun) -> Outcome:
     """Compute features from prices that end at a date; the features up to that date must stay the same."""
-    frames = ((row, run.recipe.features(run.prices.iloc[: row + 1], run.config.features)) for row in run.cut_rows)
-    return _changed_features(run, frames, "cut off")
+    return _changed_features(run, run.cut_rows, lambda row: run.prices.iloc[: row + 1], "cut off")
 
 
+@_check(
+    meaning="no feature uses values after its own session, nor is it filled from them",
+    remedy="compute the feature from its own session and those before it; leave unknown values missing",
+)
 def future_changed(run: AuditedRun) -> Outcome:
     """Compute features from prices with another future; the features up to its beginning must stay the same.
 
     One of the dates lies inside the warm-up, where a value that is filled backwards would appear.
     """
     rows = (run.cut_rows[0] // 2, *run.cut_rows)
-    changed = ((row, prices_with_other_future(run.prices, row, run.seed)) for row in rows)
-    frames = ((row, run.recipe.features(prices, run.config.features)) for row, prices in changed)
-    return _changed_features(run, frames, "changed")
+    return _changed_features(run, rows, lambda row: prices_with_other_future(run.prices, row, run.seed), "changed")
 
 
-def _changed_features(run: AuditedRun, frames: Iterable[tuple[int, pd.DataFrame]], how: str) -> Outcome:
+def _changed_features(
+    run: AuditedRun, rows: tuple[int, ...], altered: Callable[[int], pd.DataFrame], how: str
+) -> Outcome:
+    """Compare features up to each row with those computed from prices that are altered after it."""
     names, index, known = run.features.columns, pd.DatetimeIndex(run.features.index), run.features.to_numpy()
-    changed = np.zeros(len(index), dtype=np.bool_)
-    count = np.zeros(len(names), dtype=np.int64)
-    cuts = 0
-    for row, again in frames:
-        cuts += 1
-        values = again.reindex(index=index[: row + 1], columns=names).to_numpy()
-        differ = ~_equal(known[: row + 1], values)
+    dates, count = NO_DATES, np.zeros(len(names), dtype=np.int64)
+    for row in rows:
+        again = run.recipe.features(altered(row), run.config.features)
+        differ = _differ(known[: row + 1], again.reindex(index=index[: row + 1], columns=names).to_numpy())
+        dates = dates.union(index[: row + 1][np.asarray(differ.any(axis=1))])
         count += differ.sum(axis=0)
-        changed[: row + 1] |= differ.any(axis=1)
-    detail = f"the future {how} on {cuts} dates: {int(count.sum()):,} values of {len(names)} features changed"
-    return _outcome(names[count > 0], count.sum(), detail, dates=index[changed])
+    detail = f"the future {how} on {len(rows)} dates: {int(count.sum()):,} values of {len(names)} features changed"
+    return _outcome(names[count > 0], count.sum(), detail, dates=dates)
 
 
+@_check(
+    meaning="a date has the same features in serving as in training, to the last bit",
+    remedy="compute features in serving by the same code, from a bounded number of sessions",
+)
 def served_features(run: AuditedRun) -> Outcome:
     """Compare the window of an origin in training and in serving.
 
@@ -219,43 +250,42 @@ def served_features(run: AuditedRun) -> Outcome:
     """
     needed = run.forecaster.sessions_needed
     possible = np.flatnonzero(run.positions >= needed - 1)
-    chosen = possible[np.linspace(0, len(possible) - 1, SERVED_ORIGINS).astype(int)] if len(possible) else possible
-    first_seen: dict[str, str] = {}
-    differing = 0
-    for i in dict.fromkeys(chosen.tolist()):
+    chosen = possible[_spread(len(possible), SERVED_ORIGINS)]
+    counts: Counter[str] = Counter()
+    first = ""
+    for i in chosen:
         row = int(run.positions[i])
-        trained = run.samples.windows.take([i])
         for way, start in (("prices that end there", 0), (f"the newest {needed} sessions", row + 1 - needed)):
             served = run.recipe.serve(run.prices.iloc[start : row + 1], run.config)
-            differ = _differing(trained, served.take([len(served) - 1]))
-            differing += sum(differ.values())
-            for name in differ:
-                first_seen.setdefault(name, f"{run.prices.index[row]:%Y-%m-%d} from {way}")
+            counts += _differing(run.samples.windows.take([i]), served.take([len(served) - 1]))
+            if counts and not first:
+                first = f"; first at {run.prices.index[row]:%Y-%m-%d} from {way}"
     detail = (
-        f"{len(set(chosen.tolist()))} origins, each from prices that end there and from the newest {needed} sessions: "
-        f"{differing:,} values differ from training"
+        f"{len(chosen)} origins, each from prices that end there and from the newest {needed} sessions: "
+        f"{counts.total():,} values differ from training{first}"
     )
-    detail += f"; first at {next(iter(first_seen.values()))}" if first_seen else ""
-    return _outcome(first_seen, differing, detail)
+    return _outcome(counts, counts.total(), detail)
 
 
-def _differing(trained: Windows, served: Windows) -> dict[str, int]:
+def _differing(trained: Windows, served: Windows) -> Counter[str]:
     """Count the values that differ, by feature; a feature that one of them lacks differs throughout."""
     expected = pd.DataFrame(trained.X[0], columns=list(trained.feature_names))
     got = pd.DataFrame(served.X[0], columns=list(served.feature_names))
     names = expected.columns.union(got.columns, sort=False)
-    differ = ~_equal(expected.reindex(columns=names).to_numpy(), got.reindex(columns=names).to_numpy())
-    counts = {str(name): int(count) for name, count in zip(names, differ.sum(axis=0), strict=True) if count}
-    for name in ("origins", "last_close", "volatility"):
-        if getattr(trained, name)[0] != getattr(served, name)[0]:
-            counts[name] = 1
-    return counts
+    differ = _differ(expected.reindex(columns=names).to_numpy(), got.reindex(columns=names).to_numpy())
+    counts = Counter({str(name): int(count) for name, count in zip(names, differ.sum(axis=0), strict=True) if count})
+    origin = ("origins", "last_close", "volatility")
+    return counts + Counter(name for name in origin if getattr(trained, name)[0] != getattr(served, name)[0])
 
 
 # Samples and sets
 
 
-def windows_end_at_their_origin(run: AuditedRun) -> Outcome:
+@_check(
+    meaning="a window ends with the session after whose close the forecast is made",
+    remedy="take the rows origin - lookback + 1 ... origin",
+)
+def windows(run: AuditedRun) -> Outcome:
     """Make windows of features that are the number of their row; each must show the rows up to its own origin."""
     windows, lookback, n = run.samples.windows, run.config.window.lookback, len(run.prices)
     numbers = np.repeat(np.arange(n, dtype=np.float64)[:, None], len(windows.feature_names), axis=1)
@@ -263,7 +293,7 @@ def windows_end_at_their_origin(run: AuditedRun) -> Outcome:
     tried = run.recipe.windows(run.prices, numbered, run.config.window)
     ends = np.asarray(run.prices.index.get_indexer(tried.origins), dtype=np.int64)
     wrong = (ends < lookback - 1) | (tried.last_rows != ends[:, None]).any(axis=1)
-    for i in np.linspace(0, len(tried) - 1, INSPECTED_WINDOWS).astype(int).tolist():
+    for i in _spread(len(tried), INSPECTED_WINDOWS):
         wrong[i] |= bool((tried.take([i]).X[0] != np.arange(ends[i] - lookback + 1, ends[i] + 1)[:, None]).any())
     closes = np.append(run.prices["close"].to_numpy(), np.nan)[run.positions]  # position -1: NaN, equal to nothing
     misplaced = windows.last_close != closes
@@ -273,26 +303,30 @@ def windows_end_at_their_origin(run: AuditedRun) -> Outcome:
     return _outcome(affected, wrong.sum() + misplaced.sum(), detail, dates=dates)
 
 
-def labels_match_prices(run: AuditedRun) -> Outcome:
+@_check(
+    meaning="a label is the close that many sessions after the origin",
+    remedy="count the horizon from the origin, in rows of the prices",
+)
+def labels(run: AuditedRun) -> Outcome:
     """Compare every label with the close that many sessions later, and its date with that session."""
-    windows, rows = run.samples.windows, run.positions
-    close = run.prices["close"].to_numpy()
-    labels = windows.to_prices(windows.y)
-    affected, wrong = [], 0
-    for i, horizon in enumerate(run.config.window.horizons):
-        known = (rows >= 0) & (rows + horizon < len(close))
-        actual = close[rows[known] + horizon]
-        differ = ~(np.abs(labels[known, i] - actual) <= LABEL_TOLERANCE * actual)
-        wrong += int(differ.sum())
-        affected += [f"labels {horizon} sessions ahead"] if differ.any() else []
-    known = (rows >= 0) & (rows + horizon < len(close))
-    misdated = np.asarray(windows.label_dates[known] != run.prices.index[rows[known] + horizon])
-    wrong += int(misdated.sum())
+    windows, close, rows = run.samples.windows, run.prices["close"].to_numpy(), run.positions
+    horizons = np.asarray(run.config.window.horizons)
+    ahead = rows[:, None] + horizons
+    known = (rows >= 0)[:, None] & (ahead < len(close))
+    ahead = np.minimum(ahead, len(close) - 1)
+    wrong = known & ~(np.abs(windows.to_prices(windows.y) - close[ahead]) <= LABEL_TOLERANCE * close[ahead])
+    misdated = known[:, -1] & np.asarray(windows.label_dates != run.prices.index[ahead[:, -1]])
+    affected = [f"labels {horizon} sessions ahead" for horizon in horizons[wrong.any(axis=0)]]
     affected += ["label_dates"] if misdated.any() else []
-    return _outcome(affected, wrong, f"{wrong:,} labels or dates of labels differ from the prices")
+    total = int(wrong.sum() + misdated.sum())
+    return _outcome(affected, total, f"{total:,} labels or dates of labels differ from the prices")
 
 
-def tail_is_unlabelled(run: AuditedRun) -> Outcome:
+@_check(
+    meaning="no sample is labelled before its outcome is known",
+    remedy="leave the labels of the newest sessions missing, and such samples out of every set",
+)
+def unlabelled_tail(run: AuditedRun) -> Outcome:
     """Look for labels of outcomes that are not known yet, and for samples without a label in a set."""
     windows, last = run.samples.windows, len(run.prices) - 1
     unknown = run.positions[:, None] + np.asarray(run.config.window.horizons) > last
@@ -309,7 +343,11 @@ def tail_is_unlabelled(run: AuditedRun) -> Outcome:
     return _outcome(affected, invented.sum() + total, detail, dates=windows.origins[invented])
 
 
-def labels_do_not_overlap(run: AuditedRun) -> Outcome:
+@_check(
+    meaning="no label of a set becomes known after the first origin of the next set",
+    remedy="drop the samples between two sets whose labels reach into the later one",
+)
+def label_overlap(run: AuditedRun) -> Outcome:
     """Count the labels of a set that become known after the first origin of the next one, less the embargo."""
     windows, sets, embargo = run.samples.windows, run.samples.split.sets(), run.config.split.embargo
     sessions = windows.origins.unique().sort_values()
@@ -328,7 +366,11 @@ def labels_do_not_overlap(run: AuditedRun) -> Outcome:
     return _outcome(affected, sum(counts), detail)
 
 
-def scalers_use_training_set_only(run: AuditedRun) -> Outcome:
+@_check(
+    meaning="scalers are fitted on the training set only",
+    remedy="fit the scalers after the split, on training rows and their targets",
+)
+def scalers(run: AuditedRun) -> Outcome:
     """Fit the scalers again with everything outside of the training set replaced; they must scale as before."""
     windows, split, scaling = run.samples.windows, run.samples.split, run.samples.scaling
     rows = windows.covered_rows(split.train)
@@ -356,7 +398,11 @@ def scalers_use_training_set_only(run: AuditedRun) -> Outcome:
     return _outcome(affected, moved, detail)
 
 
-def calibration_precedes_test_set(run: AuditedRun) -> Outcome:
+@_check(
+    meaning="intervals are calibrated on nothing that the test set is scored on",
+    remedy="calibrate on samples whose outcomes are known by the first test origin",
+)
+def calibration(run: AuditedRun) -> Outcome:
     """Look for calibration samples in the test set, and for outcomes or prices after the first test origin."""
     samples, windows = run.samples, run.samples.windows
     chosen, tested = samples.calibration, samples.split.test
@@ -382,7 +428,11 @@ def calibration_precedes_test_set(run: AuditedRun) -> Outcome:
 # Skill
 
 
-def skill_of_single_features(run: AuditedRun) -> Outcome:
+@_check(
+    meaning="no single feature predicts returns better than chance and genuine predictors would",
+    remedy="look for the future in the prices themselves: smoothed, interpolated or misdated values",
+)
+def single_features(run: AuditedRun) -> Outcome:
     """Regress returns on each feature separately, and compare its skill on the test set with chance.
 
     The return of the session itself is tried as well, whether it is among the features or not: with smoothed prices it
@@ -396,7 +446,7 @@ def skill_of_single_features(run: AuditedRun) -> Outcome:
     train, test = (index[labelled[index]] for index in (split.train, split.test))
     y_train, y_test = (np.log(close[rows[i][:, None] + ahead] / close[rows[i]][:, None]) for i in (train, test))
     session = np.log(close / np.roll(close, 1))  # no origin is the first row
-    x_train, x_test = (np.column_stack([windows.take(i).last_rows, session[rows[i]]]) for i in (train, test))
+    x_train, x_test = (np.column_stack([windows.last_rows[i], session[rows[i]]]) for i in (train, test))
     skills = _single_skills(x_train, y_train, x_test, y_test)
     rng = np.random.default_rng(run.seed)
     block = _block_length(len(train), int(ahead[-1]))
@@ -417,7 +467,11 @@ def skill_of_single_features(run: AuditedRun) -> Outcome:
     return _outcome(affected, skills.max(), f"best skill of a single feature, {best}", figures=figures)
 
 
-def skill_of_shuffled_targets(run: AuditedRun) -> Outcome:
+@_check(
+    meaning="where nothing can be learned, the evaluation shows no skill",
+    remedy="keep the labels of the test set out of everything that makes, corrects or chooses forecasts",
+)
+def shuffled_targets(run: AuditedRun) -> Outcome:
     """Fit ridge regression on shuffled targets, many times, and score what the recipe forecasts for the test set.
 
     Skill is 1 - MSE / MSE of the best constant, the mean of the training targets. With nothing to learn it is 0 or,
@@ -434,7 +488,10 @@ def skill_of_shuffled_targets(run: AuditedRun) -> Outcome:
     shuffled = np.array(
         [_skill(run, _shuffled(train, rng), _shuffled(validation, rng), test) for _ in range(run.shuffles)]
     )
-    significant = np.array([_p_above_zero(skills) for skills in shuffled.T]) < SIGNIFICANCE
+    # Skills that are all 0 are no evidence, and nothing that the test could rank.
+    significant = [
+        skills.any() and wilcoxon(skills, alternative="greater").pvalue < SIGNIFICANCE for skills in shuffled.T
+    ]
     mean = shuffled.mean(axis=0)
     step = getattr(run.recipe.predict, "__name__", type(run.recipe.predict).__name__)
     affected = [f"{step}, {h} sessions ahead" for h, found in zip(horizons, significant, strict=True) if found]
@@ -457,10 +514,6 @@ def _skill(run: AuditedRun, train: Windows, validation: Windows, test: Windows) 
     actual, constant = test.labels(), train.labels().mean(axis=0)
     skill: Floats = 1.0 - ((actual - forecasts) ** 2).mean(axis=0) / ((actual - constant) ** 2).mean(axis=0)
     return np.round(skill, 12)  # a constant forecast has no skill, whatever its rounding
-
-
-def _p_above_zero(skills: Floats) -> float:
-    return float(wilcoxon(skills, alternative="greater").pvalue) if skills.any() else 1.0
 
 
 def _single_skills(x_train: Floats, y_train: Floats, x_test: Floats, y_test: Floats) -> Floats:
@@ -501,19 +554,14 @@ def _block_order(samples: int, block: int, rng: np.random.Generator) -> Index:
 # The model
 
 
-def _unfitted(model: Model, config: RunConfig) -> Model:
-    """Return a model of the same kind to fit: a new one if it is built in, as fitted networks cannot be copied."""
-    if is_built_in(model.name):
-        new = create(model.name, config)
-        if type(new) is type(model):
-            return new
-    return copy.deepcopy(model)
-
-
-def predictions_ignore_the_future(run: AuditedRun) -> Outcome:
+@_check(
+    meaning="the model's forecasts do not depend on labels, nor on anything after their origins",
+    remedy="in predict, use the window of each origin and the prices up to it, and nothing of other samples",
+)
+def model_predictions(run: AuditedRun) -> Outcome:
     """Forecast test origins with other labels and another future; no forecast may change."""
     model, test = run.fitted_model()
-    test = test.take(np.unique(np.linspace(0, len(test) - 1, TRIED_ORIGINS).astype(int)))
+    test = test.take(_spread(len(test), TRIED_ORIGINS))
     direct = model.predict(test).quantiles  # an error here has nothing to do with labels: it is raised
     try:
         unlabelled = model.predict(test.without_labels()).quantiles
@@ -536,12 +584,15 @@ def predictions_ignore_the_future(run: AuditedRun) -> Outcome:
     return _outcome(affected, len(affected), detail, dates=test.origins[moved])
 
 
-def fit_ignores_the_future(run: AuditedRun) -> Outcome:
+@_check(
+    meaning="fitting the model uses nothing after the last validation label",
+    remedy="in fit, use the windows and labels of the samples, not every row of the shared matrix",
+)
+def model_fit(run: AuditedRun) -> Outcome:
     """Fit the model with another future after the last validation label; its forecasts must stay the same."""
     samples, until = run.recent_samples, run.recent_samples.known_until
     altered = replace(samples, windows=samples_with_other_future(samples.windows, until, run.seed))
-    test = samples.test
-    test = test.take(np.unique(np.linspace(0, len(test) - 1, TRIED_ORIGINS).astype(int)))
+    test = samples.test.take(_spread(len(samples.test), TRIED_ORIGINS))
 
     def forecasts(model: Model) -> Floats:
         return run.recipe.predict(model, test).quantiles
@@ -613,8 +664,14 @@ def _other_values(
     return altered
 
 
-def _equal(a: Floats, b: Floats) -> Mask:
-    return np.asarray((a == b) | (np.isnan(a) & np.isnan(b)))
+def _differ(a: Floats, b: Floats) -> Mask:
+    """Return where two arrays differ, to the last bit; a missing value is equal to another."""
+    return np.asarray((a != b) & ~(np.isnan(a) & np.isnan(b)))
+
+
+def _spread(count: int, number: int) -> Index:
+    """Return up to a number of positions out of a count, spread evenly from the first to the last."""
+    return np.unique(np.linspace(0, count - 1, min(number, count)).astype(np.int64))
 
 
 def _outcome(
@@ -622,16 +679,14 @@ def _outcome(
     measured: float,
     detail: str,
     *,
-    dates: pd.DatetimeIndex | None = None,
+    dates: pd.DatetimeIndex = NO_DATES,
     figures: pd.DataFrame | None = None,
 ) -> Outcome:
     """Return an outcome, which failed if anything is affected."""
     names = tuple(affected)
-    outcome = Outcome("failed" if names else "passed", float(measured), names, detail=detail, figures=figures)
-    return outcome if dates is None else replace(outcome, dates=dates)
+    return Outcome("failed" if names else "passed", float(measured), names, dates, detail=detail, figures=figures)
 
 
 def _span(origins: pd.DatetimeIndex) -> str:
-    return (
-        f"{len(origins)} origin{'s' if len(origins) > 1 else ''}, {origins.min():%Y-%m-%d} to {origins.max():%Y-%m-%d}"
-    )
+    plural = "s" if len(origins) > 1 else ""
+    return f"{len(origins)} origin{plural}, {origins.min():%Y-%m-%d} to {origins.max():%Y-%m-%d}"

@@ -14,13 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forecastlib.auditing.planted import clipped_tail, scaling_of_all_rows, split_without_purge
-from forecastlib.config import RunConfig, SplitConfig
+from forecastlib.auditing.planted import clipped_tail, scaling_of_all_rows, split_at_random, split_without_purge
+from forecastlib.config import RunConfig
 from forecastlib.evaluation.score_table import score_table
 from forecastlib.forecaster import Forecaster
 from forecastlib.recipe import Recipe
-from forecastlib.samples.splits import Split
-from forecastlib.samples.windows import Windows
 
 NETWORK: dict[str, Any] = {"model": "lstm"}
 """The network alone."""
@@ -32,14 +30,6 @@ NAIVE: dict[str, Any] = NETWORK | {
     "target_scaler": "minmax",
 }
 """The same, with the parameters of the naive recipe that do not leak, but are unwise."""
-
-
-def split_at_random(windows: Windows, config: SplitConfig) -> Split:
-    """Divide the labelled samples at random: nearly every test window has neighbours in the training set."""
-    rows = np.random.default_rng(0).permutation(np.flatnonzero(windows.labelled))
-    first = round(config.train_share * len(rows))
-    second = round((config.train_share + config.validation_share) * len(rows))
-    return Split(*(np.sort(part) for part in (rows[:first], rows[first:second], rows[second:])))
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from forecastlib.auditing.audit import CANARY, FEATURE_CHECKS, MODEL_CHECKS, SET_CHECKS, audit
+from forecastlib.auditing.audit import FEATURE_CHECKS, MIN_SHUFFLES, MODEL_CHECKS, SET_CHECKS, audit
+from forecastlib.auditing.checks import CANARY
 from forecastlib.config import FeatureConfig, ModelConfig, RunConfig, SplitConfig, WindowConfig
 from forecastlib.features import compute_features
 from forecastlib.models import Distribution, Model
@@ -42,19 +44,15 @@ class Leak:
         How one of the names that the check reports must begin.
     recipe : Recipe
         The recipe with the leaking step.
-    distort : (prices) -> prices
-        What happens to the prices; None for most leaks: nothing.
+    prices : (prices) -> prices
+        Makes the prices to audit; most leaks leave them as they are.
     """
 
     name: str
     check: str
     affected: str
     recipe: Recipe = field(default_factory=Recipe)
-    distort: Callable[[pd.DataFrame], pd.DataFrame] | None = None
-
-    def prices(self, prices: pd.DataFrame) -> pd.DataFrame:
-        """Return the prices to audit."""
-        return prices if self.distort is None else self.distort(prices)
+    prices: Callable[[pd.DataFrame], pd.DataFrame] = field(default=lambda prices: prices)
 
 
 # Features
@@ -98,16 +96,11 @@ def average_from_the_first_row(prices: pd.DataFrame) -> pd.Series[float]:
 
 
 def deviation(prices: pd.DataFrame, ddof: int = 1) -> pd.Series[float]:
-    """Return the standard deviation of 21 log returns."""
+    """Return the standard deviation of 21 log returns; other libraries divide by n, which is ``ddof=0``."""
     returns = np.log(prices["close"]).diff()
     lags = pd.concat([returns.shift(lag) for lag in range(21)], axis=1)
     spread: pd.Series[float] = lags.std(axis=1, ddof=ddof).fillna(0.0)
     return spread
-
-
-def deviation_by_n(prices: pd.DataFrame) -> pd.Series[float]:
-    """Return the same divided by n instead of n - 1, as another library does."""
-    return deviation(prices, ddof=0)
 
 
 # Samples and sets
@@ -118,12 +111,21 @@ def scaling_of_all_rows(windows: Windows, split: Split, config: ModelConfig) -> 
     return Scaling(config).fit(windows, np.flatnonzero(windows.labelled))
 
 
-def split_without_purge(windows: Windows, config: SplitConfig) -> Split:
-    """Cut the labelled samples at the shares, without a gap."""
-    rows = np.flatnonzero(windows.labelled)
+def cut_at_the_shares(rows: npt.NDArray[np.int64], config: SplitConfig) -> Split:
+    """Divide samples at the shares, in the order given and without a gap."""
     first = round(config.train_share * len(rows))
     second = round((config.train_share + config.validation_share) * len(rows))
-    return Split(rows[:first], rows[first:second], rows[second:])
+    return Split(*(np.sort(part) for part in np.split(rows, [first, second])))
+
+
+def split_without_purge(windows: Windows, config: SplitConfig) -> Split:
+    """Cut the labelled samples at the shares, without a gap."""
+    return cut_at_the_shares(np.flatnonzero(windows.labelled), config)
+
+
+def split_at_random(windows: Windows, config: SplitConfig) -> Split:
+    """Divide the labelled samples at random: nearly every test window has neighbours in the training set."""
+    return cut_at_the_shares(np.random.default_rng(0).permutation(np.flatnonzero(windows.labelled)), config)
 
 
 def clipped_tail(prices: pd.DataFrame, features: pd.DataFrame, config: WindowConfig) -> Windows:
@@ -230,7 +232,7 @@ LEAKS = (
         "a feature computed by other code in serving",
         "served_features",
         "deviation_21",
-        with_feature("deviation_21", deviation, deviation_by_n),
+        with_feature("deviation_21", deviation, partial(deviation, ddof=0)),
     ),
     Leak(
         "a feature that depends on where the history begins",
@@ -238,7 +240,7 @@ LEAKS = (
         "average_200",
         with_feature("average_200", average_from_the_first_row),
     ),
-    Leak("prices interpolated between weeks", "single_features", "", distort=interpolated_between_weeks),
+    Leak("prices interpolated between weeks", "single_features", "", prices=interpolated_between_weeks),
     Leak(
         "forecasts corrected on the test set",
         CANARY,
@@ -279,12 +281,10 @@ def caught(prices: pd.DataFrame, config: RunConfig | None = None, leaks: Collect
     """
     rows = []
     for leak in leaks:
-        report = audit(leak.prices(prices), config, recipe=leak.recipe, checks=_related_checks(leak.check))
+        kinds = (FEATURE_CHECKS, SET_CHECKS, MODEL_CHECKS, (leak.check,))
+        checks = next(kind for kind in kinds if leak.check in kind)
+        report = audit(leak.prices(prices), config, recipe=leak.recipe, checks=checks, shuffles=MIN_SHUFFLES)
         finding = report.finding(leak.check)
         named = any(name.startswith(leak.affected) for name in finding.affected)
         rows.append((leak.name, named, ", ".join(report.affected()), finding.affected_text))
     return pd.DataFrame(rows, columns=["leak", "caught", "by", "affected"])
-
-
-def _related_checks(check: str) -> tuple[str, ...]:
-    return next((kind for kind in (FEATURE_CHECKS, SET_CHECKS, MODEL_CHECKS) if check in kind), (check,))

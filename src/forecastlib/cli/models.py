@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +68,7 @@ def train_command(arguments: Sequence[str], force_retrain: bool, no_progress: bo
         outcome = {"skipped": "not trained, the champion stays", "completed": "trained, now challenger"}
         click.echo(f"{result.symbol}: {'trained, now champion' if result.promoted else outcome[result.status]}")
         click.echo(f"  version  {result.version}\n  run      {result.run_id}\n  because  {result.reason}")
-        horizons = [name.removeprefix("mae_") for name in result.metrics if name.startswith("mae_")]
+        horizons = [name.removeprefix("mae_") for name in result.metrics if re.fullmatch(r"mae_\d+d", name)]
         scores = ("mae", "skill", "hit_rate", "base_rate", "coverage_80", "coverage_95")
         rows = [{"horizon": h} | {score: result.metrics.get(f"{score}_{h}") for score in scores} for h in horizons]
         print_table(rows, {"mae": format_error, "skill": "{:+.3f}", **dict.fromkeys(scores[2:], "{:.0%}")})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from forecastlib.serving.keys import KeyFile
+    from forecastlib.serving.settings import KeyFile
 
 KEYS_OPTION = click.option(
     "--keys", type=click.Path(path_type=Path), help="File of API keys.  [default: mlruns/keys.json of the project]"
@@ -61,7 +61,7 @@ def keys_group() -> None:
 
 def _key_file(keys: Path | None) -> KeyFile:
     from forecastlib.serving import Settings
-    from forecastlib.serving.keys import KeyFile
+    from forecastlib.serving.settings import KeyFile
 
     return KeyFile(Settings(keys=keys).keys_file)
 

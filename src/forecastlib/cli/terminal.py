@@ -100,13 +100,18 @@ def load_tensorflow() -> None:
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of a frame in the types of JSON: dates as text, None for missing values."""
+    """Return the rows of a frame in the types of JSON, to the last bit: dates as text, None for missing values."""
+    import pandas as pd
+
     plain = frame.copy()
     for name, column in frame.items():
         if column.dtype.kind == "M":
             plain[name] = column.dt.strftime("%Y-%m-%d" if column.dt.tz is None else "%Y-%m-%dT%H:%M:%S.%fZ")
-    rows: list[dict[str, Any]] = json.loads(plain.to_json(orient="records", double_precision=15))
-    return rows
+    # DataFrame.to_json would round floats to 15 digits, one or two too few.
+    return [
+        {str(name): None if pd.isna(value) else value for name, value in row.items()}
+        for row in plain.to_dict("records")
+    ]
 
 
 def print_json(result: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
@@ -164,35 +169,8 @@ def _cell(value: Any, form: Format) -> Text | str:
     return form.format(value) if isinstance(form, str) else form(value)
 
 
-MIN_FIXED_POINT = 1e-8
+_MIN_FIXED_POINT = 1e-8
 """Smaller prices are written with an exponent."""
-
-
-def price_decimals(price: float, *, significant: int = 5, decimals: int = 2) -> int:
-    """Return how many decimals a price needs.
-
-    Parameters
-    ----------
-    price
-        Any number; only its magnitude counts.
-    significant
-        Digits to show from the first one that is not zero.
-    decimals
-        Decimals to show in any case.
-
-    Returns
-    -------
-    int
-        At least ``decimals``, and more for prices so small that fewer than ``significant`` digits would be left.
-
-    Examples
-    --------
-    >>> price_decimals(2506.85), price_decimals(1.1445), price_decimals(0.00001)
-    (2, 4, 9)
-    """
-    if price == 0.0 or not math.isfinite(price):
-        return decimals
-    return max(decimals, significant - 1 - math.floor(math.log10(abs(price))))
 
 
 def format_price(price: float, *, significant: int = 5, decimals: int = 2) -> str:
@@ -202,13 +180,15 @@ def format_price(price: float, *, significant: int = 5, decimals: int = 2) -> st
     ----------
     price
         A price, or a difference of prices such as a mean absolute error.
-    significant, decimals
-        As for :func:`price_decimals`.
+    significant
+        Digits to show from the first one that is not zero.
+    decimals
+        Decimals to show in any case.
 
     Returns
     -------
     str
-        Prices below ``MIN_FIXED_POINT`` get an exponent.
+        Prices below 1e-8 get an exponent.
 
     Examples
     --------
@@ -217,9 +197,9 @@ def format_price(price: float, *, significant: int = 5, decimals: int = 2) -> st
     >>> format_price(2394.6, significant=4, decimals=0)
     '2,395'
     """
-    if 0.0 < abs(price) < MIN_FIXED_POINT:
+    if 0.0 < abs(price) < _MIN_FIXED_POINT:
         return f"{price:.{significant - 1}e}"
-    return f"{price:,.{price_decimals(price, significant=significant, decimals=decimals)}f}"
+    return f"{price:,.{_price_decimals(price, significant, decimals)}f}"
 
 
 def format_error(error: float) -> str:
@@ -242,7 +222,14 @@ def format_interval(lower: float, upper: float) -> str:
     ('2,395 to 2,607', '0.9877 to 1.0123')
     """
     smaller = min(abs(lower), abs(upper))
-    if 0.0 < smaller < MIN_FIXED_POINT:
+    if 0.0 < smaller < _MIN_FIXED_POINT:
         return f"{format_price(lower, significant=4)} to {format_price(upper, significant=4)}"
-    digits = price_decimals(smaller, significant=4, decimals=0)
+    digits = _price_decimals(smaller, 4, 0)
     return f"{lower:,.{digits}f} to {upper:,.{digits}f}"
+
+
+def _price_decimals(price: float, significant: int, decimals: int) -> int:
+    """Return ``decimals``, or more for a price so small that fewer than ``significant`` digits would be left."""
+    if price == 0.0 or not math.isfinite(price):
+        return decimals
+    return max(decimals, significant - 1 - math.floor(math.log10(abs(price))))

@@ -27,7 +27,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -38,7 +38,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from forecastlib.config import RunConfig
 from forecastlib.data.prices import fingerprint, require_prices
 from forecastlib.errors import ConfigError, ForecastError
-from forecastlib.evaluation.backtest_result import BacktestResult, positions_in_interval
+from forecastlib.evaluation.backtest_result import BacktestResult, Task, positions_in_interval
 from forecastlib.evaluation.evaluate import scored_rows
 from forecastlib.evaluation.score_table import RANDOM_WALK
 from forecastlib.forecasts import COVERAGES, Forecast
@@ -58,9 +58,6 @@ from forecastlib.recipe import Recipe
 from forecastlib.samples.splits import Split, walk_forward
 from forecastlib.samples.windows import Windows
 
-if TYPE_CHECKING:
-    from distributed import Client
-
 _log = logging.getLogger(__name__)
 
 RESULT_VERSION = 1
@@ -70,34 +67,6 @@ QUANTILE = "quantile_"
 """Prefix of the columns with the distribution of forecasts that are averaged over seeds."""
 
 
-@dataclass(frozen=True, order=True)
-class Task:
-    """One model, fitted in one fold.
-
-    Attributes
-    ----------
-    fold : int
-        From 1.
-    model : str
-        The name of the model.
-    seed : int or None
-        None: the model does not depend on the seed.
-    """
-
-    fold: int
-    model: str
-    seed: int | None = None
-
-    def __str__(self) -> str:
-        """Name the task in messages and runs."""
-        return f"fold {self.fold}, {self.model}" + ("" if self.seed is None else f", seed {self.seed}")
-
-    @property
-    def index(self) -> tuple[int, str, int]:
-        """The entry in :attr:`BacktestResult.tasks`."""
-        return self.fold, self.model, -1 if self.seed is None else self.seed
-
-
 @dataclass(frozen=True)
 class ModelSpec:
     """A model of a backtest, as it is sent to worker processes.
@@ -105,7 +74,6 @@ class ModelSpec:
     Attributes
     ----------
     factory : callable
-        Makes a model that is not fitted from a configuration.
     stochastic : bool
         Whether it is fitted once per seed.
     identity : str
@@ -193,8 +161,7 @@ def run_backtest(
         for task in _tasks(folds, specs, chosen)
     }
     paths = {task: folder / _file_name(task, key) for task, key in keys.items()}
-    found = {task: _read(path) for task, path in paths.items()}
-    frames = {task: frame for task, frame in found.items() if frame is not None}
+    frames = {task: frame for task, path in paths.items() if (frame := _read(path)) is not None}
     missing = [task for task in keys if task not in frames]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("tasks"))
     console = Console(stderr=True)
@@ -237,14 +204,12 @@ def compute(task: Task, spec: ModelSpec, windows: Windows, split: Split, config:
 
     Parameters
     ----------
-    task
-        What to compute.
-    spec
-        The model.
+    task, spec
+        The fold, the model, and the seed, which replaces that of ``config``.
     windows, split
         All samples, and the sets of the fold.
     config
-        The run; the seed of the task replaces its own.
+        The run.
 
     Returns
     -------
@@ -254,7 +219,7 @@ def compute(task: Task, spec: ModelSpec, windows: Windows, split: Split, config:
         too. Its ``attrs`` have the ``seconds`` of the task, the ``history`` of losses and the ``weights``.
     """
     start = time.perf_counter()
-    if task.seed is not None:
+    if task.seeded:
         config = config.replace(seed=task.seed)
     recipe = Recipe()
     samples = recipe.divide(windows, config, split)
@@ -264,7 +229,7 @@ def compute(task: Task, spec: ModelSpec, windows: Windows, split: Split, config:
         variants[f"{task.model}_as_trained"] = as_trained(model)
     prices = windows.prices[0]
     test = samples.test.until(samples.test.origins.max())
-    rows = []
+    parts = []
     for name, variant in variants.items():
         origins = test.take(np.arange(0, len(test), thinning_of(variant)))
         targets = prices.index.get_indexer(origins.origins)[:, None] + np.asarray(config.window.horizons)
@@ -275,8 +240,13 @@ def compute(task: Task, spec: ModelSpec, windows: Windows, split: Split, config:
             model=name,
             direction_threshold=config.model.direction_threshold,
         )
-        rows.append(_with_quantiles(forecast, prices) if task.seed is not None else scored_rows(forecast, prices))
-    frame = pd.concat(rows, ignore_index=True)
+        rows = scored_rows(forecast, prices)
+        if task.seeded:
+            names = [f"{QUANTILE}{level!r}" for level in forecast.distribution.levels.tolist()]
+            quantiles = forecast.distribution.quantiles.reshape(len(rows), -1).astype(np.float32)
+            rows = pd.concat([rows, pd.DataFrame(quantiles, columns=names)], axis=1)
+        parts.append(rows)
+    frame = pd.concat(parts, ignore_index=True)
     history: pd.DataFrame = getattr(model, "history", pd.DataFrame())
     weights: Mapping[str, float] = getattr(model, "weights", {})
     frame.attrs = {
@@ -289,11 +259,8 @@ def compute(task: Task, spec: ModelSpec, windows: Windows, split: Split, config:
     return frame
 
 
-def _with_quantiles(forecast: Forecast, prices: pd.DataFrame) -> pd.DataFrame:
-    rows = scored_rows(forecast, prices)
-    quantiles = forecast.distribution.quantiles.reshape(len(rows), -1).astype(np.float32)
-    names = [f"{QUANTILE}{level!r}" for level in forecast.distribution.levels.tolist()]
-    return pd.concat([rows, pd.DataFrame(quantiles, columns=names)], axis=1)
+def _identity(windows: Windows) -> Windows:
+    return windows
 
 
 def _compute_all(
@@ -308,73 +275,51 @@ def _compute_all(
     """Yield the forecasts of each task as it is completed."""
     if not tasks:
         return
-    from forecastlib import engine  # here: a backtest that is complete does not load Dask
+    from distributed import KilledWorker, as_completed, wait  # here: a backtest that is complete does not load Dask
 
-    count = min(engine.default_workers() if workers is None else workers, len(tasks))
-    with engine.connect(scheduler, count) as client:
-        yield from _completed(client, tasks, specs, windows, splits, config)
+    from forecastlib import engine
 
-
-def _completed(
-    client: Client,
-    tasks: Sequence[Task],
-    specs: Mapping[str, ModelSpec],
-    windows: Windows,
-    splits: Sequence[Split],
-    config: RunConfig,
-) -> Generator[tuple[Task, pd.DataFrame]]:
-    from distributed import KilledWorker, as_completed, wait
-
-    # A part of the graph rather than scattered data: it is not lost with the worker that holds it.
-    shared = client.submit(_identity, windows, pure=False)
-    # Tasks that wait for it would all become ready at once, and not start in the order in which they are submitted.
-    with client.as_current():
-        wait(shared)  # type: ignore[no-untyped-call]
-    futures = {
-        client.submit(compute, task, specs[task.model], shared, splits[task.fold - 1], config, pure=False): task
-        for task in tasks
-    }
-    for future in as_completed(futures, loop=client.loop):  # type: ignore[no-untyped-call]
-        task = futures.pop(future)
-        try:
-            frame = future.result()
-        except KilledWorker as error:
-            raise ForecastError(
-                f"{task}: the workers that computed it died several times; if memory ran out, use fewer workers"
-            ) from error
-        except ForecastError as error:
-            raise type(error)(f"{task}: {error}") from error
-        except Exception as error:
-            error.add_note(f"raised in {task} of the backtest")
-            raise
-        yield task, frame
-        future.release()
-
-
-def _identity(windows: Windows) -> Windows:
-    return windows
+    with engine.connect(scheduler, min(workers or engine.default_workers(), len(tasks))) as client:
+        # A part of the graph rather than scattered data: it is not lost with the worker that holds it.
+        shared = client.submit(_identity, windows, pure=False)
+        with client.as_current():
+            wait(shared)  # type: ignore[no-untyped-call]  # else tasks do not start in the order of submission
+        futures = {
+            client.submit(compute, task, specs[task.model], shared, splits[task.fold - 1], config, pure=False): task
+            for task in tasks
+        }
+        for future in as_completed(futures, loop=client.loop):  # type: ignore[no-untyped-call]
+            task = futures.pop(future)
+            try:
+                frame = future.result()
+            except KilledWorker as error:
+                raise ForecastError(
+                    f"{task}: the workers that computed it died several times; if memory ran out, use fewer workers"
+                ) from error
+            except ForecastError as error:
+                raise type(error)(f"{task}: {error}") from error
+            except Exception as error:
+                error.add_note(f"raised in {task} of the backtest")
+                raise
+            yield task, frame
+            future.release()
 
 
 def _model_specs(models: Sequence[str | Model] | None, config: RunConfig) -> dict[str, ModelSpec]:
-    """Return the models by name, in the order given."""
-    given = ["combination", *BASELINES] if models is None else list(models)
+    """Return the models by name, in the order given, with the random walk."""
     specs: dict[str, ModelSpec] = {}
-    for model in given:
-        name, spec = _model_spec(model, config)
+    for model in ("combination", *BASELINES) if models is None else models:
+        stochastic = isinstance(model, str) and is_stochastic(model, config)
+        if isinstance(model, str) and is_built_in(model):
+            name = identity = model
+        else:
+            created = create(model, config)
+            name, identity = created.name, _identity_of(created)
         if name in specs:
             raise ConfigError(f"expected models with different names; {name!r} is given twice")
-        specs[name] = spec
-    if RANDOM_WALK not in specs:
-        specs[RANDOM_WALK] = _model_spec(RANDOM_WALK, config)[1]
+        specs[name] = ModelSpec(factory_of(model), stochastic, identity)
+    specs.setdefault(RANDOM_WALK, ModelSpec(factory_of(RANDOM_WALK), False, RANDOM_WALK))
     return specs
-
-
-def _model_spec(model: str | Model, config: RunConfig) -> tuple[str, ModelSpec]:
-    stochastic = isinstance(model, str) and is_stochastic(model, config)
-    if isinstance(model, str) and is_built_in(model):
-        return model, ModelSpec(factory_of(model), stochastic, model)
-    created = create(model, config)
-    return created.name, ModelSpec(factory_of(model), stochastic, _identity_of(created))
 
 
 def _identity_of(model: Model) -> str:
@@ -396,7 +341,7 @@ def _tasks(folds: int, specs: Mapping[str, ModelSpec], seeds: Sequence[int]) -> 
         Task(fold, name, seed)
         for fold in range(folds, 0, -1)
         for name, spec in sorted(specs.items(), key=lambda item: not item[1].stochastic)
-        for seed in (seeds if spec.stochastic else (None,))
+        for seed in (seeds if spec.stochastic else (-1,))
     ]
 
 
@@ -417,13 +362,13 @@ def _key(task: Task, spec: ModelSpec, shared: Mapping[str, Any], windows: Window
     for index in split.sets().values():
         samples.update(windows.origins[index].to_numpy().astype("datetime64[us]").tobytes() + b"\0")
     facts = {**shared, "samples": samples.hexdigest(), "model": [task.model, spec.identity]}
-    if task.seed is not None:
+    if task.seeded:
         facts["config"] = shared["config"] | {"seed": task.seed}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _file_name(task: Task, key: str) -> str:
-    seed = "" if task.seed is None else f"_seed{task.seed}"
+    seed = f"_seed{task.seed}" if task.seeded else ""
     return f"fold{task.fold}_{file_name(task.model)}{seed}_{key}.parquet"
 
 
@@ -456,7 +401,7 @@ def _assemble(frames: Mapping[Task, pd.DataFrame], listed: Sequence[str], prices
         own = {
             # A component that is listed itself has rows of its own.
             task: rows[(rows["model"] == model) | ~rows["model"].isin(listed)]
-            for task, rows in sorted(frames.items(), key=lambda item: item[0].index)
+            for task, rows in sorted(frames.items())
             if task.model == model
         }
         folds = sorted({task.fold for task in own})
@@ -465,23 +410,20 @@ def _assemble(frames: Mapping[Task, pd.DataFrame], listed: Sequence[str], prices
             for fold in folds
         ]
         seeds = [
-            _renamed(rows[rows["model"] == model], f"{model}_{task.seed}").assign(fold=task.fold)
+            rows[rows["model"] == model].assign(fold=task.fold, model=f"{model}_{task.seed}")
             for task, rows in own.items()
-            if task.seed is not None
+            if task.seeded
         ]
         together = pd.concat([*means, *seeds], ignore_index=True)
         if f"{model}_as_trained" in set(together["model"]):
-            adaptive = _renamed(adapted(together[together["model"] == model]), f"{model}_adaptive")
-            together = pd.concat([together, adaptive.assign(crps=np.nan)], ignore_index=True)
+            adaptive = adapted(together[together["model"] == model]).assign(crps=np.nan, model=f"{model}_adaptive")
+            together = pd.concat([together, adaptive], ignore_index=True)
         assembled.append(together.drop(columns=_quantile_columns(together)))
     forecasts = pd.concat(assembled, ignore_index=True)
+    forecasts["model_version"] = forecasts["model"]
     forecasts.attrs = {}
     # Of a component that several models have, the first one counts.
     return forecasts.drop_duplicates(["model", "origin", "horizon"], ignore_index=True)
-
-
-def _renamed(rows: pd.DataFrame, name: str) -> pd.DataFrame:
-    return rows.assign(model=name, model_version=name)
 
 
 def _mean_of_seeds(frames: Sequence[pd.DataFrame], prices: pd.DataFrame) -> pd.DataFrame:
@@ -533,9 +475,7 @@ def mean_forecast(frames: Sequence[pd.DataFrame]) -> Forecast:
 
 
 def adapted(forecasts: pd.DataFrame) -> pd.DataFrame:
-    """Widen or narrow intervals by the coverage of earlier ones.
-
-    The factors are those of :func:`forecastlib.models.conformal.adaptive_widening`.
+    """Widen or narrow intervals by :func:`~forecastlib.models.conformal.adaptive_widening`.
 
     Parameters
     ----------
@@ -591,18 +531,11 @@ def _describe_tasks(
         }
         for task, frame in frames.items()
     ]
-    index = pd.MultiIndex.from_tuples([task.index for task in frames], names=["fold", "model", "seed"])
-    return pd.DataFrame(rows, index=index).sort_index()
+    return pd.DataFrame(rows, index=pd.MultiIndex.from_tuples(list(frames), names=Task._fields)).sort_index()
 
 
-def _histories(frames: Mapping[Task, pd.DataFrame]) -> dict[tuple[int, str, int], pd.DataFrame]:
-    histories = {}
-    for task, frame in frames.items():
-        if frame.attrs["history"]:
-            losses = pd.DataFrame(frame.attrs["history"])
-            losses.index = pd.RangeIndex(1, len(losses) + 1, name="epoch")
-            histories[task.index] = losses
+def _histories(frames: Mapping[Task, pd.DataFrame]) -> dict[Task, pd.DataFrame]:
+    histories = {task: pd.DataFrame(frame.attrs["history"]) for task, frame in frames.items() if frame.attrs["history"]}
+    for losses in histories.values():
+        losses.index = pd.RangeIndex(1, len(losses) + 1, name="epoch")
     return histories
-
-
-__all__ = ["BacktestResult", "run_backtest"]

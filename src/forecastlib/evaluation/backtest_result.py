@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ import pandas as pd
 
 from forecastlib.evaluation import metrics
 from forecastlib.evaluation.evaluate import compare_with_random_walk, spacing
-from forecastlib.evaluation.score_table import RANDOM_WALK, hits, rolling_scores, score_table
+from forecastlib.evaluation.score_table import RANDOM_WALK, hits, relative_errors, rolling_scores, score_table
 from forecastlib.evaluation.significance import MIN_LOSSES, block_bootstrap, diebold_mariano, verdict
 from forecastlib.forecasts import COVERAGES
 
@@ -40,6 +40,26 @@ MISS_TO_EXPLAIN = 8.0
 """Percentage points by which coverage in a period has to differ from nominal to be explained."""
 
 
+class Task(NamedTuple):
+    """One model, fitted in one fold (from 1); the index of :attr:`BacktestResult.tasks`.
+
+    The seed is -1 for a model that does not depend on it.
+    """
+
+    fold: int
+    model: str
+    seed: int = -1
+
+    @property
+    def seeded(self) -> bool:
+        """Whether the model depends on the seed."""
+        return self.seed >= 0
+
+    def __str__(self) -> str:
+        """Name the task in messages and runs."""
+        return f"fold {self.fold}, {self.model}" + (f", seed {self.seed}" if self.seeded else "")
+
+
 @dataclass(frozen=True, eq=False)
 class BacktestResult:
     """Forecasts of every model on the test sets of all folds, and their scores.
@@ -64,7 +84,7 @@ class BacktestResult:
     folds : DataFrame
         Index ``fold``: first and last origin of each set, and when its last label became known.
     tasks : DataFrame
-        Index ``fold, model, seed`` (-1: the model does not depend on the seed): the ``seconds`` and ``epochs`` of the
+        Index ``fold, model, seed``, see :class:`Task`: the ``seconds`` and ``epochs`` of the
         training, ``weight_NAME`` for each weight of a combination, whether it was ``computed`` now or read from an
         earlier call, its ``key``, and its MLflow ``run_id``.
     symbol : str
@@ -83,7 +103,7 @@ class BacktestResult:
     folds: pd.DataFrame
     tasks: pd.DataFrame
     symbol: str
-    histories: Mapping[tuple[int, str, int], pd.DataFrame] = field(default_factory=dict)
+    histories: Mapping[Task, pd.DataFrame] = field(default_factory=dict)
     run_id: str = ""
 
     @classmethod
@@ -94,7 +114,7 @@ class BacktestResult:
         *,
         folds: pd.DataFrame | None = None,
         tasks: pd.DataFrame | None = None,
-        histories: Mapping[tuple[int, str, int], pd.DataFrame] | None = None,
+        histories: Mapping[Task, pd.DataFrame] | None = None,
     ) -> BacktestResult:
         """Score the forecasts of a backtest.
 
@@ -153,22 +173,20 @@ class BacktestResult:
             over the window; ``skill`` of all origins until then, with the ends ``low`` and ``high`` of its 95 %
             block-bootstrap interval. Errors are relative to the last close, so that every year counts equally.
         """
-        rows = _at_horizon(self.forecasts[self.forecasts["model"] == model], horizon).sort_values("origin")
+        rows = self._rows(model, horizon).sort_values("origin")
         window = min(window, len(rows))
-        ends = list(reversed(range(len(rows) - 1, window - 2, -every)))
-        errors = (
-            np.abs(rows[["predicted_price", "last_close"]].to_numpy() - rows[["actual_price"]].to_numpy())
-            / rows[["last_close"]].to_numpy()
-        )
+        ends = list(range(len(rows) - 1, window - 2, -every))[::-1]
+        errors = relative_errors(rows).to_numpy()
         skills = []
         for end in ends:
             low = high = math.nan
             if end + 1 >= 4 * horizon:
-                low, high = _interval(errors[: end + 1], 2 * horizon, _one_minus_ratio, samples=500)
+                found = block_bootstrap(errors[: end + 1], block=2 * horizon, statistic=_one_minus_ratio, samples=500)
+                low, high = map(float, found)
             skills.append({"skill": float(_one_minus_ratio(errors[: end + 1].mean(axis=0))), "low": low, "high": high})
         rolling = rolling_scores(rows, window).iloc[ends].rename(columns={"skill": "rolling_skill"})
-        found = rolling[["rolling_skill", *(f"coverage_{coverage}" for coverage in COVERAGES)]]
-        return found.join(pd.DataFrame(skills, index=rolling.index))
+        shown = rolling[["rolling_skill", *(f"coverage_{coverage}" for coverage in COVERAGES)]]
+        return shown.join(pd.DataFrame(skills, index=rolling.index))
 
     def reliability(self, stated: str, model: str | None = None, horizon: int | None = None) -> pd.DataFrame:
         """Compare stated probabilities with the observed frequency of their events.
@@ -185,16 +203,12 @@ class BacktestResult:
         DataFrame
             See :func:`forecastlib.evaluation.metrics.reliability`.
         """
-        rows = self.forecasts[self.forecasts["model"] == (model or self.main_model)]
-        return metrics.reliability(*_stated_and_happened(_at_horizon(rows, horizon), stated))
+        return metrics.reliability(*_stated_and_happened(self._rows(model or self.main_model, horizon), stated))
 
     def explanations(self, model: str | None = None) -> list[str]:
         """Explain each interval whose coverage in a named period misses by more than 8 percentage points.
 
-        Parameters
-        ----------
-        model
-            The model; None: the one that was listed first.
+        Without a model, those of the one that was listed first are explained.
 
         Examples
         --------
@@ -226,6 +240,10 @@ class BacktestResult:
             "interval score 80": rows["interval_score_80"].map("{:.4f}".format),
         }
         return pd.DataFrame(shown, index=rows.index).replace(to_replace=r"^[+-]?nan.*", value="–", regex=True)
+
+    def _rows(self, model: str, horizon: int | None) -> pd.DataFrame:
+        rows = self.forecasts[self.forecasts["model"] == model]
+        return rows if horizon is None else rows[rows["horizon"] == horizon]
 
     @property
     def main_model(self) -> str:
@@ -301,24 +319,7 @@ def _by_period(forecasts: pd.DataFrame, distances: Mapping[Any, float]) -> pd.Da
         for key, group in rows.groupby(by, sort=False)
     }
     columns = ["independent", *(f"{n}_{c}" for c in COVERAGES for n in ("miss", "factor")), "lean"]
-    return table.join(pd.DataFrame([described[key] for key in table.index], index=table.index, columns=columns))
-
-
-def _losses(forecasts: pd.DataFrame, model: str, horizon: int) -> pd.DataFrame:
-    """Return the losses that scores average, for one model and horizon beside the random walk, by origin."""
-    own, walk = (
-        _at_horizon(forecasts[forecasts["model"] == name], horizon).set_index("origin").sort_index()
-        for name in (model, RANDOM_WALK)
-    )
-    walk = walk.loc[own.index]
-    losses = pd.DataFrame(index=own.index)
-    for suffix, rows in (("", own), ("_random_walk", walk)):
-        losses[f"error{suffix}"] = (rows["predicted_price"] - rows["actual_price"]).abs()
-        losses[f"crps{suffix}"] = rows["crps"]
-    for coverage in COVERAGES:
-        covered = own["actual_price"].between(own[f"lower_{coverage}"], own[f"upper_{coverage}"])
-        losses[f"covered_{coverage}"] = covered.astype(np.float64)
-    return losses
+    return table.join(pd.DataFrame([described[key] for key in table.index], table.index, columns))
 
 
 def _bootstrap_intervals(index: pd.Index[Any], forecasts: pd.DataFrame, distances: Mapping[Any, float]) -> pd.DataFrame:
@@ -326,31 +327,28 @@ def _bootstrap_intervals(index: pd.Index[Any], forecasts: pd.DataFrame, distance
 
     Blocks are two horizons long; where there are fewer than two blocks, or no score, the ends are NaN.
     """
-    columns = {
-        "skill": (["error", "error_random_walk"], _one_minus_ratio),
-        "coverage_80": (["covered_80"], _first),
-        "coverage_95": (["covered_95"], _first),
-        "crps_skill": (["crps", "crps_random_walk"], _one_minus_ratio),
-    }
-    rows = []
+    actual = forecasts["actual_price"]
+    losses = forecasts[["model", "horizon", "origin", "crps"]].assign(
+        error=(forecasts["predicted_price"] - actual).abs(),
+        **{f"coverage_{c}": 1.0 * actual.between(forecasts[f"lower_{c}"], forecasts[f"upper_{c}"]) for c in COVERAGES},
+    )
+    walk = losses.loc[losses["model"] == RANDOM_WALK, ["horizon", "origin", "crps", "error"]]
+    losses = losses.merge(walk, on=["horizon", "origin"], how="left", suffixes=("", "_random_walk"))
+    ratios = {"skill": ["error", "error_random_walk"], "crps_skill": ["crps", "crps_random_walk"]}
+    groups = dict(list(losses.sort_values("origin").groupby(["model", "horizon"])))
+    ends = []
     for model, horizon in index:
-        losses = _losses(forecasts, model, horizon)
         block = math.ceil(2 * horizon / distances[model])
-        ends: dict[str, float] = {}
+        row: dict[str, float] = {}
         for name in WITH_INTERVALS:
-            values = losses[columns[name][0]].to_numpy()
-            usable = len(values) >= 2 * block and np.isfinite(values).all()
-            low, high = _interval(values, block, columns[name][1]) if usable else (math.nan, math.nan)
-            ends |= {f"{name}_low": low, f"{name}_high": high}
-        rows.append(ends)
-    return pd.DataFrame(rows, index=index)
-
-
-def _interval(
-    values: Floats, block: int, statistic: Callable[[Floats], Floats], *, samples: int = 2000
-) -> tuple[float, float]:
-    lower, upper = block_bootstrap(values, block=block, statistic=statistic, samples=samples)
-    return float(lower), float(upper)
+            values = groups[model, horizon][ratios.get(name, [name])].to_numpy()
+            low = high = math.nan
+            if len(values) >= 2 * block and np.isfinite(values).all():
+                statistic = _one_minus_ratio if name in ratios else _first
+                low, high = map(float, block_bootstrap(values, block=block, statistic=statistic))
+            row |= {f"{name}_low": low, f"{name}_high": high}
+        ends.append(row)
+    return pd.DataFrame(ends, index=index)
 
 
 def _one_minus_ratio(means: Floats) -> Floats:
@@ -372,29 +370,22 @@ def _with_crps_verdicts(verdicts: pd.DataFrame, forecasts: pd.DataFrame) -> pd.D
             enough = own.index.equals(rival.index) and len(own) >= max(MIN_LOSSES, 2 * horizon)
             if enough and own.notna().all() and rival.notna().all():
                 test = diebold_mariano(own, rival, horizon)
-                sentence = verdict(test, rival="HAR")
-                row = {"crps_p_value": test.p_value, "crps_outcome": test.outcome(), "crps_verdict": sentence}
+                row = dict(zip(row, (test.p_value, test.outcome(), verdict(test, rival="HAR")), strict=True))
         rows.append(row)
     return verdicts.join(pd.DataFrame(rows, index=verdicts.index))
 
 
 def _calibration_errors(forecasts: pd.DataFrame) -> pd.DataFrame:
     """Return the expected calibration error of ``p_up`` and ``confidence`` per model and horizon, and pooled."""
-    horizons: list[Any] = [*sorted(forecasts["horizon"].unique()), None]
-    errors = {
-        (model, "all" if horizon is None else horizon): {
-            stated: metrics.expected_calibration_error(*_stated_and_happened(_at_horizon(rows, horizon), stated))
-            for stated in ("p_up", "confidence")
-        }
-        for model, rows in forecasts.groupby("model", sort=False)
-        for horizon in horizons
-    }
+    errors: dict[tuple[Any, Any], dict[str, float]] = {}
+    for model, rows in forecasts.groupby("model", sort=False):
+        for horizon, part in [*rows.groupby("horizon"), ("all", rows)]:
+            errors[model, horizon] = {
+                stated: metrics.expected_calibration_error(*_stated_and_happened(part, stated))
+                for stated in ("p_up", "confidence")
+            }
     index = pd.MultiIndex.from_tuples(list(errors), names=["model", "horizon"])
     return pd.DataFrame(list(errors.values()), index=index)
-
-
-def _at_horizon(rows: pd.DataFrame, horizon: int | None) -> pd.DataFrame:
-    return rows if horizon is None else rows[rows["horizon"] == horizon]
 
 
 def _stated_and_happened(rows: pd.DataFrame, stated: str) -> tuple[Floats, Floats]:

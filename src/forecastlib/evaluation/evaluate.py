@@ -17,7 +17,7 @@ import pandas as pd
 
 from forecastlib.data.prices import require_prices
 from forecastlib.errors import DataQualityError, NotEnoughDataError
-from forecastlib.evaluation.score_table import RANDOM_WALK, SCORES, flat_scores, score_table, with_outcomes
+from forecastlib.evaluation.score_table import RANDOM_WALK, flat_scores, relative_errors, score_table, with_outcomes
 from forecastlib.evaluation.significance import MIN_LOSSES, diebold_mariano, verdict
 from forecastlib.forecasts import Forecast, require_forecasts
 
@@ -113,20 +113,12 @@ def evaluate(
     known = _common(rows, prices)
     if RANDOM_WALK not in set(known["model"]):
         known = pd.concat([_random_walk(known), known], ignore_index=True)
-    history = prices["close"].loc[: known["origin"].min()]
-    scores = score_table(known, history=history)
+    scores = score_table(known, history=prices["close"].loc[: known["origin"].min()])
     return Evaluation(scores, compare_with_random_walk(known, prices), known, str(known["symbol"].iloc[0]))
 
 
 def scored_rows(forecasts: Forecast | pd.DataFrame, prices: pd.DataFrame) -> pd.DataFrame:
     """Return forecasts as rows with their outcomes, their threshold, and their CRPS.
-
-    Parameters
-    ----------
-    forecasts
-        A forecast, or a forecast frame.
-    prices
-        Prices of the symbol.
 
     Returns
     -------
@@ -221,8 +213,7 @@ def compare_with_random_walk(rows: pd.DataFrame, prices: pd.DataFrame) -> pd.Dat
         for horizon, group in rivals[rivals["model"] == model].groupby("horizon")
     }
     index = pd.MultiIndex.from_tuples(list(verdicts), names=["model", "horizon"])
-    columns = ["statistic", "p_value", "outcome", "verdict"]
-    return pd.DataFrame(list(verdicts.values()), index=index, columns=columns)
+    return pd.DataFrame(list(verdicts.values()), index, columns=["statistic", "p_value", "outcome", "verdict"])
 
 
 def _compare(rows: pd.DataFrame, prices: pd.DataFrame, horizon: int) -> dict[str, object]:
@@ -230,17 +221,10 @@ def _compare(rows: pd.DataFrame, prices: pd.DataFrame, horizon: int) -> dict[str
     if len(rows) < max(MIN_LOSSES, 2 * overlap):
         sentence = f"{horizon} sessions ahead: {len(rows)} forecasts are too few to compare with the random walk"
         return {"statistic": math.nan, "p_value": math.nan, "outcome": "undecided", "verdict": sentence}
-    own, walk = (
-        ((rows[name] - rows["actual_price"]) / rows["last_close"]).abs().to_numpy(dtype=np.float64)
-        for name in ("predicted_price", "last_close")
-    )
+    own, walk = relative_errors(rows).to_numpy(dtype=np.float64).T
     result = replace(diebold_mariano(own, walk, overlap), horizon=horizon)
-    return {
-        "statistic": result.statistic,
-        "p_value": result.p_value,
-        "outcome": result.outcome(),
-        "verdict": verdict(result),
-    }
+    found = {"statistic": result.statistic, "p_value": result.p_value}
+    return {**found, "outcome": result.outcome(), "verdict": verdict(result)}
 
 
 def spacing(origins: Iterable[pd.Timestamp], prices: pd.DataFrame) -> float:
@@ -250,15 +234,3 @@ def spacing(origins: Iterable[pd.Timestamp], prices: pd.DataFrame) -> float:
     """
     rows = np.unique(prices.index.get_indexer(pd.DatetimeIndex(list(origins))))
     return max(1.0, float(np.median(np.diff(rows)))) if len(rows) > 1 else 1.0
-
-
-def mean_relative_error(evaluation: Evaluation, model: str, horizons: Sequence[int] | None = None) -> float:
-    """Return the MAE of a model over that of the random walk, averaged over horizons: below 1 is better.
-
-    It decides which model is champion.
-    """
-    skill = evaluation.scores.loc[model]["skill"]
-    return float((1.0 - (skill if horizons is None else skill.loc[list(horizons)])).mean())
-
-
-__all__ = ["RANDOM_WALK", "SCORES", "Evaluation", "evaluate", "mean_relative_error"]

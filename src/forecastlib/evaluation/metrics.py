@@ -165,7 +165,8 @@ def interval_score(actual: npt.ArrayLike, lower: npt.ArrayLike, upper: npt.Array
     >>> float(interval_score([12.0], [0.0], [10.0], nominal=0.50))  # 10 wide, missed by 2: 10 + 2 / 0.5 * 2
     18.0
     """
-    _require_probability(nominal)
+    if not 0.0 < nominal < 1.0:
+        raise ConfigError(f"expected a nominal coverage between 0 and 1; got {nominal}")
     below = np.maximum(errors(actual, lower), 0.0)
     above = np.maximum(-errors(actual, upper), 0.0)
     return (errors(lower, upper) + 2.0 / (1.0 - nominal) * (below + above)).mean(axis=0)
@@ -224,8 +225,3 @@ def _ratio(numerator: Any, denominator: Any) -> Any:
     """Divide; NaN where the denominator is 0."""
     positive = np.asarray(denominator) > 0
     return np.where(positive, numerator / np.where(positive, denominator, 1.0), np.nan)[()]
-
-
-def _require_probability(value: float) -> None:
-    if not 0.0 < value < 1.0:
-        raise ConfigError(f"expected a probability between 0 and 1; got {value}")

@@ -70,13 +70,12 @@ def hits(rows: pd.DataFrame) -> npt.NDArray[np.bool_]:
         ``attrs``, or the default of :class:`~forecastlib.config.ModelConfig`. Without the column ``direction`` the
         calls are made from ``predicted_price``.
     """
-    change, thresholds = _change(rows), _thresholds(rows)
-    found = np.zeros(len(rows), dtype=np.bool_)
-    for threshold in np.unique(thresholds):
-        chosen = thresholds == threshold
-        calls = _calls(rows[chosen], float(threshold))
-        found[chosen] = call_is_hit(calls[:, None], change[chosen, None], float(threshold))[:, 0]
-    return found
+    change, threshold = _change(rows), _thresholds(rows)
+    if "direction" in rows:
+        calls = rows["direction"].to_numpy(dtype=np.str_)
+    else:
+        calls = direction(rows["predicted_price"] / rows["last_close"] - 1.0, threshold)
+    return call_is_hit(calls[:, None], change[:, None], threshold[:, None])[:, 0]
 
 
 def _thresholds(rows: pd.DataFrame) -> Floats:
@@ -84,12 +83,6 @@ def _thresholds(rows: pd.DataFrame) -> Floats:
     if "direction_threshold" not in rows:
         return np.full(len(rows), default)
     return rows["direction_threshold"].fillna(default).to_numpy(dtype=np.float64)
-
-
-def _calls(rows: pd.DataFrame, threshold: float) -> npt.NDArray[np.str_]:
-    if "direction" in rows:
-        return rows["direction"].to_numpy(dtype=np.str_)
-    return direction(rows["predicted_price"] / rows["last_close"] - 1.0, threshold)
 
 
 def _change(rows: pd.DataFrame) -> Floats:
@@ -127,8 +120,7 @@ def _of_interval(coverage: int) -> dict[str, Metric]:
 
 
 def _mase(rows: Rows) -> float:
-    horizon = int(rows["horizon"][0])
-    history = rows["history"]
+    horizon, history = int(rows["horizon"][0]), rows["history"]
     if len(history) <= horizon:
         return math.nan
     return float(metrics.mase(rows["actual_price"], rows["predicted_price"], history, horizon))
@@ -216,7 +208,17 @@ def score_table(
     empty = pd.MultiIndex.from_arrays([[]] * len(by), names=by)
     index = pd.MultiIndex.from_tuples(list(scores), names=by) if scores else empty
     table = pd.DataFrame(list(scores.values()), index=index, columns=list(SCORES)).astype({"n": "int64"})
-    return _sorted(table, known)
+    order = {RANDOM_WALK: -1}
+    for model in known["model"].unique() if "model" in known else ():
+        order.setdefault(model, len(order))
+    return table.sort_index(key=lambda level: level.map(order) if level.name == "model" else level, kind="stable")
+
+
+def relative_errors(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return ``error`` and ``error_random_walk``, absolute errors over the last close: every year counts equally."""
+    actual, last = rows["actual_price"], rows["last_close"]
+    error, walk = ((predicted - actual).abs() / last for predicted in (rows["predicted_price"], last))
+    return pd.DataFrame({"error": error, "error_random_walk": walk})
 
 
 def rolling_scores(rows: pd.DataFrame, window: int) -> pd.DataFrame:
@@ -236,18 +238,12 @@ def rolling_scores(rows: pd.DataFrame, window: int) -> pd.DataFrame:
         relative to the last close, so that every year counts equally. The first ``window - 1`` rows are NaN.
     """
     rows = rows.sort_values("origin", kind="stable")
-    actual, last = rows["actual_price"], rows["last_close"]
+    actual = rows["actual_price"]
     losses = {
         "hit_rate": hits(rows).astype(np.float64),
         "confidence": rows["confidence"],
-        **{
-            f"coverage_{coverage}": actual.between(rows[f"lower_{coverage}"], rows[f"upper_{coverage}"]).astype(
-                "float64"
-            )
-            for coverage in COVERAGES
-        },
-        "error": (rows["predicted_price"] - actual).abs() / last,
-        "error_random_walk": (last - actual).abs() / last,
+        **{f"coverage_{c}": 1.0 * actual.between(rows[f"lower_{c}"], rows[f"upper_{c}"]) for c in COVERAGES},
+        **relative_errors(rows),
     }
     means = pd.DataFrame(losses).set_index(pd.DatetimeIndex(rows["origin"])).rolling(window).mean()
     skill = 1.0 - means.pop("error") / means.pop("error_random_walk")
@@ -291,11 +287,3 @@ def _score(rows: dict[str, Floats], history: Floats | None) -> dict[str, float]:
     for name, metric in METRICS.items():
         scores[name] = float(metric(rows)) if usable.issuperset(_NEEDED.get(name, ())) else math.nan
     return scores
-
-
-def _sorted(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """Sort by the index, models in the order in which the rows have them, the random walk first."""
-    order = {RANDOM_WALK: -1}
-    for model in rows["model"].unique() if "model" in rows else ():
-        order.setdefault(model, len(order))
-    return table.sort_index(key=lambda level: level.map(order) if level.name == "model" else level, kind="stable")

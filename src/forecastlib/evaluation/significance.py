@@ -56,9 +56,9 @@ class DieboldMariano:
     lags: int
     count: int
 
-    def outcome(self, level: float = 0.05) -> Outcome:
-        """Return how a compares with b, where only a difference that is significant at ``level`` counts."""
-        if self.p_value >= level:
+    def outcome(self) -> Outcome:
+        """Return how a compares with b, where only a difference that is significant at 5 % counts."""
+        if self.p_value >= 0.05:
             return "no different from"
         return "better than" if self.mean_difference < 0 else "worse than"
 
@@ -173,7 +173,7 @@ def _bartlett_eigenvalues(share: float) -> Floats:
     return np.maximum(eigenvalues, 0.0)
 
 
-def verdict(result: DieboldMariano, *, rival: str = "the random walk", level: float = 0.05) -> str:
+def verdict(result: DieboldMariano, *, rival: str = "the random walk") -> str:
     """Return the result of a test as a sentence.
 
     Examples
@@ -184,7 +184,7 @@ def verdict(result: DieboldMariano, *, rival: str = "the random walk", level: fl
     sessions = "session" if result.horizon == 1 else "sessions"
     p = "p < 0.001" if result.p_value < 0.001 else f"p = {result.p_value:.3f}"
     return (
-        f"{result.horizon} {sessions} ahead: {result.outcome(level)} {rival} "
+        f"{result.horizon} {sessions} ahead: {result.outcome()} {rival} "
         f"(Diebold-Mariano {result.statistic:.2f}, {p}, n = {result.count})"
     )
 
@@ -194,11 +194,10 @@ def block_bootstrap(
     *,
     block: int,
     statistic: Callable[[Floats], Floats] | None = None,
-    coverage: float = 0.95,
     samples: int = 2000,
     seed: int = 0,
 ) -> tuple[Floats, Floats]:
-    """Return a confidence interval for means of correlated rows, or for a function of them.
+    """Return a 95 % confidence interval for means of correlated rows, or for a function of them.
 
     Blocks of consecutive rows are drawn with replacement and joined to the original length, so that correlated rows
     stay together (Künsch, "The Jackknife and the Bootstrap for General Stationary Observations",
@@ -213,8 +212,6 @@ def block_bootstrap(
         Rows in a block: at least the longest horizon, better twice that.
     statistic
         Takes means, shape (..., k), and returns the statistic, shape (...) or (..., j); None: the means themselves.
-    coverage
-        Nominal coverage of the interval.
     samples
         Resampled series.
     seed
@@ -261,5 +258,5 @@ def block_bootstrap(
     running = np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(np.concatenate([rows, rows[:block]]), axis=0)])
     means = (running[starts + lengths] - running[starts]).sum(axis=1) / n
     drawn = means if statistic is None else statistic(means)
-    lower, upper = np.quantile(drawn, [(1.0 - coverage) / 2.0, (1.0 + coverage) / 2.0], axis=0)
+    lower, upper = np.quantile(drawn, [0.025, 0.975], axis=0)
     return lower, upper

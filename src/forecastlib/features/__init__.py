@@ -5,7 +5,7 @@ last bit**. So the features of a date are equal however they are reached: in 20 
 sessions, in training or in serving, today or after more sessions have been appended. Three rules ensure that:
 
 - Windows are merged in a fixed order instead of summed from the first row on (:mod:`.rolling`). TA-Lib is used where it
-  computes window by window as well (``AROON``, ``MIDPRICE``, ``AVGDEV``, ``BOP``, ``TRANGE``); its running sums and
+  computes window by window as well (``AROON``, ``MIDPRICE``, ``AVGDEV``, ``TRANGE``); its running sums and
   recursions, whose rounding depends on where the history starts, are replaced, and serve as oracles in the tests.
 - Exponential and Wilder's averages have a bounded memory of 4 spans, and weights that sum to 1. The weights cut off
   amount to 0.03 %. Indicators that average averages add up the memories.
@@ -21,8 +21,18 @@ the same in both.
 A feature of your own joins them by :func:`register_feature`, or by :func:`feature` and ``"package.module:function"``.
 """
 
-from forecastlib.features.compute import catalogue, choose_features, compute_features, feature_frame, warm_up
-from forecastlib.features.registry import CATALOGUE, GROUPS, feature, register_feature, unknown_features
+from forecastlib.features.registry import (
+    CATALOGUE,
+    GROUPS,
+    catalogue,
+    choose_features,
+    compute_features,
+    feature,
+    feature_frame,
+    register_feature,
+    unknown_features,
+    warm_up,
+)
 
 __all__ = [
     "CATALOGUE",

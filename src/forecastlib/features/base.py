@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,10 +12,9 @@ import talib
 
 from forecastlib.config import FeatureForm
 from forecastlib.data.prices import COLUMNS
-from forecastlib.features.rolling import Array, Rolling, change, lag, ratio, sign
+from forecastlib.features.rolling import Array, Rolling, change, lag, ratio, shared, sign
 
-P = ParamSpec("P")
-T = TypeVar("T")
+Values = Callable[..., Array]
 
 
 class History:
@@ -37,20 +35,6 @@ class History:
         """Discard all derived series, which take several times the memory of the features made from them."""
         self.open, self.high, self.low, self.close, self.volume = (Rolling(column) for column in self._columns)
         self.cache: dict[Hashable, Any] = {}
-
-
-def shared(function: Callable[Concatenate[History, P], T]) -> Callable[Concatenate[History, P], T]:
-    """Compute a derived series once per history and arguments, however many features use it."""
-
-    @wraps(function)
-    def cached(history: History, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        key = (function, args, tuple(kwargs.items()))
-        if key not in history.cache:
-            history.cache[key] = function(history, *args, **kwargs)
-        series: T = history.cache[key]
-        return series
-
-    return cached
 
 
 @dataclass(frozen=True)
@@ -79,39 +63,55 @@ class Feature:
     level: Callable[[History], Array]
     group: str = ""
 
-    @classmethod
-    def plain(cls, name: str, lookback: int, description: str, values: Callable[..., Array], *args: Any) -> Self:
-        """Return a feature that is free of scale, and so the same in both forms: ``values(history, *args)``."""
-        return cls(name, lookback, description, lambda h: values(h, *args), lambda h: values(h, *args))
-
-    @classmethod
-    def price(cls, name: str, lookback: int, description: str, values: Callable[..., Array], *args: Any) -> Self:
-        """Return a feature that is a price; its relative form is the price over the close, minus 1."""
-        return cls(
-            name, lookback, description, lambda h: values(h, *args) / h.close.values - 1.0, lambda h: values(h, *args)
-        )
-
-    @classmethod
-    def span(cls, name: str, lookback: int, description: str, values: Callable[..., Array], *args: Any) -> Self:
-        """Return a feature that is a difference of prices; its relative form is a share of the close."""
-        return cls(name, lookback, description, lambda h: values(h, *args) / h.close.values, lambda h: values(h, *args))
-
-    @classmethod
-    def past_change(cls, name: str, sessions: int) -> Self:
-        """Return the feature of the change of the close over some sessions."""
-        description = f"Log return over {sessions} sessions"
-        return cls(name, sessions, description, lambda h: log_return(h, sessions), lambda h: price_change(h, sessions))
-
     def compute(self, history: History, form: FeatureForm) -> Array:
         """Return one value per row in the given form, NaN where the lookback reaches beyond the first row."""
         return self.relative(history) if form == "relative" else self.level(history)
+
+
+def plain(name: str, lookback: int, description: str, values: Values, *args: Any) -> Feature:
+    """Return a feature that is free of scale, and so the same in both forms: ``values(history, *args)``."""
+    return Feature(name, lookback, description, lambda h: values(h, *args), lambda h: values(h, *args))
+
+
+def price(name: str, lookback: int, description: str, values: Values, *args: Any) -> Feature:
+    """Return a feature that is a price; its relative form is the price over the close, minus 1."""
+    return Feature(
+        name, lookback, description, lambda h: values(h, *args) / h.close.values - 1.0, lambda h: values(h, *args)
+    )
+
+
+def span(name: str, lookback: int, description: str, values: Values, *args: Any) -> Feature:
+    """Return a feature that is a difference of prices; its relative form is a share of the close."""
+    return Feature(name, lookback, description, lambda h: values(h, *args) / h.close.values, lambda h: values(h, *args))
+
+
+def past_change(name: str, sessions: int) -> Feature:
+    """Return the feature of the change of the close over some sessions."""
+    description = f"Log return over {sessions} sessions"
+    return Feature(name, sessions, description, lambda h: log_return(h, sessions), lambda h: price_change(h, sessions))
+
+
+def over(
+    windows: Iterable[int], kind: Callable[..., Feature], name: str, extra: int, description: str, values: Values
+) -> tuple[Feature, ...]:
+    """Return the same feature over several windows.
+
+    The window takes the place of ``{}`` in the name and the description, is the argument of ``values`` after the
+    history, and plus ``extra`` is the lookback.
+
+    Examples
+    --------
+    >>> [(f.name, f.lookback) for f in over((5, 21), price, "sma_{}", -1, "Mean of {} closes", Rolling.mean)]
+    [('sma_5', 4), ('sma_21', 20)]
+    """
+    return tuple(kind(name.format(w), w + extra, description.format(w), values, w) for w in windows)
 
 
 @shared
 def logarithms(history: History) -> tuple[Array, Array, Array, Array]:
     """Return the logs of open, high, low and close; their differences are exactly 0 for equal prices."""
     prices = (history.open, history.high, history.low, history.close)
-    log_open, log_high, log_low, log_close = (np.log(price.values) for price in prices)
+    log_open, log_high, log_low, log_close = (np.log(series.values) for series in prices)
     return log_open, log_high, log_low, log_close
 
 
@@ -132,18 +132,6 @@ def price_change(history: History, sessions: int) -> Array:
 def returns(history: History) -> Rolling:
     """Return the log returns over one session."""
     return Rolling(log_return(history, 1))
-
-
-@shared
-def squared_returns(history: History) -> Rolling:
-    """Return the squared log returns."""
-    return Rolling(np.square(returns(history).values))
-
-
-@shared
-def absolute_returns(history: History) -> Rolling:
-    """Return the absolute log returns."""
-    return Rolling(np.abs(returns(history).values))
 
 
 @shared
@@ -200,7 +188,7 @@ def direction(history: History) -> Rolling:
 @shared
 def realised_volatility(history: History, window: int) -> Array:
     """Return the root of the mean squared log return over a window: the volatility of one session."""
-    return np.sqrt(squared_returns(history).mean(window))
+    return np.sqrt(returns(history).squared.mean(window))
 
 
 @shared

@@ -17,8 +17,9 @@ sums over a bounded memory, the maximum drawdown.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache, cached_property
+from collections.abc import Callable, Hashable
+from functools import cache, cached_property, wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -43,10 +44,7 @@ def lag(values: Array, rows: int) -> Array:
 
 def change(values: Array, rows: int) -> Array:
     """Return the change from some rows earlier, NaN in the first rows."""
-    changes = np.empty(len(values))
-    changes[:rows] = np.nan
-    np.subtract(values[rows:], values[: len(values) - rows], out=changes[rows:])
-    return changes
+    return values - lag(values, rows)
 
 
 def ratio(numerator: Array, denominator: Array, at_zero: float) -> Array:
@@ -139,6 +137,29 @@ class Fold:
         return self(before)[: len(later) - before], later[before:]
 
 
+class _Caching(Protocol):
+    cache: dict[Hashable, Any]
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+C = TypeVar("C", bound=_Caching)
+
+
+def shared(function: Callable[Concatenate[C, P], T]) -> Callable[Concatenate[C, P], T]:
+    """Compute a series once per history or :class:`Rolling` and arguments, however many features use it."""
+
+    @wraps(function)
+    def cached(source: C, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        key = (function, args, tuple(kwargs.items()))
+        if key not in source.cache:
+            source.cache[key] = function(source, *args, **kwargs)
+        series: T = source.cache[key]
+        return series
+
+    return cached
+
+
 class Rolling:
     """One series and the statistics of its trailing windows.
 
@@ -153,9 +174,17 @@ class Rolling:
 
     def __init__(self, values: Array) -> None:
         self.values = values
-        self._exponential: dict[float, Array] = {}
-        self._deviations: dict[int, Array] = {}
-        self._squares_by_window: dict[int, Array] = {}
+        self.cache: dict[Hashable, Any] = {}
+
+    @cached_property
+    def squared(self) -> Rolling:
+        """The series of squared values."""
+        return Rolling(np.square(self.values))
+
+    @cached_property
+    def absolute(self) -> Rolling:
+        """The series of absolute values."""
+        return Rolling(np.abs(self.values))
 
     def sum(self, window: int) -> Array:
         """Return the rolling sum."""
@@ -178,23 +207,16 @@ class Rolling:
         newest = window * self._sums(window) - self._aged(window)
         return self._pad(newest / (window * (window + 1) / 2))
 
+    @shared
     def exponential_mean(self, span: float) -> Array:
         """Return the exponential average of a span, over a memory of 4 spans.
 
         Weights decay by ``(span - 1) / (span + 1)`` per row and sum to 1 over :func:`memory` rows, like those of
         pandas' ``ewm(span=span)`` in a window of that length.
         """
-        if span not in self._exponential:
-            decay, window = (span - 1) / (span + 1), memory(span)
-
-            def merge(earlier: Array, later: Array, before: int, after: int) -> Array:
-                weighted = earlier * decay**after
-                weighted += later
-                return weighted
-
-            weighted = Fold(self.values, merge)
-            self._exponential[span] = self._pad(weighted(window) * ((1 - decay) / (1 - decay**window)))
-        return self._exponential[span]
+        decay, window = (span - 1) / (span + 1), memory(span)
+        weighted = Fold(self.values, lambda earlier, later, before, after: _add_to(earlier * decay**after, later))
+        return self._pad(weighted(window) * ((1 - decay) / (1 - decay**window)))
 
     def wilder_mean(self, period: int) -> Array:
         """Return Wilder's smoothed average, which is the exponential one of span ``2 * period - 1``."""
@@ -204,11 +226,10 @@ class Rolling:
         """Return the population variance."""
         return self._pad(self._squares(window) / window)
 
+    @shared
     def deviation(self, window: int) -> Array:
         """Return the population standard deviation."""
-        if window not in self._deviations:
-            self._deviations[window] = np.sqrt(self.variance(window))
-        return self._deviations[window]
+        return np.sqrt(self.variance(window))
 
     def z_score(self, window: int) -> Array:
         """Return the distance from the mean in standard deviations, 0 where there is no spread."""
@@ -300,9 +321,7 @@ class Rolling:
         sums = self._sums
 
         def merge(earlier: Array, later: Array, before: int, after: int) -> Array:
-            product = _step(sums, before, after)
-            product *= after / 2
-            return _add_to(product, earlier, later)
+            return _add_to(_step(sums, before, after) * (after / 2), earlier, later)
 
         return Fold(self._zeros, merge)
 
@@ -371,12 +390,10 @@ class Rolling:
         """Deviations from the mean in windows of one row."""
         return np.zeros_like(self.values)
 
+    @shared
     def _squares(self, window: int) -> Array:
         """Return the sums of squared deviations, zero where they are rounding errors of equal values."""
-        if window not in self._squares_by_window:
-            level = np.square(self._sums(window))
-            self._squares_by_window[window] = without_rounding(self._second(window), level, ROUNDING**2 / window)
-        return self._squares_by_window[window]
+        return without_rounding(self._second(window), np.square(self._sums(window)), ROUNDING**2 / window)
 
 
 def memory(span: float) -> int:
@@ -396,12 +413,8 @@ def correlation(x: Rolling, y: Rolling, window: int, delay: int = 0) -> Array:
     Computed from sums of products, which is accurate enough here: the means of returns and volumes are not large
     against their spread.
     """
-    products, mean, deviation = (
-        x.values * lag(y.values, delay),
-        lag(y.mean(window), delay),
-        lag(y.deviation(window), delay),
-    )
-    covariance = Rolling(products).mean(window) - x.mean(window) * mean
+    earlier, mean, deviation = (lag(series, delay) for series in (y.values, y.mean(window), y.deviation(window)))
+    covariance = Rolling(x.values * earlier).mean(window) - x.mean(window) * mean
     return np.clip(ratio(covariance, x.deviation(window) * deviation, 0.0), -1.0, 1.0)
 
 

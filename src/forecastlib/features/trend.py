@@ -19,13 +19,17 @@ from forecastlib.features.base import (
     average_true_range,
     direction,
     log_return,
+    over,
+    past_change,
+    plain,
+    price,
     price_change,
     realised_volatility,
-    shared,
+    span,
     true_range,
     typical_price,
 )
-from forecastlib.features.rolling import Array, Rolling, change, lag, memory, ratio, sign, without_rounding
+from forecastlib.features.rolling import Array, Rolling, change, lag, memory, ratio, shared, sign, without_rounding
 
 
 def hull_average(history: History, window: int) -> Array:
@@ -42,11 +46,6 @@ def repeated_average(history: History, span: int, times: int) -> Rolling:
     return Rolling(inner.exponential_mean(span))
 
 
-def double_average(history: History, span: int) -> Array:
-    """Return Mulloy's double exponential average."""
-    return 2.0 * repeated_average(history, span, 1).values - repeated_average(history, span, 2).values
-
-
 def triple_average(history: History, span: int) -> Array:
     """Return Mulloy's triple exponential average."""
     once, twice, thrice = (repeated_average(history, span, times).values for times in (1, 2, 3))
@@ -57,11 +56,6 @@ def trix(history: History, span: int) -> Array:
     """Return the relative change of the close smoothed three times."""
     smooth = repeated_average(history, span, 3).values
     return smooth / lag(smooth, 1) - 1.0
-
-
-def fitted_price(history: History, window: int) -> Array:
-    """Return the newest point of the least-squares line through the closes."""
-    return history.close.mean(window) + history.close.slope(window) * ((window - 1) / 2.0)
 
 
 @shared
@@ -113,79 +107,69 @@ def vortex(history: History, window: int) -> Array:
     return ratio(Rolling(movement).sum(window), true_range(history).sum(window), 0.0)
 
 
+def midprice(history: History, window: int) -> Array:
+    """Return the middle of the highest high and the lowest low."""
+    middle: Array = talib.MIDPRICE(history.high.values, history.low.values, window)
+    return middle
+
+
 TREND = (
-    *(
-        Feature.price(f"sma_{w}", w - 1, f"Mean of {w} closes", lambda h, w: h.close.mean(w), w)
-        for w in (5, 10, 20, 50, 100, 200)
+    *over((5, 10, 20, 50, 100, 200), price, "sma_{}", -1, "Mean of {} closes", lambda h, w: h.close.mean(w)),
+    price("ema_5", memory(5) - 1, "Exponential mean of the close, span 5", lambda h: h.close.exponential_mean(5)),
+    price("ema_10", memory(10) - 1, "Exponential mean of the close, span 10", lambda h: h.close.exponential_mean(10)),
+    price("ema_20", memory(20) - 1, "Exponential mean of the close, span 20", lambda h: h.close.exponential_mean(20)),
+    price("ema_50", memory(50) - 1, "Exponential mean of the close, span 50", lambda h: h.close.exponential_mean(50)),
+    price("wma_20", 19, "Linearly weighted mean of 20 closes", lambda h: h.close.linear_mean(20)),
+    price("hma_20", 22, "Hull's moving average of 20 sessions", hull_average, 20),
+    price(
+        "dema_20",
+        158,
+        "Double exponential average, span 20",
+        lambda h: 2.0 * repeated_average(h, 20, 1).values - repeated_average(h, 20, 2).values,
     ),
-    *(
-        Feature.price(
-            f"ema_{s}",
-            memory(s) - 1,
-            f"Exponential mean of the close, span {s}",
-            lambda h, s: h.close.exponential_mean(s),
-            s,
-        )
-        for s in (5, 10, 20, 50)
+    price("tema_20", 237, "Triple exponential average, span 20", triple_average, 20),
+    price(
+        "fit_20", 19, "Newest point of the line through 20 closes", lambda h: h.close.mean(20) + h.close.slope(20) * 9.5
     ),
-    Feature.price("wma_20", 19, "Linearly weighted mean of 20 closes", lambda h: h.close.linear_mean(20)),
-    Feature.price("hma_20", 22, "Hull's moving average of 20 sessions", hull_average, 20),
-    Feature.price("dema_20", 158, "Double exponential average, span 20", double_average, 20),
-    Feature.price("tema_20", 237, "Triple exponential average, span 20", triple_average, 20),
-    Feature.price("fit_20", 19, "Newest point of the line through 20 closes", fitted_price, 20),
-    *(
-        Feature.span(f"slope_{w}", w - 1, f"Slope of the line through {w} closes", lambda h, w: h.close.slope(w), w)
-        for w in (20, 63)
+    *over((20, 63), span, "slope_{}", -1, "Slope of the line through {} closes", lambda h, w: h.close.slope(w)),
+    plain(
+        "r_squared_20", 19, "Share of variance explained by the line through 20 closes", lambda h: h.close.r_squared(20)
     ),
-    *(
-        Feature.plain(
-            f"r_squared_{w}",
-            w - 1,
-            f"Share of variance explained by the line through {w} closes",
-            lambda h, w: h.close.r_squared(w),
-            w,
-        )
-        for w in (20, 63)
+    plain(
+        "r_squared_63", 62, "Share of variance explained by the line through 63 closes", lambda h: h.close.r_squared(63)
     ),
-    Feature.span("macd", 103, "MACD line, spans 12 and 26", lambda h: macd(h).values),
-    Feature.span("macd_signal", 138, "Mean of the MACD line, span 9", macd_signal),
-    Feature.span("macd_histogram", 138, "MACD line minus its signal", lambda h: macd(h).values - macd_signal(h)),
-    Feature.plain("adx_14", 215, "Average directional index", directional_index, 14),
-    Feature.plain("plus_di_14", 108, "Positive directional indicator", directional_indicator, 14, True),
-    Feature.plain("minus_di_14", 108, "Negative directional indicator", directional_indicator, 14, False),
-    Feature.plain("aroon_up_25", 25, "How recent the highest high of 25 sessions is", lambda h: aroon(h, 25)[1]),
-    Feature.plain("aroon_down_25", 25, "How recent the lowest low of 25 sessions is", lambda h: aroon(h, 25)[0]),
-    Feature.plain("vortex_14", 14, "Positive minus negative vortex indicator", vortex, 14),
-    Feature.plain("trix_15", 178, "Relative change of the close smoothed three times", trix, 15),
-    *(
-        Feature.price(
-            f"midprice_{w}",
-            w - 1,
-            f"Middle of the highest high and the lowest low of {w} sessions",
-            lambda h, w: talib.MIDPRICE(h.high.values, h.low.values, w),
-            w,
-        )
-        for w in (9, 26, 52)
-    ),
+    span("macd", 103, "MACD line, spans 12 and 26", lambda h: macd(h).values),
+    span("macd_signal", 138, "Mean of the MACD line, span 9", macd_signal),
+    span("macd_histogram", 138, "MACD line minus its signal", lambda h: macd(h).values - macd_signal(h)),
+    plain("adx_14", 215, "Average directional index", directional_index, 14),
+    plain("plus_di_14", 108, "Positive directional indicator", directional_indicator, 14, True),
+    plain("minus_di_14", 108, "Negative directional indicator", directional_indicator, 14, False),
+    plain("aroon_up_25", 25, "How recent the highest high of 25 sessions is", lambda h: aroon(h, 25)[1]),
+    plain("aroon_down_25", 25, "How recent the lowest low of 25 sessions is", lambda h: aroon(h, 25)[0]),
+    plain("vortex_14", 14, "Positive minus negative vortex indicator", vortex, 14),
+    plain("trix_15", 178, "Relative change of the close smoothed three times", trix, 15),
+    price("midprice_9", 8, "Middle of the highest high and the lowest low of 9 sessions", midprice, 9),
+    price("midprice_26", 25, "Middle of the highest high and the lowest low of 26 sessions", midprice, 26),
+    price("midprice_52", 51, "Middle of the highest high and the lowest low of 52 sessions", midprice, 52),
 )
 
 
 @shared
-def absolute_change(history: History) -> Rolling:
-    """Return the absolute change of the close."""
-    return Rolling(np.abs(price_change(history, 1)))
+def close_changes(history: History) -> Rolling:
+    """Return the change of the close over one session."""
+    return Rolling(price_change(history, 1))
 
 
 @shared
-def relative_strength_index(history: History, period: int) -> Rolling:
+def rsi(history: History, period: int) -> Rolling:
     """Return Wilder's RSI, 0 to 100; 50 where the close has not moved."""
     gains = Rolling(np.maximum(price_change(history, 1), 0.0)).wilder_mean(period)
-    return Rolling(100.0 * ratio(gains, absolute_change(history).wilder_mean(period), 0.5))
+    return Rolling(100.0 * ratio(gains, close_changes(history).absolute.wilder_mean(period), 0.5))
 
 
 def stochastic_rsi(history: History, window: int) -> Array:
     """Return the position of the RSI in its own range, 0 to 1; 0.5 where it does not move."""
-    index = relative_strength_index(history, window)
+    index = rsi(history, window)
     lowest = index.minimum(window)
     # While the close is constant, both averages of the RSI decay equally and it moves by rounding errors only.
     spread = without_rounding(index.maximum(window) - lowest, 100.0)
@@ -231,17 +215,17 @@ def true_strength_index(history: History) -> Array:
     def smooth(values: Rolling) -> Array:
         return Rolling(values.exponential_mean(25)).exponential_mean(13)
 
-    return 100.0 * ratio(smooth(Rolling(price_change(history, 1))), smooth(absolute_change(history)), 0.0)
+    return 100.0 * ratio(smooth(close_changes(history)), smooth(close_changes(history).absolute), 0.0)
 
 
 def chande_oscillator(history: History, window: int) -> Array:
     """Return the net change over the sum of absolute changes, -100 to 100; 0 where that is zero."""
-    return 100.0 * ratio(price_change(history, window), absolute_change(history).sum(window), 0.0)
+    return 100.0 * ratio(price_change(history, window), close_changes(history).absolute.sum(window), 0.0)
 
 
 def efficiency_ratio(history: History, window: int) -> Array:
     """Return Kaufman's ratio: the absolute net change over the sum of absolute changes; 0 where that is zero."""
-    return ratio(np.abs(price_change(history, window)), absolute_change(history).sum(window), 0.0)
+    return ratio(np.abs(price_change(history, window)), close_changes(history).absolute.sum(window), 0.0)
 
 
 def rate_of_change(history: History, sessions: int) -> Array:
@@ -262,7 +246,7 @@ def know_sure_thing(history: History) -> Array:
 
 
 MOMENTUM = (
-    *(Feature.past_change(f"momentum_{sessions}", sessions) for sessions in (21, 42, 63, 126, 252)),
+    *(past_change(f"momentum_{sessions}", sessions) for sessions in (21, 42, 63, 126, 252)),
     Feature(
         "momentum_252_21",
         252,
@@ -277,51 +261,36 @@ MOMENTUM = (
         relative=lambda h: change(log_return(h, 21), 21),
         level=lambda h: change(price_change(h, 21), 21),
     ),
-    *(
-        Feature.plain(
-            f"momentum_volatility_{w}",
-            w,
-            f"Log return over {w} sessions over their realised volatility",
-            lambda h, w: ratio(log_return(h, w), realised_volatility(h, w) * np.sqrt(w), 0.0),
-            w,
-        )
-        for w in (21, 63, 126)
+    *over(
+        (21, 63, 126),
+        plain,
+        "momentum_volatility_{}",
+        0,
+        "Log return over {} sessions over their realised volatility",
+        lambda h, w: ratio(log_return(h, w), realised_volatility(h, w) * np.sqrt(w), 0.0),
     ),
-    *(
-        Feature.plain(
-            f"rsi_{period}",
-            memory(2 * period - 1),
-            f"Relative strength index of {period} sessions",
-            lambda h, period: relative_strength_index(h, period).values,
-            period,
-        )
-        for period in (7, 14, 28)
-    ),
-    Feature.plain("stochastic_k_14", 15, "Slow stochastic %K", lambda h: slow_stochastic(h, 14).values),
-    Feature.plain("stochastic_d_14", 17, "Slow stochastic %D", lambda h: slow_stochastic(h, 14).mean(3)),
-    Feature.plain("williams_r_14", 13, "Williams' %R", lambda h: fast_stochastic(h, 14).values - 100.0),
-    Feature.plain("stochastic_rsi_14", 121, "Position of the RSI in its range", stochastic_rsi, 14),
-    Feature.plain("cci_20", 19, "Commodity channel index", commodity_channel_index, 20),
-    Feature.plain("ultimate_oscillator", 28, "Buying pressure of 7, 14 and 28 sessions", ultimate_oscillator),
-    Feature.span("awesome_oscillator", 33, "Mean of 5 bar middles minus that of 34", awesome_oscillator),
-    Feature.plain("true_strength_index", 151, "Doubly smoothed change over absolute change", true_strength_index),
-    Feature.plain("cmo_14", 14, "Chande's momentum oscillator", chande_oscillator, 14),
-    Feature.plain("coppock_curve", 23, "Smoothed rates of change over 14 and 11 sessions", coppock_curve),
-    Feature.plain("know_sure_thing", 44, "Pring's weighted sum of smoothed rates of change", know_sure_thing),
-    *(
-        Feature.plain(
-            f"efficiency_{w}", w, f"Net change over absolute changes of the close in {w} sessions", efficiency_ratio, w
-        )
-        for w in (10, 21)
-    ),
-    *(
-        Feature.plain(
-            f"rises_{w}",
-            w,
-            f"Share of higher closes in {w} sessions, unchanged ones counting half",
-            lambda h, w: 0.5 + 0.5 * direction(h).mean(w),
-            w,
-        )
-        for w in (21, 63)
+    plain("rsi_7", memory(13), "Relative strength index of 7 sessions", lambda h: rsi(h, 7).values),
+    plain("rsi_14", memory(27), "Relative strength index of 14 sessions", lambda h: rsi(h, 14).values),
+    plain("rsi_28", memory(55), "Relative strength index of 28 sessions", lambda h: rsi(h, 28).values),
+    plain("stochastic_k_14", 15, "Slow stochastic %K", lambda h: slow_stochastic(h, 14).values),
+    plain("stochastic_d_14", 17, "Slow stochastic %D", lambda h: slow_stochastic(h, 14).mean(3)),
+    plain("williams_r_14", 13, "Williams' %R", lambda h: fast_stochastic(h, 14).values - 100.0),
+    plain("stochastic_rsi_14", 121, "Position of the RSI in its range", stochastic_rsi, 14),
+    plain("cci_20", 19, "Commodity channel index", commodity_channel_index, 20),
+    plain("ultimate_oscillator", 28, "Buying pressure of 7, 14 and 28 sessions", ultimate_oscillator),
+    span("awesome_oscillator", 33, "Mean of 5 bar middles minus that of 34", awesome_oscillator),
+    plain("true_strength_index", 151, "Doubly smoothed change over absolute change", true_strength_index),
+    plain("cmo_14", 14, "Chande's momentum oscillator", chande_oscillator, 14),
+    plain("coppock_curve", 23, "Smoothed rates of change over 14 and 11 sessions", coppock_curve),
+    plain("know_sure_thing", 44, "Pring's weighted sum of smoothed rates of change", know_sure_thing),
+    plain("efficiency_10", 10, "Net change over absolute changes of the close in 10 sessions", efficiency_ratio, 10),
+    plain("efficiency_21", 21, "Net change over absolute changes of the close in 21 sessions", efficiency_ratio, 21),
+    *over(
+        (21, 63),
+        plain,
+        "rises_{}",
+        0,
+        "Share of higher closes in {} sessions, unchanged ones counting half",
+        lambda h, w: 0.5 + 0.5 * direction(h).mean(w),
     ),
 )

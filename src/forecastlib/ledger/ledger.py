@@ -1,4 +1,4 @@
-"""The ledger: recording, settling and finding forecasts."""
+"""The ledger: recording, settling, finding and scoring forecasts."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import datetime as dt
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -25,13 +26,28 @@ from forecastlib.database import (
     write_transaction,
 )
 from forecastlib.errors import ConfigError, DataQualityError, LedgerError
+from forecastlib.evaluation.score_table import rolling_scores, score_table, with_outcomes
 from forecastlib.forecasts import COVERAGES, require_forecasts
-from forecastlib.ledger import scores
-from forecastlib.ledger.rows import COLUMNS, frame_from_rows, outcomes, parse_date, rows_from_forecasts
-from forecastlib.ledger.tables import FORECASTS, KEY, REQUESTS, migrate
+from forecastlib.ledger.tables import (
+    COLUMNS,
+    FORECASTS,
+    KEY,
+    REQUESTS,
+    frame_from_rows,
+    migrate,
+    parse_date,
+    rows_from_forecasts,
+)
+from forecastlib.models.conformal import adaptive_widening
 from forecastlib.paths import file_lock, project_root
 
 LEDGER_VARIABLE = "FORECASTLIB_LEDGER"
+
+SCORES = (
+    *("n", "pending", "mae", "mae_random_walk", "skill", "mape", "hit_rate", "base_rate"),
+    *("confidence", "calibration_error", "coverage_80", "coverage_95"),
+)
+"""The columns of a scorecard, see :data:`forecastlib.evaluation.score_table.METRICS`."""
 
 Day = str | dt.date | None
 
@@ -95,13 +111,14 @@ class Ledger:
 
     def _prepare(self, *, write_ahead: bool) -> None:
         """Prepare the database; if that fails, leave no connection open."""
-        with ExitStack() as on_failure:
-            on_failure.callback(self._engine.dispose)
+        try:
             if write_ahead:
                 with self._engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
                     connection.exec_driver_sql("PRAGMA journal_mode = WAL")
             migrate(self._engine)
-            on_failure.pop_all()
+        except BaseException:
+            self._engine.dispose()
+            raise
 
     def record(self, forecasts: pd.DataFrame, requested_by: str | None = None) -> int:
         """Store forecasts. If any row fails, none is stored.
@@ -126,7 +143,7 @@ class Ledger:
             If it is not a forecast frame.
         """
         require_forecasts(forecasts)
-        rows = list(rows_from_forecasts(forecasts, requested_by))
+        rows = rows_from_forecasts(forecasts, requested_by)
         with self._writing() as connection:
             # Counted by the rows that are returned: drivers disagree on the row count of executing many statements.
             added = connection.execute(self._insert(FORECASTS).returning(FORECASTS.c.horizon), rows).all()
@@ -167,17 +184,23 @@ class Ledger:
         symbol = prices.attrs.get("symbol")
         if not symbol:
             raise DataQualityError("expected the symbol of the prices in attrs['symbol']; got none; set it")
-        columns = [FORECASTS.c[name] for name in (*KEY, "last_close")]
-        pending = sa.select(*columns).where(FORECASTS.c.symbol == symbol, FORECASTS.c.settled_at.is_(None))
+        columns = (*KEY, "last_close")
+        pending = (
+            sa.select(*(FORECASTS.c[name] for name in columns))
+            .where(FORECASTS.c.symbol == symbol, FORECASTS.c.settled_at.is_(None))
+            .order_by(*(FORECASTS.c[name] for name in KEY))
+            .with_for_update()
+        )
         with self._writing() as connection:
-            rows = connection.execute(pending.order_by(*(FORECASTS.c[name] for name in KEY)).with_for_update()).all()
-            found = outcomes(pd.DataFrame(rows, columns=[column.name for column in columns]), prices)
-            if found:
-                now = dt.datetime.now(dt.UTC)
+            rows = pd.DataFrame(connection.execute(pending).all(), columns=list(columns))
+            known = with_outcomes(rows, prices).dropna(subset=["actual_price"])
+            if len(known):
                 same = [FORECASTS.c[name] == sa.bindparam(f"of_{name}") for name in KEY]
-                change = sa.update(FORECASTS).where(*same).values(actual_price=sa.bindparam("actual"), settled_at=now)
-                connection.execute(change, found)
-        return len(found)
+                outcome = {"actual_price": sa.bindparam("of_actual_price"), "settled_at": dt.datetime.now(dt.UTC)}
+                found = known[[*KEY, "actual_price"]].rename(columns="of_{}".format)
+                rows_found: list[dict[Any, Any]] = found.to_dict("records")
+                connection.execute(sa.update(FORECASTS).where(*same).values(outcome), rows_found)
+        return len(known)
 
     def history(
         self,
@@ -213,12 +236,12 @@ class Ledger:
         Returns
         -------
         DataFrame
-            The columns :data:`~forecastlib.ledger.rows.COLUMNS`; time stamps in UTC.
+            The columns :data:`~forecastlib.ledger.tables.COLUMNS`; time stamps in UTC.
         """
-        where = _conditions(symbol, version, since, until, settled, hindsight)
         if (limit is not None and limit < 0) or offset < 0:
             raise ConfigError(f"expected limit and offset of at least 0; got limit={limit}, offset={offset}")
-        query = self._for_user(sa.select(*(FORECASTS.c[name] for name in COLUMNS)), requested_by).where(*where)
+        query = sa.select(*(FORECASTS.c[name] for name in COLUMNS))
+        query = _matching(query, symbol, version, requested_by, since, until, settled, hindsight)
         newest_first = [FORECASTS.c[name].desc() for name in ("recorded_at", "origin")]
         query = query.order_by(*newest_first, *(FORECASTS.c[name] for name in ("symbol", "model_version", "horizon")))
         with self._reading() as connection:
@@ -238,8 +261,8 @@ class Ledger:
         hindsight: bool | None = None,
     ) -> int:
         """Count forecasts; the parameters are those of :meth:`history`."""
-        where = _conditions(symbol, version, since, until, settled, hindsight)
-        query = self._for_user(sa.select(sa.func.count()).select_from(FORECASTS), requested_by).where(*where)
+        query = sa.select(sa.func.count()).select_from(FORECASTS)
+        query = _matching(query, symbol, version, requested_by, since, until, settled, hindsight)
         with self._reading() as connection:
             return int(connection.execute(query).scalar_one())
 
@@ -266,13 +289,9 @@ class Ledger:
         Returns
         -------
         DataFrame
-            Index ``symbol, horizon, model_version``; columns :data:`~forecastlib.ledger.scores.SCORES`: the number of
-            settled forecasts ``n`` and of ``pending`` ones, ``mae`` and that of the random walk for the same
-            forecasts, ``skill`` (1 - their ratio), ``mape``, ``hit_rate`` (share of calls that were
-            hits, see :func:`~forecastlib.evaluation.score_table.hits`) and its ``base_rate``, the mean ``confidence``
-            of the calls and its expected ``calibration_error``, and the coverage of both intervals.
+            See :func:`scorecard`.
         """
-        return scores.scorecard(
+        return scorecard(
             self.history(
                 symbol=symbol,
                 version=version,
@@ -297,12 +316,30 @@ class Ledger:
         Returns
         -------
         float
-            See :func:`~forecastlib.ledger.scores.widening`; 1 if nothing is settled.
+            For the half-width in log returns, about the middle of the interval; 1 if nothing is settled.
+
+        Notes
+        -----
+        :func:`~forecastlib.models.conformal.adaptive_widening` counts in origins. Here they are as far apart as
+        forecasts were made: the horizon is the median number of them between an origin and its target date.
         """
         if coverage not in COVERAGES:
             raise ConfigError(f"expected a coverage of {' or '.join(map(str, COVERAGES))} per cent; got {coverage!r}")
-        settled = self.history(symbol=symbol, version=version, settled=True, hindsight=False)
-        return scores.widening(settled[settled["horizon"] == horizon], coverage)
+        ends = [f"lower_{coverage}", f"upper_{coverage}"]
+        settled = self.history(symbol=symbol, version=version, settled=True, hindsight=False).dropna(subset=ends)
+        newest_last = settled[settled["horizon"] == horizon].sort_values(["origin", "recorded_at"])
+        rows = newest_last.drop_duplicates("origin", keep="last")
+        if rows.empty:
+            return 1.0
+        actual, lower, upper = np.log(rows[["actual_price", *ends]].to_numpy()).T
+        scores = np.abs(actual - (lower + upper) / 2.0) / ((upper - lower) / 2.0)
+        origins, targets = rows["origin"].to_numpy(), rows["target_date"].to_numpy()
+        followed = np.searchsorted(origins, targets) - np.arange(len(rows))
+        known_later = origins[-1] >= targets
+        step = max(1, int(np.median(followed[known_later]))) if known_later.any() else 1
+        # The newest entries are not used, so that the last factor includes everything that is settled.
+        padded = np.append(scores, np.full(step, np.nan))
+        return float(adaptive_widening(padded, coverage / 100.0, step)[-1])
 
     def close(self) -> None:
         """Close all connections; the next call opens new ones."""
@@ -341,28 +378,78 @@ class Ledger:
             return postgresql.insert(table).on_conflict_do_nothing()
         return sqlite.insert(table).on_conflict_do_nothing()
 
-    def _for_user(self, query: sa.Select[Any], requested_by: str | None) -> sa.Select[Any]:
-        if requested_by is None:
-            return query
-        same = sa.and_(*(FORECASTS.c[name] == REQUESTS.c[name] for name in KEY))
-        return query.join(REQUESTS, same).where(REQUESTS.c.requested_by == requested_by)
+
+def scorecard(rows: pd.DataFrame) -> pd.DataFrame:
+    """Score forecasts by symbol, horizon and model version.
+
+    Parameters
+    ----------
+    rows
+        Rows of :meth:`Ledger.history`.
+
+    Returns
+    -------
+    DataFrame
+        Index ``symbol, horizon, model_version``; columns :data:`SCORES`: the number of settled forecasts ``n`` and of
+        ``pending`` ones, ``mae`` and that of the random walk for the same forecasts, ``skill`` (1 - their ratio),
+        ``mape``, ``hit_rate`` (share of calls that were hits, see
+        :func:`~forecastlib.evaluation.score_table.hits`) and its ``base_rate``, the mean ``confidence`` of the calls
+        and its expected ``calibration_error``, and the coverage of both intervals. NaN where nothing is settled yet,
+        or a model has no intervals.
+    """
+    by = ["symbol", "horizon", "model_version"]
+    pending = rows["actual_price"].isna().groupby([rows[name] for name in by]).sum()
+    table = score_table(rows, by).reindex(pending.index)
+    return table.assign(n=table["n"].fillna(0).astype("int64"), pending=pending.astype("int64"))[list(SCORES)]
 
 
-def _conditions(
-    symbol: str | None, version: str | None, since: Day, until: Day, settled: bool | None, hindsight: bool | None
-) -> list[sa.ColumnElement[bool]]:
-    where: list[sa.ColumnElement[bool]] = []
+def over_time(settled: pd.DataFrame, window: int = 20) -> pd.DataFrame:
+    """Score settled forecasts in a rolling window over the origins of each horizon.
+
+    Parameters
+    ----------
+    settled
+        Settled rows of one symbol, of any number of versions.
+    window
+        Forecasts in each score.
+
+    Returns
+    -------
+    DataFrame
+        Index ``horizon, origin``; columns ``hit_rate``, ``confidence``, ``skill`` and the coverages. The first
+        ``window - 1`` origins of each horizon have no row.
+    """
+    parts = {int(str(horizon)): rolling_scores(rows, window) for horizon, rows in settled.groupby("horizon")}
+    if not parts:  # nothing is settled: an empty table with the same columns
+        parts = {0: rolling_scores(settled, window)}
+    return pd.concat(parts, names=["horizon"]).dropna()
+
+
+def _matching(
+    query: sa.Select[Any],
+    symbol: str | None,
+    version: str | None,
+    requested_by: str | None,
+    since: Day,
+    until: Day,
+    settled: bool | None,
+    hindsight: bool | None,
+) -> sa.Select[Any]:
+    """Restrict a query of :data:`FORECASTS` as :meth:`Ledger.history` describes."""
     if symbol is not None:
-        where.append(FORECASTS.c.symbol == symbol)
+        query = query.where(FORECASTS.c.symbol == symbol)
     if version is not None:
-        where.append(FORECASTS.c.model_version == version)
+        query = query.where(FORECASTS.c.model_version == version)
+    if requested_by is not None:
+        same = sa.and_(*(FORECASTS.c[name] == REQUESTS.c[name] for name in KEY))
+        query = query.join(REQUESTS, same).where(REQUESTS.c.requested_by == requested_by)
     if since is not None:
-        where.append(FORECASTS.c.origin >= parse_date(since))
+        query = query.where(FORECASTS.c.origin >= parse_date(since))
     if until is not None:
-        where.append(FORECASTS.c.origin <= parse_date(until))
+        query = query.where(FORECASTS.c.origin <= parse_date(until))
     if settled is not None:
-        where.append(FORECASTS.c.settled_at.is_not(None) if settled else FORECASTS.c.settled_at.is_(None))
+        query = query.where(FORECASTS.c.settled_at.is_not(None) if settled else FORECASTS.c.settled_at.is_(None))
     if hindsight is not None:
         later = sa.func.coalesce(FORECASTS.c.known_until, FORECASTS.c.origin) > FORECASTS.c.origin
-        where.append(later if hindsight else ~later)
-    return where
+        query = query.where(later if hindsight else ~later)
+    return query

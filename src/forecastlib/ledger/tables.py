@@ -1,16 +1,20 @@
-"""The tables of the ledger, and their migration from earlier versions."""
+"""The tables of the ledger, their migration from earlier versions, and their rows as data frames."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import sqlalchemy as sa
 
 from forecastlib.database import write_transaction
-from forecastlib.errors import LedgerError
+from forecastlib.errors import ConfigError, LedgerError
+from forecastlib.forecasts import COLUMNS as FORECAST_COLUMNS
 
 KEY = ("symbol", "origin", "horizon", "model_version")
 """What identifies a forecast. Making it again gives the same numbers."""
@@ -19,6 +23,11 @@ NUMBERS = (
     *("last_close", "predicted_price", "change_pct", "lower_80", "upper_80", "lower_95", "upper_95"),
     *("p_up", "p_down", "confidence"),
 )
+
+_RECORDED = ("requested_by", "recorded_at", "actual_price", "settled_at", "direction_threshold", "known_until")
+
+COLUMNS = tuple(dict.fromkeys((*FORECAST_COLUMNS, *_RECORDED, "model", "consistency")))
+"""The columns of :meth:`~forecastlib.ledger.Ledger.history`, in order."""
 
 VERSIONS = ("1", "2")
 """The revisions in ``migrations/versions``, oldest first. A released revision is never changed."""
@@ -114,3 +123,50 @@ def _version(connection: sa.Connection) -> str | None:
             "written by a later forecastlib; update forecastlib"
         )
     return str(version)
+
+
+def rows_from_forecasts(forecasts: pd.DataFrame, requested_by: str | None) -> list[dict[str, Any]]:
+    """Return rows as the database takes them, in the order of their keys, so that two writers cannot deadlock.
+
+    ``model`` and ``consistency`` are optional columns; None is stored where they are missing.
+    """
+    known_until = forecasts.attrs.get("known_until")
+    shared = {
+        "requested_by": requested_by,
+        "recorded_at": dt.datetime.now(dt.UTC),
+        "direction_threshold": forecasts.attrs.get("direction_threshold"),
+        "known_until": known_until and parse_date(known_until),
+    }
+    return [
+        {name: None if pd.isna(row.get(name)) else row[name] for name in (*NUMBERS, "model", "consistency")}
+        | {name: str(row[name]) for name in ("symbol", "model_version", "direction", "batch_id")}
+        | {name: pd.Timestamp(row[name]).date() for name in ("origin", "target_date")}
+        | {"horizon": int(row["horizon"])}
+        | shared
+        for row in forecasts.sort_values(list(KEY)).to_dict("records")
+    ]
+
+
+def parse_date(day: str | dt.date) -> dt.date:
+    """Parse a date.
+
+    Raises
+    ------
+    ConfigError
+        If it is not a date, or NaT.
+    """
+    with contextlib.suppress(ValueError, TypeError):
+        stamp = pd.Timestamp(day)
+        if not pd.isna(stamp):
+            return stamp.date()
+    raise ConfigError(f"expected a date such as 2018-06-29; got {day!r}")
+
+
+def frame_from_rows(rows: Sequence[Any]) -> pd.DataFrame:
+    """Return rows as a data frame with the types of a forecast frame, even if there are no rows."""
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    types: dict[str, str] = dict.fromkeys((*NUMBERS, "consistency", "actual_price", "direction_threshold"), "float64")
+    types |= dict.fromkeys(("symbol", "direction", "model", "model_version", "batch_id"), "str")
+    types |= dict.fromkeys(("origin", "target_date", "known_until"), "datetime64[us]")
+    types |= dict.fromkeys(("recorded_at", "settled_at"), "datetime64[us, UTC]")
+    return frame.astype(types | {"horizon": "int64"})

@@ -1,13 +1,11 @@
 """The HTTP service: train models, forecast, and look at past forecasts and their scores, with a web page.
 
-- :mod:`~forecastlib.serving.app` builds the application and runs it, with the :mod:`~forecastlib.serving.settings`
-  of its operator.
-- :mod:`~forecastlib.serving.routes` and :mod:`~forecastlib.serving.schemas` define the API;
-  :mod:`~forecastlib.serving.pages` the web page and the documentation.
-- :mod:`~forecastlib.serving.service` identifies and limits callers, by :mod:`~forecastlib.serving.keys`, and holds the
-  parts that routes use: :mod:`~forecastlib.serving.predictions` forecasts with registered models,
-  :mod:`~forecastlib.serving.trainings` runs trainings as separate processes, recorded in the table of
-  :mod:`~forecastlib.serving.jobs`.
+- :mod:`~forecastlib.serving.app` builds the application with its web pages and runs it, with the
+  :mod:`~forecastlib.serving.settings` and API keys of its operator.
+- :mod:`~forecastlib.serving.routes` and :mod:`~forecastlib.serving.schemas` define the API.
+- :mod:`~forecastlib.serving.service` identifies and limits callers, and holds the parts that routes use:
+  :mod:`~forecastlib.serving.predictions` forecasts with registered models, :mod:`~forecastlib.serving.trainings` runs
+  trainings as separate processes and records them in the table of jobs.
 - :mod:`~forecastlib.serving.middleware` limits slow and large requests and logs each one;
   :mod:`~forecastlib.serving.problems` turns errors into answers.
 

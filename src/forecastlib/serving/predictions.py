@@ -6,7 +6,6 @@ import asyncio
 import datetime as dt
 import re
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
 from threading import Condition
 from typing import Any, Generic, TypeVar
 
@@ -21,9 +20,10 @@ from forecastlib.data.sources import fetch_prices
 from forecastlib.errors import ForecastError, IncompatibleModelError, ModelNotFoundError, SourceError
 from forecastlib.forecaster import Forecaster
 from forecastlib.ledger import Ledger
-from forecastlib.serving.jobs import Job
 from forecastlib.serving.problems import Problem, busy, without_paths
+from forecastlib.serving.schemas import PredictAnswer, PredictRequest, TrainRequest
 from forecastlib.serving.settings import Settings
+from forecastlib.serving.trainings import Job
 from forecastlib.tracking import registry
 from forecastlib.tracking.registry import Registered
 from forecastlib.tracking.runs import connect, experiment_ids
@@ -37,47 +37,6 @@ _MAX_LISTED_VERSIONS = 50
 K = TypeVar("K", bound=Hashable)
 Q = TypeVar("Q")
 A = TypeVar("A")
-
-
-@dataclass(frozen=True)
-class Query:
-    """A request for the forecast of one origin.
-
-    Attributes
-    ----------
-    as_of : str or None
-        The origin is the last session on or before this date; None: the newest session.
-    closes : int
-        Number of closes up to the origin to return.
-    requested_by : str
-        Name of the caller.
-    """
-
-    as_of: str | None
-    closes: int
-    requested_by: str
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The forecast of one origin.
-
-    Attributes
-    ----------
-    rows : list of dict
-        The forecast frame, one row per horizon, see :func:`records`.
-    closes : list of dict
-        ``date`` and ``close`` up to the origin.
-    number : int
-        Number of the model version in MLflow.
-    source : str
-        The source that served the prices.
-    """
-
-    rows: list[dict[str, Any]]
-    closes: list[dict[str, Any]]
-    number: int
-    source: str
 
 
 class Predictor:
@@ -96,10 +55,6 @@ class Predictor:
         self._ledger = ledger
 
         # With a condition, threads that ask for a value while it is loaded wait for it, and load it once.
-        @cached(TTLCache(_CACHED_VERSIONS, settings.champion_fresh_for), condition=Condition())
-        def version_of(symbol: str, version: str) -> Registered | None:
-            return registry.find(symbol, version)
-
         @cached(LRUCache(settings.cached_models), condition=Condition())
         def load_model(symbol: str, number: int) -> Forecaster:
             return registry.load(symbol, str(number))
@@ -108,10 +63,12 @@ class Predictor:
         def prices_of(config: DataConfig) -> pd.DataFrame:
             return fetch_prices(config)
 
-        self.version_of = version_of
+        self.version_of = cached(TTLCache(_CACHED_VERSIONS, settings.champion_fresh_for), condition=Condition())(
+            registry.find
+        )
         self.load_model = load_model
         self.prices_of = prices_of
-        self._batches: Batches[tuple[str, str], Query, Prediction] = Batches(
+        self._batches: Batches[tuple[str, str], tuple[PredictRequest, str], PredictAnswer] = Batches(
             self.predict_batch, threads=settings.prediction_threads
         )
 
@@ -121,19 +78,10 @@ class Predictor:
             symbol = str(model["symbol"])
             known_range(resolve_calendar(symbol, self._settings.config(symbol).data.calendar))
 
-    async def predict(self, symbol: str, version: str, query: Query) -> Prediction:
-        """Forecast with a registered version, and record the forecast.
+    async def predict(self, request: PredictRequest, caller: str) -> PredictAnswer:
+        """Forecast with a registered version, and record the forecast under the name of the caller.
 
-        Queries for one version that arrive while it is busy are answered together, in one pass over the prices.
-
-        Parameters
-        ----------
-        symbol
-            Symbol.
-        version
-            An alias, a number, or a tag.
-        query
-            Origin and caller.
+        Requests for one version that arrive while it is busy are answered together, in one pass over the prices.
 
         Raises
         ------
@@ -142,10 +90,12 @@ class Predictor:
         Problem
             503 if no source can be reached.
         """
-        return await self._batches.ask((symbol, version), query)
+        return await self._batches.ask((request.symbol, request.version), (request, caller))
 
-    def predict_batch(self, key: tuple[str, str], queries: Sequence[Query]) -> list[Prediction | Exception]:
-        """Answer queries for one version, given as symbol and version, in the order of the queries."""
+    def predict_batch(
+        self, key: tuple[str, str], requests: Sequence[tuple[PredictRequest, str]]
+    ) -> list[PredictAnswer | Exception]:
+        """Answer requests of callers for one version, given as symbol and version, in the order of the requests."""
         symbol, version = key
         found = self.version_of(symbol, version)
         if found is None:
@@ -162,26 +112,19 @@ class Predictor:
             prices = self.prices_of(forecaster.config.data)
         except SourceError as error:
             raise busy(503, "prices_unavailable", f"the prices of {symbol} cannot be fetched at present") from error
-        frames = _forecast_dates(forecaster, prices, [query.as_of for query in queries])
-        for caller in {query.requested_by for query in queries}:
-            own = [
-                frame
-                for frame, query in zip(frames, queries, strict=True)
-                if query.requested_by == caller and not isinstance(frame, Exception)
-            ]
-            if own:
-                self._ledger.record(_concatenate(own), caller)
-        source = str(prices.attrs["source"])
+        frames = _forecast_dates(forecaster, prices, [request.date for request, _ in requests])
+        by_caller: dict[str, list[pd.DataFrame]] = {}
+        for frame, (_, caller) in zip(frames, requests, strict=True):
+            if not isinstance(frame, Exception):
+                by_caller.setdefault(caller, []).append(frame)
+        for caller, own in by_caller.items():
+            self._ledger.record(_concatenate(own), caller)
         return [
-            frame
-            if isinstance(frame, Exception)
-            else Prediction(records(frame), _closes(prices, frame, query.closes), found.number, source)
-            for frame, query in zip(frames, queries, strict=True)
+            frame if isinstance(frame, Exception) else _answer(frame, prices, request.closes, found.number)
+            for frame, (request, _) in zip(frames, requests, strict=True)
         ]
 
-    def plan_training(
-        self, symbol: str, training_days: int, epochs: int | None, *, force_retrain: bool, requested_by: str
-    ) -> Job:
+    def plan_training(self, training: TrainRequest, requested_by: str) -> Job:
         """Return the job of a requested training, with the parameters of its notebook.
 
         The training uses the newest ``training_days`` sessions, or all of them if the source has fewer.
@@ -191,26 +134,18 @@ class Predictor:
         SourceError
             If no source has the symbol.
         """
-        prices = self.prices_of(self._settings.config(symbol).data)
-        sessions = prices.index[-training_days:]
+        symbol = training.symbol
+        sessions = self.prices_of(self._settings.config(symbol).data).index[-training.training_days :]
         start = f"{sessions[0]:%Y-%m-%d}"
         parameters = {
             **self._settings.parameters,
             "symbol": symbol,
             "source": self._settings.source,
             "start": start,
-            "force_retrain": force_retrain,
+            **training.model_dump(include={"force_retrain", "epochs"}, exclude_none=True),
         }
-        if epochs is not None:
-            parameters["epochs"] = epochs
-        request = {
-            "training_days": training_days,
-            "epochs": epochs,
-            "force_retrain": force_retrain,
-            "sessions": len(sessions),
-            "start": start,
-            "parameters": parameters,
-        }
+        request = training.model_dump(exclude={"symbol"})
+        request |= {"sessions": len(sessions), "start": start, "parameters": parameters}
         return Job.create(symbol, request, requested_by)
 
     def reusable_champion(self, job: Job) -> Registered | None:
@@ -233,26 +168,6 @@ class Predictor:
             except SourceError:
                 failures.append(f"{symbol}: its prices cannot be fetched at present")
         return failures
-
-    def clear_versions(self) -> None:
-        """Look up versions again from now on, as the registry may have changed."""
-        self.version_of.cache_clear()
-
-
-@dataclass
-class _Pending(Generic[Q, A]):
-    """A query in a batch, and its answer once there is one."""
-
-    query: Q
-    answer: A | Exception | None = None
-
-
-@dataclass
-class _Batch(Generic[Q, A]):
-    """The unanswered queries of a key, and the lock of whoever computes their answers."""
-
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    pending: list[_Pending[Q, A]] = field(default_factory=list)
 
 
 class Batches(Generic[K, Q, A]):
@@ -283,33 +198,41 @@ class Batches(Generic[K, Q, A]):
         self._compute = compute
         self._threads = anyio.CapacityLimiter(threads)
         self._max_size = max_size
-        self._batches: dict[K, _Batch[Q, A]] = {}
+        self._pending: dict[K, list[tuple[Q, asyncio.Future[A]]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()  # the event loop holds only weak references
 
     async def ask(self, key: K, query: Q) -> A:
         """Return the answer to a query, or raise the exception that is its answer."""
-        own: _Pending[Q, A] = _Pending(query)
-        batch = self._batches.setdefault(key, _Batch())
-        batch.pending.append(own)
-        async with batch.lock:
-            if own.answer is None:  # not yet answered together with an earlier query
-                await self._answer(key, batch)
-        if isinstance(own.answer, Exception):
-            raise own.answer
-        assert own.answer is not None
-        return own.answer
+        answer: asyncio.Future[A] = asyncio.get_running_loop().create_future()
+        if key in self._pending:
+            self._pending[key].append((query, answer))
+        else:
+            self._pending[key] = [(query, answer)]
+            task = asyncio.create_task(self._answer_all(key))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return await answer
 
-    async def _answer(self, key: K, batch: _Batch[Q, A]) -> None:
-        part = batch.pending[: self._max_size]
-        queries = [pending.query for pending in part]
+    async def _answer_all(self, key: K) -> None:
+        """Answer the queries of a key until there are no more."""
         try:
-            answers = await anyio.to_thread.run_sync(self._compute, key, queries, limiter=self._threads)
-        except Exception as error:
-            answers = [error] * len(part)
-        del batch.pending[: len(part)]
-        for pending, answer in zip(part, answers, strict=True):
-            pending.answer = answer
-        if not batch.pending:
-            del self._batches[key]
+            while batch := self._pending[key][: self._max_size]:
+                del self._pending[key][: len(batch)]
+                queries = [query for query, _ in batch]
+                answers: Sequence[A | Exception]
+                try:
+                    answers = await anyio.to_thread.run_sync(self._compute, key, queries, limiter=self._threads)
+                except Exception as error:
+                    answers = [error] * len(batch)
+                for (_, future), answer in zip(batch, answers, strict=True):
+                    if future.cancelled():
+                        continue
+                    if isinstance(answer, Exception):
+                        future.set_exception(answer)
+                    else:
+                        future.set_result(answer)
+        finally:
+            del self._pending[key]
 
 
 def registered_models() -> list[dict[str, Any]]:
@@ -335,7 +258,7 @@ def registered_models() -> list[dict[str, Any]]:
                         "version": version.tags.get("version", ""),
                         "aliases": sorted(alias for alias, number in aliases.items() if number == str(version.version)),
                         "run_id": version.run_id,
-                        "created_at": _utc(version.creation_timestamp),
+                        "created_at": dt.datetime.fromtimestamp(version.creation_timestamp // 1000, dt.UTC),
                         "reason": version.tags.get("reason"),
                         "metrics": metrics.get(str(version.run_id), {}),
                     }
@@ -357,14 +280,14 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _forecast_dates(
-    forecaster: Forecaster, prices: pd.DataFrame, dates: Sequence[str | None]
+    forecaster: Forecaster, prices: pd.DataFrame, dates: Sequence[dt.date | None]
 ) -> list[pd.DataFrame | Exception]:
     """Return a forecast frame per date: from one pass, or from one pass each if some dates cannot be forecast."""
-    newest = f"{prices.index[-1]:%Y-%m-%d}"
+    newest = prices.index[-1].date()
     origins = [date or newest for date in dates]
     distinct = list(dict.fromkeys(origins))
     try:
-        rows = forecaster.predict(prices, distinct)
+        rows = forecaster.predict(prices, [date.isoformat() for date in distinct])
     except ForecastError as error:
         if len(distinct) == 1:
             return [error] * len(origins)
@@ -384,15 +307,16 @@ def _concatenate(frames: list[pd.DataFrame]) -> pd.DataFrame:
     return frame
 
 
-def _closes(prices: pd.DataFrame, rows: pd.DataFrame, count: int) -> list[dict[str, Any]]:
-    if count == 0:
-        return []
-    closes = prices["close"].loc[: rows["origin"].iloc[0]].tail(count)
-    return [{"date": date, "close": close} for date, close in closes.items()]
-
-
-def _utc(milliseconds: int) -> str:
-    return f"{dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC):%Y-%m-%dT%H:%M:%SZ}"
+def _answer(frame: pd.DataFrame, prices: pd.DataFrame, closes: int, number: int) -> PredictAnswer:
+    rows = records(frame)
+    recent = prices["close"].loc[: rows[0]["origin"]].tail(closes)
+    parts = {
+        "model_number": number,
+        "source": prices.attrs["source"],
+        "forecasts": rows,
+        "closes": [{"date": date, "close": close} for date, close in recent.items()],
+    }
+    return PredictAnswer.model_validate(rows[0] | parts)
 
 
 def _listed_metrics(run_ids: list[str]) -> dict[str, dict[str, float]]:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from forecastlib.serving.jobs import Status
+from forecastlib.serving.trainings import Status
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
@@ -61,10 +61,6 @@ class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(from_attributes=True)
-
-
 class TrainRequest(_Request):
     """Parameters of a training."""
 
@@ -98,14 +94,14 @@ class PredictRequest(_Request):
     closes: Integer = Field(default=0, ge=0, le=250, description="Number of closes up to the origin to return.")
 
 
-class Detail(_Answer):
+class Detail(BaseModel):
     """An invalid part of a request."""
 
     where: str = Field(examples=["body.training_days"])
     message: str = Field(examples=["Input should be greater than or equal to 100"])
 
 
-class ErrorAnswer(_Answer):
+class ErrorAnswer(BaseModel):
     """An error."""
 
     error: str = Field(description="Name of the error, for programs.", examples=["model_not_found"])
@@ -117,7 +113,7 @@ class ErrorAnswer(_Answer):
     request_id: str = Field(description="As in X-Request-ID and in the log.", examples=["6f0c7d52b7f94a0c"])
 
 
-class Epoch(_Answer):
+class Epoch(BaseModel):
     """An epoch of a training."""
 
     epoch: int = Field(examples=[3])
@@ -126,7 +122,7 @@ class Epoch(_Answer):
     val_loss: Finite = Field(examples=[1.02])
 
 
-class JobResult(_Answer):
+class JobResult(BaseModel):
     """The result of a training."""
 
     status: Literal["completed", "skipped"]
@@ -137,7 +133,7 @@ class JobResult(_Answer):
     metrics: dict[str, Finite] = Field(default={}, description="Scores on the test set, by name and horizon.")
 
 
-class JobAnswer(_Answer):
+class JobAnswer(BaseModel):
     """A training and its progress."""
 
     id: str = Field(examples=["0b6f5a9d0d6f4d1b9c3e2a7f5d8e1c4b"])
@@ -156,14 +152,14 @@ class JobAnswer(_Answer):
     result: JobResult | None = None
 
 
-class JobsAnswer(_Answer):
+class JobsAnswer(BaseModel):
     """Jobs, newest first."""
 
     total: int = Field(description="Number of entries on all pages.", examples=[1])
     jobs: list[JobAnswer]
 
 
-class HorizonForecast(_Answer):
+class HorizonForecast(BaseModel):
     """The forecast of one horizon."""
 
     horizon: int = Field(description="Trading sessions ahead of the origin.", examples=[7])
@@ -180,14 +176,14 @@ class HorizonForecast(_Answer):
     confidence: float | None = Field(default=None, description="Probability of the called direction.", examples=[0.61])
 
 
-class Close(_Answer):
+class Close(BaseModel):
     """A close."""
 
     date: dt.date
     close: float
 
 
-class PredictAnswer(_Answer):
+class PredictAnswer(BaseModel):
     """The forecasts of one origin, one per horizon."""
 
     symbol: str = Field(examples=["^IXIC"])
@@ -219,14 +215,14 @@ class RecordedForecast(HorizonForecast):
     )
 
 
-class PredictionsAnswer(_Answer):
+class PredictionsAnswer(BaseModel):
     """Recorded forecasts, newest first."""
 
     total: int = Field(description="Number of entries on all pages.", examples=[3])
     predictions: list[RecordedForecast]
 
 
-class Score(_Answer):
+class Score(BaseModel):
     """Scores of the forecasts of a symbol, horizon and version; None as long as no outcome is known."""
 
     symbol: str
@@ -245,7 +241,7 @@ class Score(_Answer):
     coverage_95: float | None = None
 
 
-class ScorecardAnswer(_Answer):
+class ScorecardAnswer(BaseModel):
     """Scores of recorded forecasts."""
 
     scores: list[Score]
@@ -256,19 +252,19 @@ class ScorecardAnswer(_Answer):
     problems: list[str] = Field(default=[], description="Symbols whose outcomes could not be recorded, and why.")
 
 
-class ModelVersion(_Answer):
+class ModelVersion(BaseModel):
     """A registered version of a model."""
 
     number: int = Field(description="Number in MLflow.", examples=[1])
     version: str = Field(examples=["v1.0.0_20261122_214533"])
     aliases: list[str] = Field(examples=[["champion"]])
     run_id: str
-    created_at: str
+    created_at: dt.datetime
     reason: str | None = Field(default=None, description="Why it became champion or challenger.")
     metrics: dict[str, float] = Field(default={}, description="Skill, MAE and coverage on the test set, by horizon.")
 
 
-class RegisteredModel(_Answer):
+class RegisteredModel(BaseModel):
     """The registered versions of a symbol, newest first."""
 
     symbol: str = Field(examples=["^IXIC"])
@@ -276,13 +272,13 @@ class RegisteredModel(_Answer):
     versions: list[ModelVersion]
 
 
-class ModelsAnswer(_Answer):
+class ModelsAnswer(BaseModel):
     """All registered models."""
 
     models: list[RegisteredModel]
 
 
-class HealthAnswer(_Answer):
+class HealthAnswer(BaseModel):
     """The state of the service."""
 
     status: Literal["ok"]

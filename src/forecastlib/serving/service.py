@@ -1,4 +1,4 @@
-"""What the routes depend on: the parts of the service, and the caller of the request."""
+"""What the routes depend on: the parts of the service, the caller of a request, and the limits on requests."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import ipaddress
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated
 from urllib.parse import urlsplit
 
-import anyio
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader
 from limits import RateLimitItemPerSecond
@@ -22,20 +20,13 @@ from structlog.typing import FilteringBoundLogger
 
 from forecastlib.errors import ConfigError
 from forecastlib.ledger import Ledger
-from forecastlib.serving.jobs import JobTable
-from forecastlib.serving.keys import LOCAL, KeyFile
-from forecastlib.serving.predictions import Prediction, Predictor, Query
+from forecastlib.serving.predictions import Predictor
 from forecastlib.serving.problems import Problem, busy
-from forecastlib.serving.settings import Settings
-from forecastlib.serving.trainings import TrainingQueue
-
-T = TypeVar("T")
+from forecastlib.serving.settings import LOCAL, KeyFile, Settings
+from forecastlib.serving.trainings import JobTable, TrainingQueue
 
 HEADER = "X-API-Key"
 _KEY = APIKeyHeader(name=HEADER, auto_error=False, description="A key of `forecastlib keys add`, if keys are in use.")
-
-_OTHER_THREADS = 4
-"""Threads for requests other than forecasts."""
 
 
 class Service:
@@ -57,43 +48,8 @@ class Service:
         self.ledger = Ledger(settings.ledger_url, timeout=settings.database_seconds)
         self.jobs = JobTable(settings.database, settings.database_seconds)
         self.predictor = Predictor(settings, self.ledger)
-        self.trainings = TrainingQueue(settings, self.jobs, log, on_change=self.predictor.clear_versions)
-        self._handled: Counter[str] = Counter()
-        # Forecasts have their own threads, so that a slow source of prices or a long list does not delay them.
-        self._threads = anyio.CapacityLimiter(_OTHER_THREADS)
-
-    async def forecast(self, symbol: str, version: str, query: Query) -> Prediction:
-        """Forecast with a registered version; 429 if too many forecasts are being computed."""
-        with self._count("forecasts"):
-            return await self.predictor.predict(symbol, version, query)
-
-    async def run(self, work: Callable[[], T]) -> T:
-        """Run blocking work in a thread; 429 if too many other requests are being handled."""
-        with self._count("others"):
-            return await anyio.to_thread.run_sync(work, limiter=self._threads)
-
-    def warm_up(self) -> None:
-        """Load what the first requests would wait for; if that fails, the service starts nevertheless."""
-        try:
-            self.predictor.warm_up()
-        except Exception as error:
-            self.log.warning("not warmed up", exc_info=error)
-
-    def close(self) -> None:
-        """Close the databases."""
-        self.jobs.close()
-        self.ledger.close()
-
-    @contextmanager
-    def _count(self, kind: str) -> Iterator[None]:
-        limit = self.settings.queued_requests
-        if self._handled[kind] >= limit:
-            raise busy(429, "overloaded", f"{limit} requests are being handled already; try again", seconds=1)
-        self._handled[kind] += 1
-        try:
-            yield
-        finally:
-            self._handled[kind] -= 1
+        self.trainings = TrainingQueue(settings, self.jobs, log, on_change=self.predictor.version_of.cache_clear)
+        self.handled: Counter[str] = Counter()  # requests in progress, by kind
 
 
 class RateLimit:
@@ -151,10 +107,21 @@ class Caller:
     owner: str | None
 
 
-def service_of(request: Request) -> Service:
-    """Return the service of the application."""
-    service: Service = request.app.state.service
-    return service
+def service_for(kind: str) -> Callable[[Request], AsyncIterator[Service]]:
+    """Return a dependency that gives a route the service, and refuses too many requests of a kind at once with 429."""
+
+    async def dependency(request: Request) -> AsyncIterator[Service]:
+        service: Service = request.app.state.service
+        limit = service.settings.queued_requests
+        if service.handled[kind] >= limit:
+            raise busy(429, "overloaded", f"{limit} requests are being handled already; try again", seconds=1)
+        service.handled[kind] += 1
+        try:
+            yield service
+        finally:
+            service.handled[kind] -= 1
+
+    return dependency
 
 
 async def caller_of(request: Request, token: Annotated[str | None, Security(_KEY)] = None) -> Caller:
@@ -165,7 +132,7 @@ async def caller_of(request: Request, token: Annotated[str | None, Security(_KEY
     Problem
         401 without a valid key, 403 for other machines if the service has no keys, 429 for too many requests.
     """
-    service = service_of(request)
+    service: Service = request.app.state.service
     host = request.client.host if request.client else ""
     try:
         keys = service.keys.all()
@@ -200,10 +167,8 @@ def is_loopback(host: str) -> bool:
     >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("::1"), is_loopback("0.0.0.0")
     (True, True, True, False)
     """
-    if host.lower() == "localhost":
-        return True
-    address = host.strip("[]")
-    return _is_address(address) and ipaddress.ip_address(address).is_loopback
+    address = _address(host.strip("[]"))
+    return host.lower() == "localhost" or (address is not None and address.is_loopback)
 
 
 async def _check_rate(service: Service, caller: str) -> None:
@@ -220,7 +185,7 @@ def _refuse_remote(request: Request, host: str) -> None:
     """
     named = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
     origin = request.headers.get("origin")
-    remote = _is_address(host) and not is_loopback(host)
+    remote = _address(host) is not None and not is_loopback(host)
     rebound = "." in named and not is_loopback(named)
     cross_site = origin is not None and urlsplit(origin).netloc != request.headers.get("host", "")
     if remote or rebound or cross_site:
@@ -228,9 +193,8 @@ def _refuse_remote(request: Request, host: str) -> None:
         raise Problem(403, "forbidden", message)
 
 
-def _is_address(host: str) -> bool:
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        ipaddress.ip_address(host)
+        return ipaddress.ip_address(host)
     except ValueError:
-        return False
-    return True
+        return None

@@ -13,7 +13,7 @@ import hashlib
 import importlib.metadata
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import mlflow
 import pandas as pd
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
@@ -72,7 +73,6 @@ _FORECAST_TYPES = {
 }
 
 _CHANGE_TAG = "champion."
-_HISTORY_COLUMNS = ("number", "version", "since", "until", "change", "reason")
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,8 @@ def register(forecaster: Forecaster, prices: pd.DataFrame, *, symbol: str) -> Re
     used = {version.tags.get("version", "") for version in client.search_model_versions(f"name = '{name}'")}
     forecaster = copy.copy(forecaster)  # the caller's keeps its version
     forecaster.metadata = replace(forecaster.metadata, version=_unused_version(forecaster.metadata.version, used))
+    example = prices.tail(forecaster.sessions_needed)
+    example = example.reset_index().assign(date=[f"{date:%Y-%m-%d}" for date in example.index])
     with TemporaryDirectory() as workspace:
         folder = forecaster.save(Path(workspace) / "bundle")
         logged = mlflow.pyfunc.log_model(
@@ -150,29 +152,27 @@ def register(forecaster: Forecaster, prices: pd.DataFrame, *, symbol: str) -> Re
             artifacts={"bundle": str(folder)},
             code_paths=[str(SOURCE_TREE)],
             signature=_signature(),
-            input_example=_input_example(prices.tail(forecaster.sessions_needed)),
+            input_example=example,
             pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in SERVED_REQUIREMENTS],
             registered_model_name=name,
         )
         size = sum(file.stat().st_size for file in folder.rglob("*"))
-    mlflow.log_metrics({"bundle_bytes": float(size)} | _parameter_count(forecaster))
-    number = int(logged.registered_model_version)
+    parts = [forecaster.model, *components_of(forecaster.model).values()]
+    parameters = [float(part.network.count_params()) for part in parts if hasattr(part, "network")]
+    mlflow.log_metrics({"bundle_bytes": float(size)} | ({"parameters": max(parameters)} if parameters else {}))
+    number = str(logged.registered_model_version)
     tags = {
         "version": forecaster.metadata.version,
         "symbol": symbol,
         "config": config_digest(forecaster.config),
         "data_fingerprint": forecaster.metadata.fingerprint,
     }
-    for key, value in tags.items():
-        client.set_model_version_tag(name, str(number), key, value)
-    return Registered(name, number, tags, client.get_model_version(name, str(number)).run_id or "")
+    _tag_version(client, name, number, tags)
+    return _registered(client.get_model_version(name, number))
 
 
-def _parameter_count(forecaster: Forecaster) -> dict[str, float]:
-    """Return the number of parameters of the network, if the model has one."""
-    parts = [forecaster.model, *components_of(forecaster.model).values()]
-    counts = [part.network.count_params() for part in parts if hasattr(part, "network")]
-    return {"parameters": float(max(counts))} if counts else {}
+def _registered(version: ModelVersion) -> Registered:
+    return Registered(version.name, int(version.version), dict(version.tags), version.run_id or "")
 
 
 def _unused_version(version: str, used: Collection[str]) -> str:
@@ -187,10 +187,6 @@ def _unused_version(version: str, used: Collection[str]) -> str:
         library, _, second = version.partition("_")
         version = f"{library}_{dt.datetime.strptime(second, _SECOND) + dt.timedelta(seconds=1):{_SECOND}}"
     return version
-
-
-def _input_example(prices: pd.DataFrame) -> pd.DataFrame:
-    return prices.reset_index().assign(date=[f"{date:%Y-%m-%d}" for date in prices.index])
 
 
 def _signature() -> ModelSignature:
@@ -214,10 +210,8 @@ def find(symbol: str, version: str = CHAMPION) -> Registered | None:
 
     Parameters
     ----------
-    symbol
-        Symbol.
-    version
-        An alias such as ``champion``, MLflow's number of the version, or its tag ``v1.0.0_...``.
+    symbol, version
+        The version is an alias such as ``champion``, MLflow's number of the version, or its tag ``v1.0.0_...``.
     """
     found = _look_up(symbol, version)
     return _look_up(symbol, version) if found is None and _rename_earlier_model(symbol) else found
@@ -241,7 +235,7 @@ def _look_up(symbol: str, version: str) -> Registered | None:
         raise
     if found.tags.get("symbol", symbol) != symbol:
         return None
-    return Registered(name, int(found.version), dict(found.tags), found.run_id or "")
+    return _registered(found)
 
 
 def _rename_earlier_model(symbol: str) -> bool:
@@ -311,16 +305,25 @@ def _bundle_path(symbol: str, version: str, file: str = "") -> Path:
 # Champions
 
 
-def promote(registered: Registered, reason: str) -> None:
-    """Make a version the champion, and record when and why."""
-    _set_champion(registered, "promoted", reason)
+def promote(registered: Registered, reason: str, *, change: str = "promoted") -> None:
+    """Make a version the champion, and record when and why, as a ``change`` of the :func:`history`."""
+    client = connect()
+    now = _now()
+    client.set_registered_model_alias(registered.name, CHAMPION, str(registered.number))
+    if str(client.get_registered_model(registered.name).aliases.get(CHALLENGER)) == str(registered.number):
+        client.delete_registered_model_alias(registered.name, CHALLENGER)
+    _tag_version(client, registered.name, str(registered.number), {"champion_since": now, "reason": reason})
+    version = registered.tags.get("version", "")
+    entry = {"number": registered.number, "version": version, "since": now, "change": change, "reason": reason}
+    # Named by the time: names sort, and a new one needs no count of those before.
+    client.set_registered_model_tag(registered.name, f"{_CHANGE_TAG}{now}".replace(":", ""), json.dumps(entry))
 
 
 def challenge(registered: Registered, reason: str) -> None:
     """Make a version the challenger; the champion stays."""
     client = connect()
     client.set_registered_model_alias(registered.name, CHALLENGER, str(registered.number))
-    _tag_version(client, registered, "challenger_since", _now(), reason)
+    _tag_version(client, registered.name, str(registered.number), {"challenger_since": _now(), "reason": reason})
 
 
 def history(symbol: str) -> pd.DataFrame:
@@ -333,10 +336,14 @@ def history(symbol: str) -> pd.DataFrame:
         present champion), ``change`` ("promoted" or "rolled back") and its ``reason``. Empty if there never was a
         champion.
     """
-    changes = _changes(symbol)
-    frame = pd.DataFrame(changes, columns=[name for name in _HISTORY_COLUMNS if name != "until"])
+    found = connect().search_registered_models(f"name = '{model_name(symbol)}'")
+    tags = sorted(found[0].tags.items()) if found else []
+    entries = [json.loads(value) for name, value in tags if name.startswith(_CHANGE_TAG)]
+    frame = pd.DataFrame(entries, columns=["number", "version", "since", "change", "reason"])
+    frame = frame.astype({"number": "int64"})
     frame["since"] = pd.to_datetime(frame["since"], utc=True).astype("datetime64[us, UTC]")
-    return frame.assign(until=frame["since"].shift(-1))[list(_HISTORY_COLUMNS)].astype({"number": "int64"})
+    frame.insert(3, "until", frame["since"].shift(-1))
+    return frame
 
 
 def roll_back(symbol: str, reason: str, *, to: str | None = None) -> Registered:
@@ -344,10 +351,8 @@ def roll_back(symbol: str, reason: str, *, to: str | None = None) -> Registered:
 
     Parameters
     ----------
-    symbol
-        Symbol.
-    reason
-        Recorded in the history.
+    symbol, reason
+        The reason is recorded in the history.
     to
         Number or tag ``v1.0.0_...`` of an earlier champion; None: the one before the present one. A second call goes
         back one further, and never returns to a champion that was rolled back from.
@@ -367,9 +372,16 @@ def roll_back(symbol: str, reason: str, *, to: str | None = None) -> Registered:
     Versions 1, 2 and 3 became champion in that order. Rolling back makes 2 the champion, rolling back again 1.
     """
     with contest_lock(symbol):
-        changes = _changes(symbol)
-        predecessors = _predecessors(changes)
-        earlier = {each["number"]: each["version"] for each in changes if each["number"] != changes[-1]["number"]}
+        changes = history(symbol)
+        earlier = dict(zip(changes["number"].tolist(), changes["version"], strict=True))
+        line: list[int] = []  # of champions that were not rolled back from
+        for number, change in zip(changes["number"].tolist(), changes["change"], strict=True):
+            if change == "rolled back" and number in line:
+                del line[line.index(number) :]
+            line.append(number)
+        if line:
+            del earlier[line[-1]]
+        predecessors = [number for number in line if number in earlier]
         wanted = to or (str(predecessors[-1]) if predecessors else None)
         chosen = find(symbol, wanted) if wanted else None
         if chosen is None or chosen.number not in earlier:
@@ -378,7 +390,7 @@ def roll_back(symbol: str, reason: str, *, to: str | None = None) -> Registered:
                 f"expected an earlier champion of {symbol!r} to roll back to{f', {to}' if to else ''}; "
                 f"earlier champions: {listed}; see them with: forecastlib champion {symbol}"
             )
-        _set_champion(chosen, "rolled back", reason)
+        promote(chosen, reason, change="rolled back")
     return chosen
 
 
@@ -394,46 +406,10 @@ def contest_lock(symbol: str) -> AbstractContextManager[None]:
     return file_lock(folder / f"{model_name(symbol)}.lock")
 
 
-def _set_champion(registered: Registered, change: str, reason: str) -> None:
-    client = connect()
-    now = _now()
-    client.set_registered_model_alias(registered.name, CHAMPION, str(registered.number))
-    if str(client.get_registered_model(registered.name).aliases.get(CHALLENGER)) == str(registered.number):
-        client.delete_registered_model_alias(registered.name, CHALLENGER)
-    _tag_version(client, registered, "champion_since", now, reason)
-    entry = {
-        "number": registered.number,
-        "version": registered.tags.get("version", ""),
-        "since": now,
-        "change": change,
-        "reason": reason,
-    }
-    # Named by the time: names sort, and a new one needs no count of those before.
-    client.set_registered_model_tag(registered.name, f"{_CHANGE_TAG}{now}".replace(":", ""), json.dumps(entry))
-
-
-def _changes(symbol: str) -> list[dict[str, object]]:
-    """Return the changes of champion, oldest first."""
-    name = model_name(symbol)
-    found = connect().search_registered_models(f"name = '{name}'")
-    tags = found[0].tags if found else {}
-    return [json.loads(value) for key, value in sorted(tags.items()) if key.startswith(_CHANGE_TAG)]
-
-
-def _predecessors(changes: list[dict[str, object]]) -> list[object]:
-    """Return the champions before the present one that were not rolled back from, oldest first."""
-    line: list[object] = []
-    for change in changes:
-        if change["change"] == "rolled back" and change["number"] in line:
-            del line[line.index(change["number"]) :]
-        line.append(change["number"])
-    return [number for number in line[:-1] if number != line[-1]]
-
-
 def _now() -> str:
     return f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
-def _tag_version(client: mlflow.MlflowClient, registered: Registered, key: str, value: str, reason: str) -> None:
-    client.set_model_version_tag(registered.name, str(registered.number), key, value)
-    client.set_model_version_tag(registered.name, str(registered.number), "reason", reason)
+def _tag_version(client: mlflow.MlflowClient, name: str, number: str, tags: Mapping[str, str]) -> None:
+    for key, value in tags.items():
+        client.set_model_version_tag(name, number, key, value)

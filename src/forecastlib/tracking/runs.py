@@ -1,4 +1,7 @@
-"""MLflow runs: the store they are in, and what is logged to them."""
+"""MLflow runs: the store they are in, and what is logged to them.
+
+A backtest is a run with one run nested in it for each task.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,18 @@ import contextlib
 import json
 import logging
 import os
+import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.data.pandas_dataset import from_pandas
-from mlflow.entities import Experiment, LifecycleStage, Metric
+from mlflow.entities import Experiment, LifecycleStage, Metric, Param
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -23,14 +28,21 @@ from forecastlib.config import RunConfig
 from forecastlib.data.prices import fingerprint
 from forecastlib.database import parse_url, sqlite_file
 from forecastlib.errors import TrackingError
-from forecastlib.paths import file_lock, project_root
+from forecastlib.paths import file_lock, file_name, project_root
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from forecastlib.evaluation.backtest_result import BacktestResult
+
 EXPERIMENT = "forecastlib"
 RUN_VARIABLE = "MLFLOW_RUN_ID"
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
+
+KEY_TAG, TASK_TAG = "backtest_key", "backtest_task"
+PARENT_TAG = "mlflow.parentRunId"
+
+BACKTEST_TABLES = ("scores", "verdicts", "by_year", "by_period", "calibration", "folds", "tasks")
 
 _BESIDE_THE_DATABASE = {"forecastlib.artifacts": "beside the database"}
 """Tag of experiments whose artifact location this module has chosen."""
@@ -124,14 +136,10 @@ def artifacts_folder() -> Path | None:
 
 
 def moved_artifacts(client: mlflow.MlflowClient, run_id: str, location: str) -> Path | None:
-    """Return where artifacts of an SQLite store are now, if the store has been moved since they were written.
+    """Return where artifacts of an SQLite store are now, if the store has been moved since a run wrote them.
 
     Parameters
     ----------
-    client
-        As returned by :func:`connect`.
-    run_id
-        The run that wrote them.
     location
         Where they were written: a path or ``file:`` URI below the artifact location of the run's experiment.
 
@@ -238,9 +246,12 @@ def run(name: str, tags: Mapping[str, str]) -> Iterator[str]:
 
 def log_config(config: RunConfig) -> None:
     """Log every setting as a parameter (text unchanged, other types as JSON), and the configuration as an artifact."""
-    flat = config.flat()
-    mlflow.log_params({name: value if isinstance(value, str) else json.dumps(value) for name, value in flat.items()})
+    mlflow.log_params(_as_params(config.flat()))
     mlflow.log_dict(config.model_dump(mode="json"), "config.json")
+
+
+def _as_params(values: Mapping[str, object]) -> dict[str, str]:
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
 
 
 def log_history(run_id: str, history: pd.DataFrame) -> None:
@@ -268,8 +279,7 @@ def log_data(prices: pd.DataFrame, quality: pd.DataFrame) -> None:
 
 def log_tables(tables: Mapping[str, pd.DataFrame]) -> None:
     """Log tables as CSV to the run of this notebook; without a notebook runner, do nothing."""
-    run_id = os.environ.get(RUN_VARIABLE)
-    if run_id:
+    if run_id := os.environ.get(RUN_VARIABLE):
         client = connect()
         for name, table in tables.items():
             client.log_text(run_id, table.to_csv(index=False), f"tables/{name}.csv")
@@ -277,8 +287,7 @@ def log_tables(tables: Mapping[str, pd.DataFrame]) -> None:
 
 def log_metrics(metrics: Mapping[str, float]) -> None:
     """Log metrics to the run of this notebook; without a notebook runner, do nothing."""
-    run_id = os.environ.get(RUN_VARIABLE)
-    if run_id:
+    if run_id := os.environ.get(RUN_VARIABLE):
         client = connect()
         for name, value in metrics.items():
             client.log_metric(run_id, name, value)
@@ -286,8 +295,90 @@ def log_metrics(metrics: Mapping[str, float]) -> None:
 
 def log_figures(figures: Mapping[str, Figure]) -> None:
     """Log figures to the run of this notebook; without a notebook runner, do nothing."""
-    run_id = os.environ.get(RUN_VARIABLE)
-    if run_id:
+    if run_id := os.environ.get(RUN_VARIABLE):
         client = connect()
         for name, figure in figures.items():
             client.log_figure(run_id, figure, f"figures/{name}.png")
+
+
+def log_backtest(result: BacktestResult, prices: pd.DataFrame, config: RunConfig) -> BacktestResult:
+    """Log a backtest as a run with its scores and tables, and each of its tasks as a run nested in it.
+
+    A task has one run, which is found by its key: tasks that an earlier backtest has logged are not logged again.
+
+    Parameters
+    ----------
+    result
+        Of :func:`forecastlib.evaluation.backtest.run_backtest`.
+    prices, config
+        What it was computed from.
+
+    Returns
+    -------
+    BacktestResult
+        The result with its ``run_id``, and with those of its ``tasks``.
+    """
+    from forecastlib.bundle import git_commit  # here: whoever only reads runs need not load the models
+    from forecastlib.data.quality import check_quality
+    from forecastlib.evaluation.score_table import flat_scores
+
+    tags = {"symbol": result.symbol, "git_commit": git_commit() or "unknown"}
+    with run(f"{file_name(result.symbol)}_backtest", tags) as run_id:
+        models, seeds = (result.tasks.index.unique(level).tolist() for level in ("model", "seed"))
+        seeds = [seed for seed in seeds if seed >= 0]
+        mlflow.log_params({"folds": len(result.folds), "models": ",".join(models), "seeds": json.dumps(seeds)})
+        mlflow.log_dict(config.model_dump(mode="json"), "backtest/config.json")
+        log_data(prices, check_quality(prices, **config.data.quality).checks)
+        logged = replace(result, run_id=run_id, tasks=result.tasks.assign(run_id=_log_tasks(result, run_id, config)))
+        # With a prefix: the run may be that of notebooks, in which a training was logged too.
+        scores = flat_scores(result.scores, result.main_model)
+        mlflow.log_metrics({f"backtest/{name}": value for name, value in scores.items()})
+        for name in BACKTEST_TABLES:
+            mlflow.log_text(getattr(logged, name).to_csv(), f"backtest/{name}.csv")
+    return logged
+
+
+def _log_tasks(result: BacktestResult, parent: str, config: RunConfig) -> list[str]:
+    """Log the tasks that have no run yet, and return the runs of all."""
+    from forecastlib.evaluation.backtest_result import Task
+    from forecastlib.evaluation.score_table import flat_scores, score_table
+
+    client = connect()
+    experiment = experiment_id(client)
+    known = _runs_by_key(client, experiment, result.symbol)
+    by_fold = {fold: score_table(part) for fold, part in result.forecasts.groupby("fold")}
+    rows: list[dict[Any, Any]] = result.tasks.to_dict("records")
+    for index, row in zip(result.tasks.index, rows, strict=True):
+        if row["key"] in known:
+            continue
+        task = Task(*index)
+        name = f"{file_name(result.symbol)}_backtest: {task}"
+        tags = {PARENT_TAG: parent, KEY_TAG: row["key"], TASK_TAG: str(task), "symbol": result.symbol}
+        ended = int(time.time() * 1000)
+        started = ended - int(1000 * row["seconds"])
+        run_id = str(client.create_run(experiment, start_time=started, tags=tags, run_name=name).info.run_id)
+        scores = flat_scores(by_fold[task.fold], f"{task.model}_{task.seed}" if task.seeded else task.model)
+        scores |= {key: value for key, value in row.items() if key.startswith("weight_") and np.isfinite(value)}
+        own = {"model": task.model, "fold": task.fold} | ({"seed": task.seed} if task.seeded else {})
+        client.log_batch(
+            run_id,
+            metrics=[Metric(key, float(value), ended, 0) for key, value in scores.items()],
+            params=[Param(key, value) for key, value in _as_params(config.flat() | own).items()],
+        )
+        if task in result.histories:
+            log_history(run_id, result.histories[task])
+        client.set_terminated(run_id, "FINISHED", end_time=ended)
+        known[row["key"]] = run_id
+    return [known[key] for key in result.tasks["key"]]
+
+
+def _runs_by_key(client: mlflow.MlflowClient, experiment: str, symbol: str) -> dict[str, str]:
+    """Return the runs of tasks that were logged before, by key."""
+    wanted = f"tags.symbol = '{symbol}' and tags.{KEY_TAG} != '' and attributes.status = 'FINISHED'"
+    found: dict[str, str] = {}
+    token: str | None = ""
+    while token is not None:
+        page = client.search_runs([experiment], wanted, page_token=token or None)
+        found |= {each.data.tags[KEY_TAG]: each.info.run_id for each in page}
+        token = page.token or None
+    return found

@@ -1,4 +1,8 @@
-"""Figures of results: trainings, forecasts, scores, backtests and the scorecard of the ledger."""
+"""Figures of prices, features and sets, of trainings, forecasts and scores, of backtests and of the scorecard.
+
+Every function takes objects of this library and returns a matplotlib figure in the style of
+:mod:`forecastlib.drawing`; none changes global state.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +23,11 @@ from forecastlib.drawing import (
     GREEN,
     GREY,
     INK,
+    LIGHT,
     MAX_SKILL_SHOWN,
     ORANGE,
+    RED,
+    SETS,
     SKY,
     date_axis,
     draw_forecast,
@@ -30,17 +37,108 @@ from forecastlib.drawing import (
 )
 from forecastlib.evaluation.backtest_result import PERIODS
 from forecastlib.evaluation.score_table import RANDOM_WALK
+from forecastlib.features import CATALOGUE, GROUPS
 from forecastlib.forecasts import COVERAGES, Forecast, require_forecasts
 
 if TYPE_CHECKING:
     from forecastlib.evaluation.backtest_result import BacktestResult
     from forecastlib.evaluation.evaluate import Evaluation
+    from forecastlib.samples.splits import Split
+    from forecastlib.samples.windows import Windows
+
 
 MAX_SKILL_OVER_TIME = 0.12
 """Skill beyond this, either way, is cut off where it is drawn over time, so that one bad month does not flatten it."""
 
 VARIANTS = {"_as_trained": "as trained", "": "recalibrated", "_adaptive": "recalibrated and adaptive"}
 """Endings of the names of a model's variants in a backtest, which differ in their intervals, with their labels."""
+
+
+@styled
+def plot_prices(prices: pd.DataFrame) -> Figure:
+    """Draw the closes on a logarithmic axis, with the volume below.
+
+    Parameters
+    ----------
+    prices
+        Prices of one symbol.
+    """
+    figure = Figure(figsize=(9, 4.6))
+    (above,), (below,) = panels(figure, 2, sharex=True, height_ratios=[3, 1])
+    above.plot(prices.index, prices["close"], color=BLUE, linewidth=1.0)
+    price_axis(above, log=True)
+    above.set_title(f"{prices.attrs.get('symbol', '')}: close (log scale)")
+    monthly = prices["volume"].resample("MS").mean()
+    below.bar(monthly.index, monthly / 1e9, width=25, color=GREY)
+    below.set_title("Volume, monthly mean, billions")
+    date_axis(below)
+    return figure
+
+
+@styled
+def plot_feature_groups(features: pd.DataFrame) -> Figure:
+    """Draw the median, the middle 50 % and the middle 90 % of the standardised features of each group over time.
+
+    Parameters
+    ----------
+    features
+        Features of one symbol; the warm-up is left out. Features that are not built in share the panel ``own``.
+    """
+    complete = features.dropna()
+    standardised = (complete - complete.mean()) / complete.std().replace(0.0, 1.0)
+    groups = {group: [f.name for f in members if f.name in standardised] for group, members in GROUPS.items()}
+    groups["own"] = [str(name) for name in standardised if name not in CATALOGUE]
+    groups = {group: names for group, names in groups.items() if names}
+    figure = Figure(figsize=(9, 1.25 * len(groups) + 0.5))
+    for (axes,), (group, names) in zip(panels(figure, len(groups), sharex=True), groups.items(), strict=True):
+        monthly = standardised[names].resample("MS").mean()
+        levels = monthly.quantile([0.05, 0.25, 0.5, 0.75, 0.95], axis=1)
+        axes.fill_between(monthly.index, levels.loc[0.05], levels.loc[0.95], color=SKY, alpha=0.35, linewidth=0)
+        axes.fill_between(monthly.index, levels.loc[0.25], levels.loc[0.75], color=BLUE, alpha=0.45, linewidth=0)
+        axes.plot(monthly.index, levels.loc[0.5], color=INK, linewidth=0.9)
+        axes.set_title(f"{group} ({len(names)})", fontsize=9)
+        axes.set_ylim(-3.2, 3.2)
+    date_axis(axes)
+    figure.supylabel("standard deviations from the mean", fontsize=9)
+    return figure
+
+
+@styled
+def plot_split(windows: Windows, split: Split, prices: pd.DataFrame) -> Figure:
+    """Draw the sets on a time axis, with the purged samples between them and the time their labels reach into.
+
+    Parameters
+    ----------
+    windows, split
+        The samples and their sets.
+    prices
+        Prices of the symbol.
+    """
+    figure = Figure(figsize=(9, 4.4))
+    (above,), (below,) = panels(figure, 2, sharex=True, height_ratios=[3, 1.2])
+    above.plot(prices.index, prices["close"], color=LIGHT, linewidth=1.0)
+    price_axis(above, log=True)
+    ends = []
+    for level, (name, index) in enumerate(split.sets().items()):
+        chosen = windows.take(index)
+        first, last, known = chosen.origins.min(), chosen.origins.max(), chosen.label_dates.max()
+        above.plot(chosen.origins, chosen.last_close, color=SETS[name], linewidth=1.2, label=f"{name} ({len(index):,})")
+        below.plot([first, last], [-level, -level], color=SETS[name], linewidth=7, solid_capstyle="butt")
+        below.plot([last, known], [-level, -level], color=SETS[name], linewidth=2, solid_capstyle="butt")
+        ends.append((first, last))
+    for (_, before), (after, _) in itertools.pairwise(ends):
+        for axes in (above, below):
+            axes.axvspan(before, after, color=RED, alpha=0.25, linewidth=0)
+        gap = int(prices.index.searchsorted(after) - prices.index.searchsorted(before)) - 1
+        above.annotate(f"{gap} purged", (before, 0.03), xycoords=("data", "axes fraction"), fontsize=8, color=RED,
+                       ha="right", xytext=(-4, 0), textcoords="offset points")  # fmt: skip
+    above.legend(loc="upper left")
+    above.set_title(f"{prices.attrs.get('symbol', '')}: training, validation and test set, purged by label dates")
+    below.set_yticks([0, -1, -2], list(split.sets()))
+    below.set_ylim(-2.6, 0.6)
+    below.set_title("Thick: origins; thin: until the last label is known", fontsize=9, fontweight="normal")
+    date_axis(below)
+    return figure
 
 
 @styled
@@ -59,11 +157,10 @@ def plot_losses(history: pd.DataFrame) -> Figure:
     titles |= {f"{name}_loss": name.rsplit("_", 1)[1].removesuffix("d") + " sessions" for name in outputs}
     figure = Figure(figsize=(9, 2.9))
     grid = panels(figure, 1, len(titles))[0]
-    best = history["val_loss"].idxmin()
     for axes, (column, title) in zip(grid, titles.items(), strict=True):
         axes.plot(history.index, history[column], color=BLUE, label="training")
         axes.plot(history.index, history[f"val_{column}"], color=ORANGE, label="validation")
-        axes.axvline(best, color=GREY, linewidth=0.9, linestyle=":", label="best epoch")
+        axes.axvline(history["val_loss"].idxmin(), color=GREY, linewidth=0.9, linestyle=":", label="best epoch")
         axes.set_title(title)
         axes.set_xlabel("epoch")
     grid[0].set_ylabel("squared error, scaled target")
@@ -125,7 +222,6 @@ def plot_scores(evaluation: Evaluation, names: Mapping[str, str] | None = None) 
     names
         Labels of models, for instance ``{"v1.0.0_...": "LSTM"}``.
     """
-    labels = names or {}
     models = [model for model in evaluation.models if model != RANDOM_WALK]
     horizons = sorted(evaluation.scores.index.unique("horizon"))
     figure = Figure(figsize=(9, 1.1 + 0.36 * len(models)))
@@ -143,8 +239,7 @@ def plot_scores(evaluation: Evaluation, names: Mapping[str, str] | None = None) 
                           textcoords="offset points", va="center", ha="right" if skill > 0 else "left")  # fmt: skip
         reach = 1.15 * max(-floor, float(skills.max()), 0.02)
         axes.set_xlim(-reach, reach)
-        axes.set_yticks(range(len(models)), [labels.get(model, model) for model in models[::-1]])
-        _skill_axis(axes, f"{horizon} sessions")
+        _skill_axes(axes, horizon, models, names)
     figure.supxlabel("skill: 1 - MAE / MAE of the random walk; right of 0 is better; ★ significant at 5 %", fontsize=9)
     return figure
 
@@ -215,7 +310,6 @@ def plot_backtest_scores(result: BacktestResult, names: Mapping[str, str] | None
     names
         Labels of models, for instance ``{"lstm": "network alone"}``.
     """
-    labels = names or {}
     models = [model for model in result.models if model != RANDOM_WALK]
     figure = Figure(figsize=(9, 1.3 + 0.4 * len(models)))
     kinds = (("skill", "points: MAE", BLUE, "o", 0.14), ("crps_skill", "distributions: CRPS", ORANGE, "s", -0.14))
@@ -228,8 +322,7 @@ def plot_backtest_scores(result: BacktestResult, names: Mapping[str, str] | None
             reach = np.abs(ends.to_numpy().T - skill.to_numpy())
             axes.errorbar(skill, np.arange(len(models)) + shift, xerr=reach, fmt=marker, color=colour, markersize=4,
                           linewidth=1.1, label=label)  # fmt: skip
-        axes.set_yticks(range(len(models)), [labels.get(model, model) for model in models[::-1]])
-        _skill_axis(axes, f"{horizon} sessions")
+        _skill_axes(axes, horizon, models, names)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=2)
     figure.supxlabel(
         "skill: 1 - score / score of the random walk; right of 0 is better; bars: 95 % intervals, cut off at "
@@ -262,8 +355,7 @@ def plot_skill_over_time(result: BacktestResult, model: str | None = None) -> Fi
         axes.axhline(0, color=INK, linewidth=1.0)
         axes.set_ylim(max(axes.get_ylim()[0], -MAX_SKILL_OVER_TIME), min(axes.get_ylim()[1], MAX_SKILL_OVER_TIME))
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:+.3g}"))
-        axes.set_title(f"{horizon} sessions ahead", pad=12 if horizon == horizons[0] else None)
-        _shade_periods(axes, with_names=horizon == horizons[0])
+        _title_with_periods(axes, f"{horizon} sessions ahead", with_names=horizon == horizons[0])
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.supylabel("skill, errors relative to the last close", fontsize=9)
     date_axis(axes)
@@ -294,8 +386,7 @@ def plot_coverage_over_time(result: BacktestResult, model: str | None = None) ->
             axes.axhline(coverage / 100.0, color=INK, linewidth=0.9, linestyle=":", label="nominal")
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
             title = f"{coverage} % interval coverage, {horizon} sessions"
-            axes.set_title(title, pad=12 if horizon == horizons[0] else None)
-            _shade_periods(axes, with_names=horizon == horizons[0])
+            _title_with_periods(axes, title, with_names=horizon == horizons[0])
             date_axis(axes)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
@@ -370,16 +461,18 @@ def _first_model(result: BacktestResult) -> str:
     return str(result.forecasts["model"].iloc[0])
 
 
-def _skill_axis(axes: Axes, title: str) -> None:
-    """Label the x axis with signed skill, and mark the random walk at 0."""
+def _skill_axes(axes: Axes, horizon: int, models: list[str], names: Mapping[str, str] | None) -> None:
+    """Label signed skill at one horizon and the models, the first one on top, and mark the random walk at 0."""
     axes.axvline(0, color=INK, linewidth=1.0)
     axes.locator_params(axis="x", nbins=5)
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:+.2f}"))
-    axes.set_title(title)
+    axes.set_yticks(range(len(models)), [(names or {}).get(model, model) for model in models[::-1]])
+    axes.set_title(f"{horizon} sessions")
 
 
-def _shade_periods(axes: Axes, *, with_names: bool) -> None:
-    """Shade the named periods that are in view, without widening it."""
+def _title_with_periods(axes: Axes, title: str, *, with_names: bool) -> None:
+    """Set the title, above the names of the periods if wanted, and shade the periods in view, without widening it."""
+    axes.set_title(title, pad=12 if with_names else None)
     first, last = axes.get_xlim()
     for number, (name, ends) in enumerate(PERIODS.items()):
         start, end = (float(date2num(pd.Timestamp(day))) for day in ends)
