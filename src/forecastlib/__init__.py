@@ -36,6 +36,7 @@ _HOMES = {
         "NotEnoughDataError",
         "NotFittedError",
         "SourceError",
+        "TrackingError",
     ),
     "evaluation.evaluate": ("evaluate",),
     "features": ("compute_features", "register_feature"),
