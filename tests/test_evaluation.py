@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forecastlib.errors import NotEnoughDataError
+from forecastlib.errors import DataQualityError, NotEnoughDataError
 from forecastlib.evaluation import metrics
 from forecastlib.evaluation.evaluate import evaluate
 from forecastlib.evaluation.score_table import RANDOM_WALK, SCORES, hits, score_table, with_outcomes
@@ -18,7 +18,7 @@ HORIZONS = (1, 5)
 
 
 def forecasts_of(prices, rows, horizons=HORIZONS, model="net", *, error=0.02, seed=0, intervals=True) -> pd.DataFrame:
-    """Return random forecasts, with intervals that reach 3 and 5 per cent to either side."""
+    """Return random forecasts, with intervals of 3 and 5 per cent on either side."""
     rng = np.random.default_rng(seed)
     close = prices["close"].to_numpy()
     t, h = (values.ravel() for values in np.meshgrid(rows, horizons, indexing="ij"))
@@ -211,9 +211,7 @@ def test_one_missing_crps_leaves_the_mean_unknown(prices):
 
 @settings(max_examples=25)
 @given(data=st.data(), horizons=st.sets(st.integers(1, 12), min_size=1, max_size=3).map(sorted))
-def test_the_outcome_is_the_h_th_next_close_of_the_data_and_what_is_not_known_yet_does_not_count(
-    make_prices, data, horizons
-):
+def test_the_outcome_is_the_h_th_next_close_of_the_data_and_unknown_outcomes_do_not_count(make_prices, data, horizons):
     whole = make_prices(60)
     closed = data.draw(st.sets(st.integers(0, 59), max_size=20))
     prices = whole.iloc[[row for row in range(60) if row not in closed]]
@@ -250,7 +248,7 @@ def test_only_common_horizons_count(prices):
 
 def test_models_without_a_common_origin_cannot_be_compared(prices):
     one = forecasts_of(prices, range(100, 150), model="one")
-    for rows in (range(150, 180), [199]):  # origins of its own; and one whose outcome is not known yet
+    for rows in (range(150, 180), [199]):  # other origins, and one whose outcome is not known yet
         other = forecasts_of(prices, rows, model="other")
         with pytest.raises(NotEnoughDataError, match="same origin and horizon by all of 2 models"):
             evaluate(pd.concat([one, other]), prices)
@@ -322,7 +320,7 @@ def test_a_verdict_is_the_test_of_relative_errors_against_the_random_walk(evalua
         assert found["verdict"] == verdict(expected)
 
 
-def test_a_model_that_knows_the_future_is_better_and_one_that_is_wild_is_worse(prices):
+def test_a_model_that_knows_the_future_is_better_and_an_erratic_one_is_worse(prices):
     seer = forecasts_of(prices, range(60, 180), model="seer")
     seer["predicted_price"] = prices["close"].to_numpy()[np.tile(HORIZONS, 120) + np.repeat(np.arange(60, 180), 2)]
     wild = forecasts_of(prices, range(60, 180), model="wild", error=0.3)
@@ -346,7 +344,7 @@ def test_the_random_walk_under_another_name_is_no_different(forecasts, prices):
         (1, range(100, 110), True),
         (20, range(100, 139), False),
         (20, range(100, 140), True),
-        (20, range(0, 180, 20), False),  # labels do not overlap, but nine forecasts are few all the same
+        (20, range(0, 180, 20), False),  # labels do not overlap, but nine forecasts are too few
         (20, range(5, 180, 10), True),  # two labels overlap
     ],
 )
@@ -377,7 +375,7 @@ def test_spaced_origins_are_tested_by_how_many_labels_overlap(prices):
 # Display
 
 
-def test_flat_scores_are_named_by_horizon_and_leave_out_what_is_unknown(prices):
+def test_flat_scores_are_named_by_horizon_and_omit_unknown_ones(prices):
     evaluation = evaluate(forecasts_of(prices, range(3, 50), intervals=False), prices)
     flat = evaluation.flat("net")
     assert set(flat) == {
@@ -405,8 +403,45 @@ def test_the_table_has_crps_where_it_is_known(prices):
     assert "–" in html  # of the random walk, whose distribution was not given
 
 
-def test_an_evaluation_shows_itself_as_a_table(evaluation):
+def test_an_evaluation_is_displayed_as_a_table(evaluation):
     html = evaluation._repr_html_()
     assert "^X: error and skill" in html
     assert f"{evaluation.scores.loc[('net', 5), 'skill']:+.3f}" in html
     assert html.index(RANDOM_WALK) < html.index("net")
+
+
+# Errors
+
+
+def test_several_symbols_are_refused(forecasts, prices):
+    both = pd.concat([forecasts, forecasts.assign(symbol="^A")])
+    with pytest.raises(
+        DataQualityError, match=r"forecasts of one symbol; got \^A, \^X; evaluate each symbol separately"
+    ):
+        evaluate(both, prices)
+
+
+def test_prices_of_another_symbol_are_refused(forecasts, prices):
+    other = prices.copy()
+    other.attrs["symbol"] = "^GSPC"
+    with pytest.raises(DataQualityError, match=r"expected prices of \^X, the symbol of the forecasts; got \^GSPC"):
+        evaluate(forecasts, other)
+    del other.attrs["symbol"]
+    assert evaluate(forecasts, other).symbol == "^X"
+
+
+def test_two_forecasts_of_the_same_origin_and_horizon_are_refused(forecasts, prices):
+    with pytest.raises(DataQualityError, match="net has several of 2015-05-21, 5 sessions ahead; drop the others"):
+        evaluate(pd.concat([forecasts, forecasts.iloc[[1]].assign(batch_id="later")]), prices)
+
+
+def test_frames_without_required_columns_are_refused(forecasts, prices):
+    with pytest.raises(DataQualityError, match="columns predicted_price are missing"):
+        evaluate(forecasts.drop(columns="predicted_price"), prices)
+    with pytest.raises(DataQualityError, match="close missing"):
+        evaluate(forecasts, prices.drop(columns="close"))
+
+
+def test_forecasts_without_any_known_outcome_are_refused(prices):
+    with pytest.raises(NotEnoughDataError, match="these end on 2015-10-07, the origins are 2015-10-07 to 2015-10-07"):
+        evaluate(forecasts_of(prices, [199]), prices)

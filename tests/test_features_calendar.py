@@ -4,8 +4,8 @@ import pytest
 from feature_oracles import assert_equal_to_definition, plain
 
 from forecastlib.features import GROUPS
-from forecastlib.features.base import History
 from forecastlib.features.bars import weekday, yearday
+from forecastlib.features.base import History
 
 
 def angle(place, of):

@@ -12,7 +12,7 @@ import serving_project
 import tiny
 import uvicorn
 
-from forecastlib.plots import INK, RED, SKY
+from forecastlib.drawing import INK, RED, SKY
 from forecastlib.serving.settings import KeyFile
 from forecastlib.serving.trainings import Job
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from html import escape
 from itertools import count
 from typing import ClassVar
@@ -60,8 +59,9 @@ def examine(prices: pd.DataFrame, config: RunConfig | None = None) -> Diagnosis:
     Diagnosis
         Displays itself as tables; ``.passed`` if the prices can be trained on, ``.facts``, ``.checks``.
     """
-    training = _Training(prices, config or RunConfig())
-    quality = check_quality(prices, calendar=training.config.data.calendar)
+    config = config or RunConfig()
+    quality = check_quality(prices, calendar=config.data.calendar)
+    training = _Training(prices, config)
     findings = run_checks(TRAINING_CHECKS, training)
     attrs = prices.attrs
     fetched = f", fetched {attrs['fetched_at'][:16]} UTC" if "fetched_at" in attrs else ""
@@ -71,7 +71,7 @@ def examine(prices: pd.DataFrame, config: RunConfig | None = None) -> Diagnosis:
         "sessions": f"{len(prices):,} from {prices.index[0]:%Y-%m-%d} to {prices.index[-1]:%Y-%m-%d}",
         "calendar": f"{quality.calendar} ({quality.calendar_reason})",
         "quality": f"{'passed' if quality.passed else 'failed'}, score {quality.score:.1f} of 100",
-        "training": training.summary,
+        "training": training.detail if training.sizes else "not possible",
         "notes": "; ".join(attrs.get("notes", [])) or "none",
     }
     return Diagnosis(title=quality.symbol or "prices", findings=(*quality.findings, *findings), facts=facts)
@@ -102,42 +102,28 @@ def sessions_needed(config: RunConfig | None = None) -> int:
     return warm_up(config.features) + config.window.lookback - 1 + origins + longest
 
 
-@dataclass(frozen=True, eq=False)
 class _Training:
-    """Prices, the run they are meant for, and the samples it would have."""
+    """The sizes of the sets that a run would have of some prices, empty if it is not possible, and the reason."""
 
-    prices: pd.DataFrame
-    config: RunConfig
-
-    @cached_property
-    def needed(self) -> str:
-        """How many sessions are needed, and for what."""
-        shares, longest = self.config.split, self.config.window.horizons[-1]
-        split = f"{shares.train_share:.0%} / {shares.validation_share:.0%} / rest, purged by {longest + shares.embargo}"
-        return (
-            f"{sessions_needed(self.config):,} needed (warm-up {warm_up(self.config.features)}, lookback "
-            f"{self.config.window.lookback}, horizon {longest}, split {split})"
+    def __init__(self, prices: pd.DataFrame, config: RunConfig) -> None:
+        self.prices, self.longest, self.sizes = prices, config.window.horizons[-1], dict[str, int]()
+        shares, sessions, enough = config.split, f"{len(prices):,} sessions", sessions_needed(config)
+        needed = (
+            f"{enough:,} needed (warm-up {warm_up(config.features)}, lookback {config.window.lookback}, horizon "
+            f"{self.longest}, split {shares.train_share:.0%} / {shares.validation_share:.0%} / rest, purged by "
+            f"{self.longest + shares.embargo})"
         )
-
-    @cached_property
-    def sizes(self) -> dict[str, int] | str:
-        """The number of samples in each set, or why there are none."""
-        if len(self.prices) < sessions_needed(self.config):
-            return f"{len(self.prices):,} sessions; {self.needed}"
+        if len(prices) < enough:
+            self.detail = f"{sessions}; {needed}"
+            return
         try:
-            features = compute_features(self.prices, self.config.features)
-            windows = make_windows(self.prices, features, self.config.window)
-            return {name: len(index) for name, index in holdout(windows, self.config.split).sets().items()}
+            windows = make_windows(prices, compute_features(prices, config.features), config.window)
+            self.sizes = {name: len(index) for name, index in holdout(windows, shares).sets().items()}
         except ForecastError as error:
-            return str(error)
-
-    @property
-    def summary(self) -> str:
-        """The sets, or why there are none, in one line."""
-        if isinstance(self.sizes, str):
-            return "not possible"
+            self.detail = str(error)
+            return
         sets = ", ".join(f"{name} {size:,}" for name, size in self.sizes.items())
-        return f"{sets} samples of {len(self.prices):,} sessions, {self.needed}"
+        self.detail = f"{sets} samples of {sessions}, {needed}"
 
 
 def _earlier_sources(training: _Training) -> Outcome:
@@ -146,15 +132,13 @@ def _earlier_sources(training: _Training) -> Outcome:
 
 
 def _training_possible(training: _Training) -> Outcome:
-    if isinstance(training.sizes, str):
-        return Outcome("failed", len(training.prices), detail=training.sizes)
-    return Outcome("passed", len(training.prices), detail=training.summary)
+    return Outcome("passed" if training.sizes else "failed", len(training.prices), detail=training.detail)
 
 
 def _set_sizes(training: _Training) -> Outcome:
-    if isinstance(training.sizes, str):
+    if not training.sizes:
         return Outcome("not applicable", detail="there are no sets")
-    smallest, longest = min(training.sizes.values()), training.config.window.horizons[-1]
+    smallest, longest = min(training.sizes.values()), training.longest
     enough = smallest >= MIN_HORIZONS_PER_SET * longest
     detail = f"the smallest set has {smallest:,} samples, {smallest / longest:.1f} horizons of {longest} sessions"
     return Outcome("passed" if enough else "failed", smallest, detail=detail)

@@ -1,29 +1,44 @@
 """Figures of prices, features and sets, of trainings, forecasts and scores, of backtests and of the scorecard.
 
-Every function takes objects of this library and returns a matplotlib figure; none changes global state. All have one
-style: readable on screen, in black-and-white print, and for colour-blind readers.
+Every function takes objects of this library and returns a matplotlib figure in the style of
+:mod:`forecastlib.drawing`; none changes global state.
 """
 
 from __future__ import annotations
 
-import functools
 import itertools
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ParamSpec
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+from matplotlib.dates import date2num
 from matplotlib.figure import Figure
-from matplotlib.rcsetup import cycler
 from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
+from forecastlib.drawing import (
+    BLUE,
+    CYCLE,
+    GREEN,
+    GREY,
+    INK,
+    LIGHT,
+    MAX_SKILL_SHOWN,
+    ORANGE,
+    RED,
+    SETS,
+    SKY,
+    date_axis,
+    draw_forecast,
+    panels,
+    price_axis,
+    styled,
+)
 from forecastlib.evaluation.backtest_result import PERIODS
 from forecastlib.evaluation.score_table import RANDOM_WALK
 from forecastlib.features import CATALOGUE, GROUPS
-from forecastlib.forecasts import COVERAGES, require_forecasts
+from forecastlib.forecasts import COVERAGES, Forecast, require_forecasts
 
 if TYPE_CHECKING:
     from forecastlib.evaluation.backtest_result import BacktestResult
@@ -31,39 +46,6 @@ if TYPE_CHECKING:
     from forecastlib.samples.splits import Split
     from forecastlib.samples.windows import Windows
 
-# The palette of Okabe and Ito, whose colours can be distinguished with any colour vision.
-INK, GREY, LIGHT = "#1b1f24", "#7d8590", "#e3e6eb"
-BLUE, ORANGE, GREEN, PURPLE, SKY, RED = "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00"
-CYCLE = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED)
-SETS = {"train": BLUE, "validation": ORANGE, "test": GREEN}
-
-STYLE: dict[Any, Any] = {
-    "figure.dpi": 110,
-    "savefig.dpi": 150,
-    "figure.constrained_layout.use": True,
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.edgecolor": GREY,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": LIGHT,
-    "grid.linewidth": 0.8,
-    "lines.linewidth": 1.3,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
-    "text.color": INK,
-    "axes.prop_cycle": cycler(color=CYCLE),
-}
-
-MAX_SKILL_SHOWN = 0.3
-"""Skill beyond this, either way, is cut off in bars and intervals; the number beside them is not."""
 
 MAX_SKILL_OVER_TIME = 0.12
 """Skill beyond this, either way, is cut off where it is drawn over time, so that one bad month does not flatten it."""
@@ -71,41 +53,8 @@ MAX_SKILL_OVER_TIME = 0.12
 VARIANTS = {"_as_trained": "as trained", "": "recalibrated", "_adaptive": "recalibrated and adaptive"}
 """Endings of the names of a model's variants in a backtest, which differ in their intervals, with their labels."""
 
-P = ParamSpec("P")
 
-
-def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Draw in the style of the project without changing the user's own settings."""
-
-    @functools.wraps(draw)
-    def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with mpl.rc_context(STYLE):
-            return draw(*args, **kwargs)
-
-    return styled
-
-
-def _panels(figure: Figure, rows: int = 1, columns: int = 1, **options: Any) -> list[list[Any]]:
-    """Return the axes of a grid of panels, row by row; untyped, as matplotlib's stubs do not allow dates on an axis."""
-    return [list(row) for row in figure.subplots(rows, columns, squeeze=False, **options)]
-
-
-def _date_axis(axes: Axes) -> None:
-    """Label the x axis with short dates."""
-    locator = AutoDateLocator(minticks=4, maxticks=9)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-
-
-def _price_axis(axes: Axes, *, log: bool = False) -> None:
-    """Label the y axis with whole prices, on a logarithmic scale if wanted."""
-    if log:
-        axes.set_yscale("log")
-        axes.yaxis.set_minor_formatter(StrMethodFormatter("{x:,.0f}"))
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-
-
-@_styled
+@styled
 def plot_prices(prices: pd.DataFrame) -> Figure:
     """Draw the closes on a logarithmic axis, with the volume below.
 
@@ -115,18 +64,18 @@ def plot_prices(prices: pd.DataFrame) -> Figure:
         Prices of one symbol.
     """
     figure = Figure(figsize=(9, 4.6))
-    (above,), (below,) = _panels(figure, 2, sharex=True, height_ratios=[3, 1])
+    (above,), (below,) = panels(figure, 2, sharex=True, height_ratios=[3, 1])
     above.plot(prices.index, prices["close"], color=BLUE, linewidth=1.0)
-    _price_axis(above, log=True)
+    price_axis(above, log=True)
     above.set_title(f"{prices.attrs.get('symbol', '')}: close (log scale)")
     monthly = prices["volume"].resample("MS").mean()
     below.bar(monthly.index, monthly / 1e9, width=25, color=GREY)
     below.set_title("Volume, monthly mean, billions")
-    _date_axis(below)
+    date_axis(below)
     return figure
 
 
-@_styled
+@styled
 def plot_feature_groups(features: pd.DataFrame) -> Figure:
     """Draw the median, the middle 50 % and the middle 90 % of the standardised features of each group over time.
 
@@ -141,7 +90,7 @@ def plot_feature_groups(features: pd.DataFrame) -> Figure:
     groups["own"] = [str(name) for name in standardised if name not in CATALOGUE]
     groups = {group: names for group, names in groups.items() if names}
     figure = Figure(figsize=(9, 1.25 * len(groups) + 0.5))
-    for (axes,), (group, names) in zip(_panels(figure, len(groups), sharex=True), groups.items(), strict=True):
+    for (axes,), (group, names) in zip(panels(figure, len(groups), sharex=True), groups.items(), strict=True):
         monthly = standardised[names].resample("MS").mean()
         levels = monthly.quantile([0.05, 0.25, 0.5, 0.75, 0.95], axis=1)
         axes.fill_between(monthly.index, levels.loc[0.05], levels.loc[0.95], color=SKY, alpha=0.35, linewidth=0)
@@ -149,12 +98,12 @@ def plot_feature_groups(features: pd.DataFrame) -> Figure:
         axes.plot(monthly.index, levels.loc[0.5], color=INK, linewidth=0.9)
         axes.set_title(f"{group} ({len(names)})", fontsize=9)
         axes.set_ylim(-3.2, 3.2)
-    _date_axis(axes)
+    date_axis(axes)
     figure.supylabel("standard deviations from the mean", fontsize=9)
     return figure
 
 
-@_styled
+@styled
 def plot_split(windows: Windows, split: Split, prices: pd.DataFrame) -> Figure:
     """Draw the sets on a time axis, with the purged samples between them and the time their labels reach into.
 
@@ -166,9 +115,9 @@ def plot_split(windows: Windows, split: Split, prices: pd.DataFrame) -> Figure:
         Prices of the symbol.
     """
     figure = Figure(figsize=(9, 4.4))
-    (above,), (below,) = _panels(figure, 2, sharex=True, height_ratios=[3, 1.2])
+    (above,), (below,) = panels(figure, 2, sharex=True, height_ratios=[3, 1.2])
     above.plot(prices.index, prices["close"], color=LIGHT, linewidth=1.0)
-    _price_axis(above, log=True)
+    price_axis(above, log=True)
     ends = []
     for level, (name, index) in enumerate(split.sets().items()):
         chosen = windows.take(index)
@@ -188,11 +137,11 @@ def plot_split(windows: Windows, split: Split, prices: pd.DataFrame) -> Figure:
     below.set_yticks([0, -1, -2], list(split.sets()))
     below.set_ylim(-2.6, 0.6)
     below.set_title("Thick: origins; thin: until the last label is known", fontsize=9, fontweight="normal")
-    _date_axis(below)
+    date_axis(below)
     return figure
 
 
-@_styled
+@styled
 def plot_losses(history: pd.DataFrame) -> Figure:
     """Draw the training and validation loss of each output per epoch, and the epoch whose weights are used.
 
@@ -207,7 +156,7 @@ def plot_losses(history: pd.DataFrame) -> Figure:
     titles = {"loss": "weighted sum"}
     titles |= {f"{name}_loss": name.rsplit("_", 1)[1].removesuffix("d") + " sessions" for name in outputs}
     figure = Figure(figsize=(9, 2.9))
-    grid = _panels(figure, 1, len(titles))[0]
+    grid = panels(figure, 1, len(titles))[0]
     for axes, (column, title) in zip(grid, titles.items(), strict=True):
         axes.plot(history.index, history[column], color=BLUE, label="training")
         axes.plot(history.index, history[f"val_{column}"], color=ORANGE, label="validation")
@@ -219,7 +168,7 @@ def plot_losses(history: pd.DataFrame) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def plot_predictions(evaluation: Evaluation, model: str) -> Figure:
     """Draw the forecasts of a model and the outcomes: as prices over time, and as changes against each other.
 
@@ -235,7 +184,7 @@ def plot_predictions(evaluation: Evaluation, model: str) -> Figure:
     forecasts = evaluation.forecasts[evaluation.forecasts["model"] == model]
     horizons = sorted(forecasts["horizon"].unique())
     figure = Figure(figsize=(9, 2.5 * len(horizons)))
-    for (left, right), horizon in zip(_panels(figure, len(horizons), 2, width_ratios=[2.4, 1]), horizons, strict=True):
+    for (left, right), horizon in zip(panels(figure, len(horizons), 2, width_ratios=[2.4, 1]), horizons, strict=True):
         rows = forecasts[forecasts["horizon"] == horizon]
         dates, last = rows["target_date"], rows["last_close"]
         for coverage, alpha in zip(COVERAGES[::-1], (0.18, 0.28), strict=True):
@@ -243,9 +192,9 @@ def plot_predictions(evaluation: Evaluation, model: str) -> Figure:
                               linewidth=0, label=f"{coverage} % interval")  # fmt: skip
         left.plot(dates, rows["actual_price"], color=INK, linewidth=1.0, label="outcome")
         left.plot(dates, rows["predicted_price"], color=ORANGE, linewidth=1.0, label="forecast")
-        _price_axis(left)
+        price_axis(left)
         left.set_title(f"{horizon} sessions ahead")
-        _date_axis(left)
+        date_axis(left)
         right.scatter(rows["predicted_price"] / last - 1.0, rows["actual_price"] / last - 1.0, s=7, color=BLUE,
                       alpha=0.35, linewidths=0)  # fmt: skip
         right.axline((0, 0), slope=1, color=GREY, linewidth=0.9, linestyle=":")
@@ -262,7 +211,7 @@ def plot_predictions(evaluation: Evaluation, model: str) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def plot_scores(evaluation: Evaluation, names: Mapping[str, str] | None = None) -> Figure:
     """Draw the skill of every model against the random walk per horizon, with a star where it is significant.
 
@@ -279,7 +228,7 @@ def plot_scores(evaluation: Evaluation, names: Mapping[str, str] | None = None) 
     skills = evaluation.scores["skill"]
     # The bar of a model that is far worse than the others is cut off, so that the other differences remain visible.
     floor = max(float(skills.min()), -MAX_SKILL_SHOWN)
-    for axes, horizon in zip(_panels(figure, 1, len(horizons), sharey=True)[0], horizons, strict=True):
+    for axes, horizon in zip(panels(figure, 1, len(horizons), sharey=True)[0], horizons, strict=True):
         for level, model in enumerate(models[::-1]):
             skill = skills.loc[(model, horizon)]
             star = " ★" if evaluation.verdicts.loc[(model, horizon), "p_value"] < 0.05 else ""
@@ -295,52 +244,25 @@ def plot_scores(evaluation: Evaluation, names: Mapping[str, str] | None = None) 
     return figure
 
 
-@_styled
-def plot_forecast(forecast: pd.DataFrame, prices: pd.DataFrame, sessions: int = 90) -> Figure:
-    """Draw a forecast with its intervals after the latest closes.
+def plot_forecast(forecast: Forecast | pd.DataFrame, prices: pd.DataFrame | None = None, sessions: int = 90) -> Figure:
+    """Draw a forecast of one origin with its intervals after the latest closes, see :meth:`Forecast.plot`.
 
     Parameters
     ----------
     forecast
-        A forecast frame of one symbol and origin.
+        A forecast, or a forecast frame.
     prices
-        Prices of the symbol; those after the origin, if any, are drawn as the outcome.
+        Prices of the symbol; those after the origin, if any, are drawn as the outcome. None: only the forecast is
+        drawn.
     sessions
         Closes shown before the origin.
     """
-    require_forecasts(forecast)
-    rows = forecast.sort_values("horizon")
-    origin, last = rows["origin"].iloc[0], float(rows["last_close"].iloc[0])
-    dates = [origin, *rows["target_date"]]
-    history = prices["close"].loc[:origin].tail(sessions)
-    outcome = prices["close"].loc[origin : dates[-1]]
-    figure = Figure(figsize=(9, 4.2))
-    axes = figure.subplots()
-    for coverage, alpha in zip(COVERAGES[::-1], (0.2, 0.35), strict=True):
-        lower, upper = ([last, *rows[f"{end}_{coverage}"]] for end in ("lower", "upper"))
-        axes.fill_between(dates, lower, upper, color=SKY, alpha=alpha, linewidth=0, label=f"{coverage} % interval")
-    axes.plot(history.index, history, color=INK, label="close")
-    if len(outcome) > 1:
-        axes.plot(outcome.index, outcome, color=GREY, linewidth=0.9, label="outcome")
-    axes.plot(dates, [last, *rows["predicted_price"]], color=RED, marker="o", markersize=4, label="forecast")
-    axes.axvline(origin, color=GREY, linewidth=0.8, linestyle=":")
-    for position, row in enumerate(rows.itertuples()):
-        text = f"{row.horizon} sessions\n{row.change_pct:+.1f} %, {row.direction}\np(up) {row.p_up:.0%}"
-        # Alternately above and below, so that the texts of near horizons do not overlap.
-        above = position % 2 == 0
-        axes.annotate(text, (row.target_date, row.upper_95 if above else row.lower_95), xytext=(0, 4 if above else -4),
-                      textcoords="offset points", fontsize=8, ha="center", va="bottom" if above else "top")  # fmt: skip
-    _price_axis(axes)
-    symbol, model, version = rows[["symbol", "model", "model_version"]].iloc[0]
-    label = model if version == model else f"{model} {version}"
-    axes.set_title(f"{symbol}: forecast of {origin:%Y-%m-%d}, {label}")
-    axes.legend(loc="lower left", fontsize=8, ncols=2)
-    axes.margins(x=0.06, y=0.18)
-    _date_axis(axes)
-    return figure
+    rows = forecast.frame() if isinstance(forecast, Forecast) else forecast
+    require_forecasts(rows)
+    return draw_forecast(rows, prices, sessions)
 
 
-@_styled
+@styled
 def plot_ladder(table: pd.DataFrame) -> Figure:
     """Draw the apparent and the actual value of a leaky recipe as its leaks are closed: R² of prices, and skill.
 
@@ -352,7 +274,7 @@ def plot_ladder(table: pd.DataFrame) -> Figure:
     steps = list(table.index.unique("step"))[::-1]
     horizons = list(table.index.unique("horizon"))
     figure = Figure(figsize=(10, 1.2 + 0.55 * len(steps)))
-    left, right = _panels(figure, 1, 2, sharey=True)[0]
+    left, right = panels(figure, 1, 2, sharey=True)[0]
     height = 0.8 / len(horizons)
     for axes, score, floor in ((left, "r2", 0.0), (right, "skill", -1.0)):
         for i, horizon in enumerate(horizons):
@@ -377,7 +299,7 @@ def plot_ladder(table: pd.DataFrame) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def plot_backtest_scores(result: BacktestResult, names: Mapping[str, str] | None = None) -> Figure:
     """Draw the skill of every model against the random walk, by MAE and by CRPS, with bootstrap intervals.
 
@@ -392,7 +314,7 @@ def plot_backtest_scores(result: BacktestResult, names: Mapping[str, str] | None
     figure = Figure(figsize=(9, 1.3 + 0.4 * len(models)))
     kinds = (("skill", "points: MAE", BLUE, "o", 0.14), ("crps_skill", "distributions: CRPS", ORANGE, "s", -0.14))
     horizons = result.horizons
-    for axes, horizon in zip(_panels(figure, 1, len(horizons), sharey=True)[0], horizons, strict=True):
+    for axes, horizon in zip(panels(figure, 1, len(horizons), sharey=True)[0], horizons, strict=True):
         rows = result.scores.xs(horizon, level="horizon").loc[models[::-1]]
         for name, label, colour, marker, shift in kinds:
             skill = rows[name].clip(-MAX_SKILL_SHOWN, MAX_SKILL_SHOWN)
@@ -410,7 +332,7 @@ def plot_backtest_scores(result: BacktestResult, names: Mapping[str, str] | None
     return figure
 
 
-@_styled
+@styled
 def plot_skill_over_time(result: BacktestResult, model: str | None = None) -> Figure:
     """Draw the skill of a model against the random walk over time: of the latest 250 origins, and of all so far.
 
@@ -423,7 +345,7 @@ def plot_skill_over_time(result: BacktestResult, model: str | None = None) -> Fi
     """
     model, horizons = model or _first_model(result), result.horizons
     figure = Figure(figsize=(9, 1.9 * len(horizons) + 0.6))
-    for (axes,), horizon in zip(_panels(figure, len(horizons), sharex=True), horizons, strict=True):
+    for (axes,), horizon in zip(panels(figure, len(horizons), sharex=True), horizons, strict=True):
         skill = result.over_time(model, horizon)
         axes.fill_between(skill.index, skill["low"], skill["high"], color=SKY, alpha=0.35, linewidth=0,
                           label="its 95 % interval")  # fmt: skip
@@ -436,11 +358,11 @@ def plot_skill_over_time(result: BacktestResult, model: str | None = None) -> Fi
         _title_with_periods(axes, f"{horizon} sessions ahead", with_names=horizon == horizons[0])
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.supylabel("skill, errors relative to the last close", fontsize=9)
-    _date_axis(axes)
+    date_axis(axes)
     return figure
 
 
-@_styled
+@styled
 def plot_coverage_over_time(result: BacktestResult, model: str | None = None) -> Figure:
     """Draw the interval coverage of the latest 250 origins over time: as trained, recalibrated, and adaptive.
 
@@ -455,7 +377,7 @@ def plot_coverage_over_time(result: BacktestResult, model: str | None = None) ->
     lines = ((f"{model}{ending}", label) for ending, label in VARIANTS.items())
     styles = [(*line, *style) for line, style in zip(lines, ((GREY, "-"), (BLUE, "-"), (ORANGE, "--")), strict=True)]
     figure = Figure(figsize=(9, 1.9 * len(horizons) + 0.6))
-    for row, horizon in zip(_panels(figure, len(horizons), len(COVERAGES), sharex=True), horizons, strict=True):
+    for row, horizon in zip(panels(figure, len(horizons), len(COVERAGES), sharex=True), horizons, strict=True):
         for axes, coverage in zip(row, COVERAGES, strict=True):
             for name, label, colour, line in styles:
                 if name in result.models:
@@ -465,12 +387,12 @@ def plot_coverage_over_time(result: BacktestResult, model: str | None = None) ->
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
             title = f"{coverage} % interval coverage, {horizon} sessions"
             _title_with_periods(axes, title, with_names=horizon == horizons[0])
-            _date_axis(axes)
+            date_axis(axes)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
-@_styled
+@styled
 def plot_reliability(result: BacktestResult, model: str | None = None) -> Figure:
     """Draw the observed frequency of events against their stated probability, with the expected calibration error.
 
@@ -484,7 +406,7 @@ def plot_reliability(result: BacktestResult, model: str | None = None) -> Figure
     model = model or _first_model(result)
     titles = {"p_up": "the price rises", "confidence": "the call is correct"}
     figure = Figure(figsize=(9, 4.3))
-    for axes, (stated, title) in zip(_panels(figure, 1, 2)[0], titles.items(), strict=True):
+    for axes, (stated, title) in zip(panels(figure, 1, 2)[0], titles.items(), strict=True):
         axes.axline((0, 0), slope=1, color=GREY, linewidth=0.9, linestyle=":")
         for horizon, marker, colour in zip(result.horizons, itertools.cycle("osD^v"), itertools.cycle(CYCLE)):
             bins = result.reliability(stated, model, horizon)
@@ -502,7 +424,7 @@ def plot_reliability(result: BacktestResult, model: str | None = None) -> Figure
     return figure
 
 
-@_styled
+@styled
 def plot_scorecard(scores: pd.DataFrame) -> Figure:
     """Draw the scores of settled forecasts over time: skill, interval coverage, and the hit rate of calls.
 
@@ -512,7 +434,7 @@ def plot_scorecard(scores: pd.DataFrame) -> Figure:
         Index ``horizon, origin``; columns ``skill``, ``coverage_80``, ``coverage_95``, ``hit_rate``, ``confidence``.
     """
     figure = Figure(figsize=(9, 7.5))
-    skill, *coverages, calls = (axes for (axes,) in _panels(figure, 2 + len(COVERAGES), sharex=True))
+    skill, *coverages, calls = (axes for (axes,) in panels(figure, 2 + len(COVERAGES), sharex=True))
     horizons = list(scores.index.unique("horizon"))
     for horizon, colour in zip(horizons, itertools.cycle(CYCLE)):
         rows = scores.xs(horizon, level="horizon")
@@ -529,7 +451,7 @@ def plot_scorecard(scores: pd.DataFrame) -> Figure:
     calls.set_title("Hit rate of calls, and their stated confidence (dashed)")
     for axes in (*coverages, calls):
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    _date_axis(calls)
+    date_axis(calls)
     figure.legend(*skill.get_legend_handles_labels(), loc="outside lower center", ncols=max(1, len(horizons)))
     return figure
 

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from benchmarks.comparisons import COMPARISONS
 from benchmarks.inputs import BATCH, FEATURES, LOOKBACK, WINDOWS
 from benchmarks.measuring import Result
-from forecastlib.plots import BLUE, GREY, INK, STYLE
+from forecastlib.drawing import BLUE, GREY, INK, STYLE
 
 Results = Mapping[str, Sequence[Result]]
 

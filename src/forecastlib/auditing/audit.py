@@ -32,8 +32,6 @@ MODEL_CHECKS = ("model_predictions", "model_fit")
 MIN_SHUFFLES = 10
 """With fewer, even skills that are all above 0 could not be told from chance."""
 
-_REAL_COLOUR, _SHUFFLED_COLOUR = "#D55E00", "#0072B2"  # Okabe and Ito: distinct for colour-blind readers too
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AuditReport(Report):
@@ -68,17 +66,19 @@ class AuditReport(Report):
         """
         from matplotlib.figure import Figure
 
+        from forecastlib.drawing import BLUE, GREY, RED
+
         skills = self.finding(CANARY).figures
         assert skills is not None, "this check always measures skills"
         figure = Figure(figsize=(10, 0.9 + 0.55 * len(skills.columns)), layout="constrained")
         axes = figure.subplots()
-        axes.axvline(0.0, color="#7F7F7F", linewidth=0.8)
+        axes.axvline(0.0, color=GREY, linewidth=0.8)
         for line, horizon in enumerate(skills.columns[::-1]):
             shuffled = skills[horizon].iloc[1:]
-            axes.plot(shuffled, [line] * len(shuffled), "|", markersize=14, color=_SHUFFLED_COLOUR)
-            axes.plot(skills[horizon].iloc[0], line, "D", markersize=6, color=_REAL_COLOUR)
-        axes.plot([], [], "|", markersize=14, color=_SHUFFLED_COLOUR, label="shuffled targets, one mark per shuffle")
-        axes.plot([], [], "D", markersize=6, color=_REAL_COLOUR, label="real targets")
+            axes.plot(shuffled, [line] * len(shuffled), "|", markersize=14, color=BLUE)
+            axes.plot(skills[horizon].iloc[0], line, "D", markersize=6, color=RED)
+        axes.plot([], [], "|", markersize=14, color=BLUE, label="shuffled targets, one mark per shuffle")
+        axes.plot([], [], "D", markersize=6, color=RED, label="real targets")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.35), ncols=2, frameon=False, fontsize="small")
         axes.set_yticks(range(len(skills.columns)), [f"{horizon} sessions ahead" for horizon in skills.columns[::-1]])
         axes.set_ylim(-0.6, len(skills.columns) - 0.4)
