@@ -177,4 +177,4 @@ TRAINING_CHECKS = (
         remedy="fetch a longer history",
     ),
 )
-"""What is examined beside the quality of the prices."""
+"""What is examined besides the quality of the prices."""

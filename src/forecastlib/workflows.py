@@ -106,7 +106,7 @@ def train(
     callbacks: Sequence[Any] = (),
     progress: bool = True,
 ) -> TrainResult:
-    """Train a model, evaluate it on the test set beside other models, log it to MLflow and register it.
+    """Train a model, evaluate it on the test set with other models, log it to MLflow and register it.
 
     It becomes champion if there is none yet, or if it does better than the champion on the newest origins that neither
     was fitted on; otherwise it is the challenger.
@@ -116,7 +116,7 @@ def train(
     config
         The run; ``config.model.model`` names the model.
     models
-        Other models, by name or object, that are fitted on the same samples and scored beside it.
+        Other models, by name or object, that are fitted and scored on the same samples.
     register
         Whether to register the model; otherwise it is only logged, and what is served stays as it is.
     force_retrain

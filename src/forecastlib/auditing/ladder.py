@@ -1,7 +1,7 @@
 """The ladder of leaks: how good the usual naive recipe looks, and what remains as its leaks are closed one by one.
 
 The naive recipe is that of most published notebooks on forecasting prices with an LSTM: price levels under min-max
-scaling, fitted on the whole series, windows divided at random, labels clipped at the end of the data. Each step of
+scaling, fitted on the whole series, windows split at random, labels clipped at the end of the data. Each step of
 :data:`STEPS` repairs one thing and keeps the repairs of the steps before it. The network is the same throughout.
 """
 
@@ -57,7 +57,7 @@ SCORES = ("n", "r2", "mape", "correlation", "hit_rate", "skill")
 _LEAKING = Recipe(scaling=scaling_of_all_rows, windows=clipped_tail, split=split_at_random)
 
 STEPS = (
-    Step("the naive recipe, divided at random", _LEAKING, NAIVE),
+    Step("the naive recipe, split at random", _LEAKING, NAIVE),
     Step("divided in order of time", replace(_LEAKING, split=split_without_purge), NAIVE),
     Step("and purged between the sets", Recipe(scaling=scaling_of_all_rows, windows=clipped_tail), NAIVE),
     Step("and no label clipped", Recipe(scaling=scaling_of_all_rows), NAIVE),

@@ -59,7 +59,7 @@ class CachedSource:
         Where prices come from if they are not cached. If it has a method ``version() -> str``, cached prices of
         another version are not used.
     options
-        Everything beside the source's name that determines what it returns, in JSON's types.
+        Everything besides the source's name that determines what it returns, in JSON's types.
     folder
         The folder of the cache; see :func:`cache_folder`.
     force_refresh

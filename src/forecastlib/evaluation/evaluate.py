@@ -1,4 +1,4 @@
-"""Evaluation of forecasts beside the random walk, on the same origins.
+"""Evaluation of forecasts and of the random walk, on the same origins.
 
 Scores are in prices; the test of a difference uses absolute errors relative to the last close, so that periods of high
 prices do not count more.
@@ -75,7 +75,7 @@ class Evaluation:
 def evaluate(
     forecasts: Forecast | pd.DataFrame | Sequence[Forecast | pd.DataFrame], prices: pd.DataFrame
 ) -> Evaluation:
-    """Score forecasts of one symbol against their outcomes, beside the random walk.
+    """Score forecasts of one symbol against their outcomes and compare them with the random walk.
 
     Only origins and horizons count for which every model has a forecast and the outcome is known.
 

@@ -165,7 +165,7 @@ def scorecard(
     service: ServiceOf,
     hindsight: Annotated[bool, Query(description="Score hindsight forecasts instead.")] = False,
 ) -> ScorecardAnswer:
-    """Score the forecasts that the caller has requested and whose outcome is known, beside the random walk.
+    """Compare the forecasts that the caller has requested, where the outcome is known, with the random walk.
 
     Hindsight forecasts, requested when later prices were already known, as with a `date` in the past, are scored
     separately.
