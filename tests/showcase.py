@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from forecastlib.cli.terminal import format_error
 from forecastlib.evaluation.evaluate import Evaluation
 from forecastlib.evaluation.score_table import RANDOM_WALK
+from forecastlib.formatting import format_error
 from forecastlib.paths import project_root
 from forecastlib.plots import plot_forecast, plot_scores
 from forecastlib.tracking import registry

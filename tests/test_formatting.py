@@ -5,8 +5,10 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
-from forecastlib.cli.terminal import format_error, format_interval, format_price
+from forecastlib.drawing import price_axis
+from forecastlib.formatting import format_error, format_interval, format_price
 
 
 @pytest.mark.parametrize(
@@ -47,3 +49,19 @@ def test_both_ends_of_an_interval_have_the_same_decimals():
     assert format_interval(0.98765, 1.0123) == "0.9877 to 1.0123"
     assert format_interval(0.0000098, 0.0000102) == "0.000009800 to 0.000010200"
     assert format_interval(1e-12, 2e-12) == "1.000e-12 to 2.000e-12"
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(2300.0, 2600.0), (1.07, 1.14), (0.95, 1.05), (0.0000121, 0.0000129), (12.0, 14.0)]
+)
+@pytest.mark.parametrize("log", [False, True])
+def test_ticks_of_a_price_axis_say_where_they_are(low, high, log):
+    figure = Figure()
+    axes = figure.subplots()
+    axes.set_ylim(low, high)
+    price_axis(axes, log=log)
+    figure.canvas.draw()
+    labels = [(tick.get_text(), y) for tick in axes.get_yticklabels(which="both") for _, y in [tick.get_position()]]
+    shown = {float(text.replace(",", "")): y for text, y in labels if low <= y <= high}
+    assert len(shown) >= 2
+    assert list(shown) == pytest.approx(list(shown.values()), rel=1e-6)

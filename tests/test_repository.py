@@ -27,8 +27,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 # fmt: off
 ORDER = [
     "errors", "config", "database", "paths", "processes", "checks", "data", "features",
-    "samples", "models", "drawing", "forecasts", "recipe", "bundle", "forecaster", "doctor", "engine", "evaluation",
-    "auditing", "tracking", "ledger", "workflows", "runner", "plots", "serving", "cli",
+    "samples", "models", "formatting", "drawing", "forecasts", "recipe", "bundle", "forecaster", "doctor", "engine",
+    "evaluation", "auditing", "tracking", "ledger", "workflows", "runner", "plots", "serving", "cli",
 ]
 # fmt: on
 """The top-level modules and packages from the bottom up: each imports only those before it."""
@@ -61,6 +61,7 @@ PUBLIC = [
     "RunConfig",
     "SourceError",
     "SplitConfig",
+    "TrackingError",
     "TrainConfig",
     "WindowConfig",
     "__version__",

@@ -6,18 +6,20 @@ Figures are readable on screen, in black-and-white print, and for colour-blind r
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
-from matplotlib.ticker import StrMethodFormatter
+from matplotlib.ticker import Formatter
 
 from forecastlib.errors import ConfigError
+from forecastlib.formatting import format_price
 
 # The palette of Okabe and Ito, whose colours can be distinguished with any colour vision.
 INK, GREY, LIGHT = "#1b1f24", "#7d8590", "#e3e6eb"
@@ -53,6 +55,8 @@ STYLE: dict[Any, Any] = {
 MAX_SKILL_SHOWN = 0.3
 """Skill beyond this, either way, is cut off in bars and intervals; the number beside them is not."""
 
+_MAX_DECIMALS = 12
+
 P = ParamSpec("P")
 
 
@@ -79,12 +83,28 @@ def date_axis(axes: Axes) -> None:
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
 
 
+class PriceFormatter(Formatter):
+    """Labels ticks with thousands separators, and with as many decimals as tell neighbouring ticks apart."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """Return the text of a single price, as under the pointer."""
+        return format_price(x)
+
+    def format_ticks(self, values: Sequence[float]) -> list[str]:
+        """Return the labels of all ticks of an axis."""
+        ticks = np.unique(np.asarray(values, dtype=np.float64))
+        step = float(np.diff(ticks).min()) if len(ticks) > 1 else 0.0
+        exact = (d for d in range(_MAX_DECIMALS) if np.allclose(ticks.round(d), ticks, rtol=0.0, atol=step / 100))
+        decimals = next(exact, _MAX_DECIMALS)
+        return [f"{value:,.{decimals}f}" for value in values]
+
+
 def price_axis(axes: Axes, *, log: bool = False) -> None:
-    """Label the y axis with whole prices, on a logarithmic scale if wanted."""
+    """Label the y axis with prices, on a logarithmic scale if wanted."""
     if log:
         axes.set_yscale("log")
-        axes.yaxis.set_minor_formatter(StrMethodFormatter("{x:,.0f}"))
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        axes.yaxis.set_minor_formatter(PriceFormatter())
+    axes.yaxis.set_major_formatter(PriceFormatter())
 
 
 @styled

@@ -12,9 +12,6 @@ import click
 from forecastlib.cli.terminal import (
     FORMAT_OPTION,
     Format,
-    format_error,
-    format_interval,
-    format_price,
     load_tensorflow,
     print_json,
     print_table,
@@ -23,6 +20,7 @@ from forecastlib.cli.terminal import (
     symbols_and_settings,
 )
 from forecastlib.errors import ConfigError, ModelNotFoundError
+from forecastlib.formatting import format_error, format_interval, format_price
 
 DAYS_UNTIL_STALE = 7
 """Age of the newest session, in calendar days, from which a forecast says how old it is."""

@@ -20,6 +20,7 @@ from forecastlib.errors import DataQualityError, NotEnoughDataError
 from forecastlib.evaluation.score_table import RANDOM_WALK, flat_scores, relative_errors, score_table, with_outcomes
 from forecastlib.evaluation.significance import MIN_LOSSES, diebold_mariano, verdict
 from forecastlib.forecasts import Forecast, require_forecasts
+from forecastlib.formatting import format_error
 
 Floats = npt.NDArray[np.float64]
 
@@ -65,7 +66,7 @@ class Evaluation:
 
     def _repr_html_(self) -> str:
         table = self.table()
-        kinds = {"mae": "{:,.1f}", "skill": "{:+.3f}", "crps": "{:.3f}"}
+        kinds = {"mae": format_error, "skill": "{:+.3f}", "crps": "{:.3f}"}
         formats: dict[Any, Any] = {name: kinds[str(name).split()[0]] for name in table}
         caption = f"{self.symbol}: error and skill" + (", and CRPS in per cent" if "crps" in str(list(table)) else "")
         html: str = table.style.format(formats, na_rep="–").set_caption(caption).to_html()

@@ -7,7 +7,12 @@ const LEFT = 56, RIGHT = 8, TOP = 14, BOTTOM = 28; // margins of the chart
 const DATE_WIDTH = 78;
 
 const at = (id) => document.getElementById(id);
-const price = (value) => value.toLocaleString("en", { maximumFractionDigits: 1, minimumFractionDigits: 1 });
+const figure = (value, significant) => // with one decimal, or more if fewer than the significant digits would be left
+  value.toLocaleString("en", Math.abs(value) >= 10 ** (significant - 2) || value === 0
+    ? { maximumFractionDigits: 1, minimumFractionDigits: 1 }
+    : { maximumSignificantDigits: significant, minimumSignificantDigits: significant });
+const price = (value) => figure(value, 5);
+const meanError = (value) => figure(value, 3);
 const signed = (value, digits) => {
   if (value === null) return "";
   const text = value.toFixed(digits);
@@ -96,7 +101,7 @@ function fanChart(answer) {
   const step = niceStep((v1 - v0 + 2 * margin) / 5);
   for (let v = Math.ceil((v0 - margin) / step) * step; v <= v1 + margin; v += step) {
     svg.append(shape("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: y(v), y2: y(v) }));
-    svg.append(shape("text", { x: LEFT - 8, y: y(v) + 4, "text-anchor": "end" }, v.toLocaleString("en")));
+    svg.append(shape("text", { x: LEFT - 8, y: y(v) + 4, "text-anchor": "end" }, v.toLocaleString("en", { maximumFractionDigits: 12 })));
   }
   const date = (t, anchor) => svg.append(shape("text", { x: x(t), y: height - 8, "text-anchor": anchor },
     new Date(t).toISOString().slice(0, 10)));
@@ -181,7 +186,7 @@ async function showScores() {
     ["symbol", "#sessions", "model", "#n", "#pending", "#MAE", "#MAE random walk", "#skill", "#hit rate",
       "#80 % coverage", "#95 % coverage"],
     scores.map((row) => [row.symbol, row.horizon, row.model_version, row.n, row.pending,
-      row.mae === null ? "" : price(row.mae), row.mae_random_walk === null ? "" : price(row.mae_random_walk),
+      row.mae === null ? "" : meanError(row.mae), row.mae_random_walk === null ? "" : meanError(row.mae_random_walk),
       signed(row.skill, 3), percent(row.hit_rate), percent(row.coverage_80), percent(row.coverage_95)]),
     "No forecast has been recorded yet.");
   const notes = left_out ? [...problems, `${left_out} hindsight forecasts are scored separately`] : problems;
