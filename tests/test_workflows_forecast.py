@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import tiny
 
-from forecastlib import Ledger, forecast
+from forecastlib import Forecaster, Ledger, forecast
 from forecastlib.errors import ModelNotFoundError
 from forecastlib.tracking import registry, runs
 
@@ -54,6 +54,17 @@ def test_a_forecast_also_settles_earlier_ones(ledger):
     settled = ledger.history(settled=True)
     assert set(settled["origin"]) == {pd.Timestamp("2018-06-29")}
     assert ledger.count(settled=False) == 2
+
+
+def test_a_champion_trained_up_to_an_end_forecasts_from_the_newest_session_and_knows_what_is_hindsight(ledger):
+    fitted = Forecaster(tiny.config(end="2018-06-29")).fit(tiny.prices()[:"2018-06-29"], progress=False)
+    with runs.run("register", {}):
+        version = registry.register(fitted, tiny.prices()[:"2018-06-29"], symbol=SYMBOL).number
+    newest = tiny.prices().index[-1]
+    assert set(forecast(SYMBOL, version=str(version))["origin"]) == {newest}
+    assert set(forecast(SYMBOL, version=str(version), as_of="2018-10-31")["origin"]) == {pd.Timestamp("2018-10-31")}
+    assert set(ledger.history(hindsight=True)["origin"]) == {pd.Timestamp("2018-10-31")}
+    assert set(ledger.history(hindsight=False)["origin"]) == {newest}
 
 
 def test_forecasting_without_a_model_says_how_to_train_one_and_records_nothing(ledger):

@@ -208,7 +208,8 @@ def forecast(
 ) -> pd.DataFrame:
     """Forecast with a registered model, from the source that it was trained from, and record it in the ledger.
 
-    Earlier forecasts of the symbol whose target session is over are settled on the way.
+    The newest prices are used, also if the model was trained up to an ``end``. Earlier forecasts of the symbol whose
+    target session is over are settled on the way.
 
     Parameters
     ----------
@@ -234,7 +235,7 @@ def forecast(
         If it cannot be recorded.
     """
     forecaster = registry.load(symbol, version)
-    prices = fetch_prices(forecaster.config.data)
+    prices = fetch_prices(forecaster.config.replace(end=None).data)
     forecasts = forecaster.predict(prices, as_of)
     with Ledger() as ledger:
         ledger.settle(prices)

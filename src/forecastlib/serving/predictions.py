@@ -109,7 +109,7 @@ class Predictor:
             message = f"version {found.number} of {symbol} can no longer be used: {without_paths(str(error))}"
             raise Problem(409, "model_unusable", message) from error
         try:
-            prices = self.prices_of(forecaster.config.data)
+            prices = self.prices_of(forecaster.config.replace(end=None).data)
         except SourceError as error:
             raise busy(503, "prices_unavailable", f"the prices of {symbol} cannot be fetched at present") from error
         frames = _forecast_dates(forecaster, prices, [request.date for request, _ in requests])
