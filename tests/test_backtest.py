@@ -407,7 +407,7 @@ def test_a_stored_file_is_read_back_exactly_and_a_damaged_one_counts_as_missing(
     path = tmp_path / "new" / module._file_name(Task(1, "my model", 3), "abc")
     assert module._read(path) is None
     module._write(frame, path)
-    assert [file.name for file in path.parent.iterdir()] == ["fold1_my_model_seed3_abc.parquet"]
+    assert [file.name for file in path.parent.iterdir()] == ["fold1_my%20model_seed3_abc.parquet"]
     found = module._read(path)
     pd.testing.assert_frame_equal(found, frame, check_exact=True)
     assert found.attrs == frame.attrs

@@ -187,7 +187,7 @@ def test_a_failure_for_one_symbol_does_not_stop_the_other_symbols(tmp_path):
     assert "^GOOD^GOOD" in (tmp_path / "reports" / "^GOOD" / "01_tiny.ipynb").read_text()
     with contextlib.closing(sqlite3.connect(tmp_path / "mlruns" / "mlflow.db")) as database:
         statuses = database.execute("select name, status from runs order by name").fetchall()
-    assert statuses == [("BAD_01_tiny", "FAILED"), ("GOOD_01_tiny", "FINISHED")]
+    assert statuses == [("^BAD_01_tiny", "FAILED"), ("^GOOD_01_tiny", "FINISHED")]
 
 
 @pytest.mark.parametrize(

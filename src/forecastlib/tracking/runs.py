@@ -71,6 +71,8 @@ def connect() -> mlflow.MlflowClient:
     ------
     TrackingError
         If the store cannot be reached, has the schema of another version of MLflow, or the experiment was deleted.
+    TimeoutError
+        If another process does not finish creating the store.
     """
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     given = os.environ.get(URI_VARIABLE)
@@ -83,6 +85,8 @@ def connect() -> mlflow.MlflowClient:
             client = mlflow.MlflowClient(uri)  # creates the tables of a new database
             _ensure_experiment(client, artifacts_folder())
         mlflow.set_experiment(EXPERIMENT)
+    except TimeoutError:
+        raise  # another process is creating the store, and the message says so
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise _unusable(uri, error) from error
     return client
