@@ -334,7 +334,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 def _config_error(model: type[_Frozen], error: ValidationError) -> ConfigError:
-    """Word pydantic's findings in the project's manner: what was expected, what came, what to do."""
+    """Describe what pydantic found as this project does: what was expected, what was given, what to do."""
     lines = []
     for finding in error.errors():
         name = ".".join(str(part) for part in finding["loc"])
