@@ -69,7 +69,7 @@ def test_a_chain_has_the_names_of_its_sources(tmp_path):
     ("spec", "names"),
     [
         ("csv:a,b.csv", ["csv:a,b.csv"]),
-        ("csv:/data/one, two/,bundled", ["csv:/data/one, two", "bundled"]),
+        ("csv:/data/one, two/,bundled", ["csv:/data/one, two/", "bundled"]),
         ("sql:postgresql://ann:p,w@host/db", ["sql:postgresql://ann:***@host/db"]),
         ("sql:postgresql://host1,host2/db,yahoo", ["sql:postgresql://host1,host2/db", "yahoo"]),
     ],

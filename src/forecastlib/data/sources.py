@@ -118,14 +118,14 @@ def open_source(
     return sources[0] if len(sources) == 1 else ChainSource(sources)
 
 
-def _locate(place: str) -> Path:
+def _locate(place: str) -> str | Path:
     """Return a path relative to the working directory, or to the project if it is only there.
 
     A champion is trained from the project's folder, and forecasts from wherever it is loaded.
     """
     path = Path(place).expanduser()
     in_project = project_root() / path
-    return in_project if not path.exists() and in_project.exists() else path
+    return in_project if not path.exists() and in_project.exists() else place
 
 
 def fetch_prices(config: DataConfig, *, force_refresh: bool = False) -> pd.DataFrame:
